@@ -1,0 +1,2 @@
+//! The node agent: plugs and unplugs pod interfaces to match the networks annotation.
+fn main() {}

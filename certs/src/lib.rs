@@ -1,0 +1,1 @@
+//! Certificates: the self-managed CA and serving pairs.

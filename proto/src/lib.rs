@@ -1,0 +1,1 @@
+//! The part of the CRI that the agent speaks, generated without protoc.

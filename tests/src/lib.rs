@@ -1,0 +1,1 @@
+//! The test harness: the local cluster, scripted peers, verbs.

@@ -1,0 +1,1 @@
+//! The admission webhook: fills, refuses and validates the networks annotation.

@@ -1,0 +1,2 @@
+//! The admission webhook: fills, refuses and validates the networks annotation.
+fn main() {}
