@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Keeps what is written twice the same: every YAML block of README.md and docs/ that follows a line
+# `<!-- FILE -->` is that file, README shows every example, and the rendered manifests are those of the templates.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+scratch="$(mktemp -d)"
+trap 'rm -rf "$scratch"' EXIT
+failed=0
+
+complain() {
+    echo "$*" >&2
+    failed=1
+}
+
+# Writes the blocks of document $1 to $scratch/blocks/, one file per block, "/" in names as "%".
+extract() {
+    rm -rf "$scratch/blocks"
+    mkdir "$scratch/blocks"
+    awk -v into="$scratch/blocks/" '
+        /^<!-- [^ ]+ -->$/ { name = $2; gsub("/", "%", name); next }
+        /^```/ && inside   { close(into name); name = ""; inside = 0; next }
+        /^```yaml/ && name { inside = 1; printf "" > (into name); next }
+        inside             { print > (into name) }' "$1"
+}
+
+for document in README.md docs/*.md; do
+    extract "$document"
+    for block in "$scratch"/blocks/*; do
+        [[ -e "$block" ]] || continue
+        file="$(basename "$block" | tr % /)"
+        diff -u "$file" "$block" >&2 || complain "$document: the block of $file is not that file"
+        [[ "$document" != README.md ]] || shown+=" $file "
+    done
+done
+for example in examples/*.yaml; do
+    [[ "${shown:-}" == *" $example "* ]] || complain "README.md does not show $example"
+done
+
+hack/render-manifests.sh "$scratch"
+for manifest in "$scratch"/*.yaml; do
+    diff -u "manifests/$(basename "$manifest")" "$manifest" >&2 ||
+        complain "manifests/$(basename "$manifest") is not what the templates give: make manifests"
+done
+
+exit "$failed"
