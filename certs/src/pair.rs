@@ -85,12 +85,12 @@ impl Pair {
             .collect::<Result<Vec<_>, _>>()
             .map_err(unreadable("certificate"))?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(unreadable("key"))?;
-        Self::from_der(chain, key, name, now)
+        Self::from_der(chain, &key, name, now)
     }
 
     fn from_der(
         chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
+        key: &PrivateKeyDer<'static>,
         name: &str,
         now: OffsetDateTime,
     ) -> Result<Self, PairError> {
@@ -105,7 +105,7 @@ impl Pair {
         rustls::client::verify_server_name(&parsed, &server_name)
             .map_err(|_| PairError::Foreign(name.to_owned()))?;
         let key =
-            ring::sign::any_supported_type(&key).map_err(|error| unreadable("key", error.to_string()))?;
+            ring::sign::any_supported_type(key).map_err(|error| unreadable("key", error.to_string()))?;
         let certified = CertifiedKey::new(chain, key);
         certified.keys_match().map_err(|_| PairError::Mismatch)?;
         if not_after <= now {

@@ -1,4 +1,5 @@
 //! The CA: what it makes, what it reads back, what it signs.
+#![allow(clippy::unwrap_used, reason = "helpers outside of test functions")]
 
 use std::sync::Arc;
 

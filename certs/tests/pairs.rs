@@ -1,4 +1,5 @@
 //! Which pairs are served, and which are refused with what reason.
+#![allow(clippy::unwrap_used, reason = "helpers outside of test functions")]
 
 use certs::{Authority, Pair, PairError, SERVING_LIFETIME, service_names};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
