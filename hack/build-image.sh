@@ -3,7 +3,7 @@
 #   IMAGE     its name
 #   PROFILE   cargo profile: release, or demo (quick to build)
 #   OCI_BIN   docker or podman; unset: docker if its engine answers, else podman
-#   ARCHIVE   optional: a file to save the image to
+#   ARCHIVE   optional: a file to save the image to; the engine is left as it was found
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 : "${IMAGE:?}" "${PROFILE:?}"
@@ -31,11 +31,18 @@ context="$output/image"
 mkdir -p "$context"
 cp -f "$output/${PROFILE/#dev/debug}"/dynamic-networks-{agent,webhook} "$context"
 
-# Image names belong to the machine, not to the checkout: build and save are one step for whoever else does it.
+# Image names belong to the machine, not to the checkout: one at a time.
 exec 9>"${TMPDIR:-/tmp}/dynamic-networks-image.$UID.lock"
 flock 9
+
+previous="$("$oci" images --quiet "$IMAGE")"
 "$oci" build --build-arg GIT_SHA="$GIT_SHA" --tag "$IMAGE" --file Containerfile "$context"
 if [[ -n "${ARCHIVE:-}" ]]; then
     rm -f "$ARCHIVE"
     "$oci" save --output "$ARCHIVE" "$IMAGE"
+    built="$("$oci" images --quiet "$IMAGE")"
+    if [[ "$previous" != "$built" ]]; then
+        "$oci" rmi --force "$built" >/dev/null
+        [[ -z "$previous" ]] || "$oci" tag "$previous" "$IMAGE"
+    fi
 fi

@@ -1,0 +1,64 @@
+# shellcheck shell=bash
+# What `make demo` and `make test` share: stages with their times, the way to an installed cluster, and the
+# promise that nothing stays behind. To be sourced at the top of a script that runs in the checkout's root.
+
+CHECKOUT=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+MANIFEST=manifests/dynamic-networks-controller.yaml
+ARCHIVE=$CHECKOUT/.cluster-image.tar
+STAGES=()
+JOB=
+
+# stage NAME HOW_LONG COMMAND...: runs it and notes the outcome for the summary. False when the command failed.
+stage() {
+    local name=$1 how_long=$2 start=$SECONDS verdict=failed
+    shift 2
+    printf '\n==> %s (%s)\n' "$name" "$how_long"
+    ! "$@" || verdict=passed
+    STAGES+=("$(printf '%-7s %5d s   %s' "$verdict" $((SECONDS - start)) "$name")")
+    [[ $verdict == passed ]]
+}
+
+summary() {
+    printf '\n%s\n' "${STAGES[@]}"
+}
+
+# The image that the manifest names, with the quick profile.
+build_image() {
+    local image
+    image=$(awk '$1 == "image:" { print $2; exit }' "$MANIFEST")
+    IMAGE=$image PROFILE=demo ARCHIVE=$ARCHIVE hack/build-image.sh
+}
+
+# Starts a fresh cluster, with its components built where they are not cached, beside what runs here meanwhile.
+start_cluster() {
+    set -m
+    { tests/cluster/down.sh --quiet && tests/cluster/up.sh; } > >(sed -u 's/^/[cluster] /') 2>&1 &
+    JOB=$!
+    set +m
+}
+
+await_cluster() {
+    local status=0
+    wait "$JOB" || status=$?
+    JOB=
+    return "$status"
+}
+
+install() {
+    # shellcheck source=/dev/null
+    . .cluster/env && export KUBECONFIG &&
+        tests/cluster/ctl.sh load "$ARCHIVE" &&
+        kubectl apply -f "$MANIFEST" &&
+        kubectl -n kube-system rollout status --timeout=120s deployment/dynamic-networks-webhook &&
+        kubectl -n kube-system rollout status --timeout=120s daemonset/dynamic-networks-controller-ds
+}
+
+# Takes away what this run made, also when it is interrupted.
+clean_up() {
+    if [[ -n $JOB ]]; then
+        kill -TERM -- "-$JOB" 2>/dev/null || true
+        wait "$JOB" 2>/dev/null || true
+    fi
+    rm -f "$ARCHIVE"
+    tests/cluster/down.sh --quiet
+}

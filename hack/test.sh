@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Every test, from nothing. Unit tests and lints run while the cluster's components are built.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=stages.sh
+. hack/stages.sh
+
+finish() {
+    local status=$?
+    clean_up || status=1
+    summary
+    ((status == 0)) && echo "All tests passed." || echo "Not all tests passed."
+    exit "$status"
+}
+
+cluster_tests() {
+    cargo test --locked -p tests
+}
+
+trap finish EXIT
+trap 'exit 130' INT TERM
+failed=0
+
+stage "1/7 preflight" "seconds; minutes where something has to be installed" tests/cluster/preflight.sh
+start_cluster
+stage "2/7 format, lints, unit tests" "4 min cold, under 1 min warm" make --no-print-directory check || failed=1
+stage "3/7 image" "4 min cold, seconds warm" build_image
+stage "4/7 cluster tests, compile" "1 min cold" cargo test --locked -p tests --no-run
+stage "5/7 local cluster" "10 min cold, 15 s warm; began with stage 2" await_cluster
+stage "6/7 install" "10 s" install
+stage "7/7 cluster tests" "5 min" cluster_tests
+exit "$failed"
