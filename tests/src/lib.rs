@@ -1,1 +1,35 @@
-//! The test harness: the local cluster, scripted peers, verbs.
+//! The test harness: verbs over the local cluster, over the two programs run as plain processes, and over the files
+//! of the repository. A test opens a namespace of its own ([`in_namespace`]), makes networks and pods in it, edits
+//! annotations, and looks at what the kernel, the node's files and the API say. Whatever fails is dumped.
+//!
+//! The cluster is the one that `make cluster-up` left in `.cluster/` of this checkout, with the image loaded and
+//! `manifests/dynamic-networks-controller.yaml` applied (`make test` does all of it). Without it cluster tests fail.
+
+mod cluster;
+mod dump;
+mod error;
+mod events;
+mod install;
+mod kernel;
+mod multus;
+mod namespace;
+mod network;
+mod node;
+mod pod;
+mod process;
+mod product;
+mod repository;
+mod wait;
+
+pub use cluster::Cluster;
+pub use error::{Error, Result};
+pub use events::Event;
+pub use install::{documents, named_in};
+pub use kernel::Interface;
+pub use namespace::{Namespace, alone_in_namespace, in_namespace};
+pub use network::{Nad, Plugin, bridge, macvlan};
+pub use node::{Lease, Node};
+pub use pod::{Pod, StatusEntry};
+pub use process::{Output, Program, Running, free_address, get};
+pub use repository::{read, root, run};
+pub use wait::{LONG, PLUG, eventually};

@@ -1,0 +1,274 @@
+//! A namespace per test: made with a random suffix, dumped when the test fails, removed at its end.
+
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, time::Duration};
+
+use futures::FutureExt;
+use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, Pod as ApiPod};
+use kube::{
+    Api, ResourceExt,
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams},
+    core::GroupVersionKind,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::Cluster,
+    error::{Doing, Error, Result},
+    network::{Nad, Plugin},
+    pod::Pod,
+    wait::{LONG, PLUG, eventually},
+};
+
+/// No test may take longer; what hangs is dumped like what fails.
+const TEST: Duration = Duration::from_secs(240);
+
+/// One test's own namespace.
+pub struct Namespace {
+    /// The cluster that it is in.
+    pub cluster: Cluster,
+    /// Its name.
+    pub name: String,
+}
+
+/// Runs a test in a namespace of its own, beside others.
+///
+/// # Errors
+/// Whatever the test returns; setting up and cleaning up count too.
+pub async fn in_namespace(purpose: &str, test: impl AsyncFnOnce(&Namespace) -> Result<()>) -> Result<()> {
+    let cluster = Cluster::connect().await?;
+    cluster.installed().await?;
+    let (ns, outcome) = run(cluster, purpose, test).await?;
+    ns.finish(outcome).await
+}
+
+/// Runs a test that disturbs everybody: no other test runs meanwhile, and what it changed about the cluster
+/// is put right at its end.
+///
+/// # Errors
+/// Whatever the test returns; setting up, cleaning up and putting right count too.
+pub async fn alone_in_namespace(
+    purpose: &str,
+    test: impl AsyncFnOnce(&Namespace) -> Result<()>,
+) -> Result<()> {
+    let cluster = Cluster::connect_alone().await?;
+    cluster.put_right().await?;
+    let (ns, outcome) = run(cluster, purpose, test).await?;
+    let restored = ns.cluster.put_right().await;
+    ns.finish(outcome).await?;
+    restored
+}
+
+type Outcome = std::thread::Result<Result<()>>;
+
+async fn run(
+    cluster: Cluster,
+    purpose: &str,
+    test: impl AsyncFnOnce(&Namespace) -> Result<()>,
+) -> Result<(Namespace, Outcome)> {
+    let ns = Namespace::create(cluster, purpose).await?;
+    let limited = async {
+        tokio::time::timeout(TEST, test(&ns))
+            .await
+            .unwrap_or_else(|_| Err(Error::Unexpected(format!("the test takes longer than {TEST:?}"))))
+    };
+    let outcome = AssertUnwindSafe(limited).catch_unwind().await;
+    if !matches!(outcome, Ok(Ok(()))) {
+        ns.dump().await;
+    }
+    Ok((ns, outcome))
+}
+
+impl Namespace {
+    async fn create(cluster: Cluster, purpose: &str) -> Result<Self> {
+        let api: Api<ApiNamespace> = Api::all(cluster.client.clone());
+        let wanted = object(json!({"metadata": {"generateName": format!("{purpose}-")}}))?;
+        let made = api
+            .create(&PostParams::default(), &wanted)
+            .await
+            .doing("make a namespace")?;
+        Ok(Self {
+            cluster,
+            name: made.name_any(),
+        })
+    }
+
+    /// Sets one label of the namespace.
+    ///
+    /// # Errors
+    /// [`Error::Api`].
+    pub async fn label(&self, key: &str, value: &str) -> Result<()> {
+        let api: Api<ApiNamespace> = Api::all(self.cluster.client.clone());
+        let patch = kube::api::Patch::Merge(json!({"metadata": {"labels": {key: value}}}));
+        let patched = api
+            .patch(&self.name, &kube::api::PatchParams::default(), &patch)
+            .await;
+        patched.map(drop).doing("label the namespace")
+    }
+
+    /// Creates a network here.
+    ///
+    /// # Errors
+    /// [`Error::Api`].
+    pub async fn create_nad(&self, name: &str, plugin: Plugin) -> Result<Nad> {
+        let nad = Nad::new(&self.name, name);
+        let config = plugin.config(&nad, &self.bridge(name));
+        self.create_raw_nad(name, &config).await?;
+        Ok(nad)
+    }
+
+    /// Creates a network here from the text of its CNI configuration.
+    ///
+    /// # Errors
+    /// [`Error::Api`].
+    pub async fn create_raw_nad(&self, name: &str, config: &str) -> Result<()> {
+        let object: DynamicObject = object(json!({
+            "apiVersion": "k8s.cni.cncf.io/v1", "kind": "NetworkAttachmentDefinition",
+            "metadata": {"name": name}, "spec": {"config": config},
+        }))?;
+        let api = nads(&self.cluster, &self.name);
+        api.create(&PostParams::default(), &object)
+            .await
+            .map(drop)
+            .doing(format!("create NAD {name}"))
+    }
+
+    /// Deletes a network.
+    ///
+    /// # Errors
+    /// [`Error::Api`].
+    pub async fn delete_nad(&self, nad: &Nad) -> Result<()> {
+        let api = nads(&self.cluster, &nad.namespace);
+        api.delete(&nad.name, &DeleteParams::default())
+            .await
+            .map(drop)
+            .doing(format!("delete NAD {}", nad.name))
+    }
+
+    /// Creates a pod with this networks annotation (none: no such key) and does not wait.
+    ///
+    /// # Errors
+    /// [`Error::Api`], also when the gate refuses.
+    pub async fn create_pod(&self, name: &str, networks: impl Into<Option<&str>>) -> Result<Pod> {
+        let annotations: BTreeMap<_, _> = networks
+            .into()
+            .map(|v| (shared::annotations::NETWORKS, v))
+            .into_iter()
+            .collect();
+        let pod: ApiPod = object(json!({
+            "metadata": {"name": name, "annotations": annotations},
+            "spec": {
+                "terminationGracePeriodSeconds": 1,
+                "automountServiceAccountToken": false,
+                "containers": [{
+                    "name": "app", "image": "docker.io/library/busybox", "imagePullPolicy": "IfNotPresent",
+                    "command": ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done"],
+                }],
+            },
+        }))?;
+        let made = self
+            .pods()
+            .create(&PostParams::default(), &pod)
+            .await
+            .doing(format!("create pod {name}"))?;
+        Ok(Pod::new(self, &made))
+    }
+
+    /// Creates a pod with this networks annotation and waits until its containers are ready.
+    ///
+    /// # Errors
+    /// [`Error::Api`] when it is refused, [`Error::Deadline`] when it does not start.
+    pub async fn running_pod(&self, name: &str, networks: impl Into<Option<&str>>) -> Result<Pod> {
+        let pod = self.create_pod(name, networks).await?;
+        pod.is_ready().await?;
+        Ok(pod)
+    }
+
+    pub(crate) fn pods(&self) -> Api<ApiPod> {
+        Api::namespaced(self.cluster.client.clone(), &self.name)
+    }
+
+    /// A bridge name of at most 15 bytes that belongs to this namespace and network alone.
+    fn bridge(&self, network: &str) -> String {
+        let hash = network
+            .bytes()
+            .fold(7_u32, |h, b| h.wrapping_mul(31).wrapping_add(b.into()));
+        format!("{}{:x}", self.bridge_prefix(), hash % 0xffff)
+    }
+
+    fn bridge_prefix(&self) -> String {
+        let suffix = self.name.rsplit('-').next().unwrap_or_default();
+        format!("t{suffix}-")
+    }
+
+    async fn finish(self, outcome: Outcome) -> Result<()> {
+        let removed = self.remove().await;
+        match outcome {
+            Ok(result) => result.and(removed),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    /// Pods first and awaited, so that one test's end does not slow the next one's pods; the rest goes by itself.
+    async fn remove(&self) -> Result<()> {
+        let pods = self.pods();
+        let all = ListParams::default();
+        pods.delete_collection(&DeleteParams::default(), &all)
+            .await
+            .map(drop)
+            .doing("delete the pods")?;
+        eventually(LONG, "the pods of the test are gone", async || {
+            let left = pods.list(&all).await.doing("list pods")?.items;
+            let names: Vec<_> = left.iter().map(ResourceExt::name_any).collect();
+            names
+                .is_empty()
+                .then_some(())
+                .ok_or_else(|| Error::Unexpected(names.join(", ")))
+        })
+        .await?;
+        let api: Api<ApiNamespace> = Api::all(self.cluster.client.clone());
+        api.delete(&self.name, &DeleteParams::default())
+            .await
+            .map(drop)
+            .doing("delete the namespace")?;
+        // The bridge plugin never removes its bridge.
+        let script =
+            "for l in /sys/class/net/\"$1\"*; do [ ! -e \"$l\" ] || ip link delete \"${l##*/}\"; done";
+        let prefix = self.bridge_prefix();
+        self.cluster
+            .node
+            .run(&["sh", "-c", script, "sh", &prefix])
+            .await
+            .map(drop)
+    }
+
+    /// Waits until no lease of `nad` is left.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] with the leases that are left.
+    pub async fn has_no_leases(&self, nad: &Nad) -> Result<()> {
+        eventually(
+            PLUG,
+            format!("every lease of {} is freed", nad.config_name),
+            async || {
+                let leases = self.cluster.node.leases(&nad.config_name).await?;
+                leases
+                    .is_empty()
+                    .then_some(())
+                    .ok_or_else(|| Error::Unexpected(format!("{leases:?}")))
+            },
+        )
+        .await
+    }
+}
+
+/// The NADs of a namespace.
+pub(crate) fn nads(cluster: &Cluster, namespace: &str) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk("k8s.cni.cncf.io", "v1", "NetworkAttachmentDefinition");
+    let resource = ApiResource::from_gvk_with_plural(&kind, "network-attachment-definitions");
+    Api::namespaced_with(cluster.client.clone(), namespace, &resource)
+}
+
+/// JSON that was written here as a typed object.
+pub(crate) fn object<T: serde::de::DeserializeOwned>(value: Value) -> Result<T> {
+    serde_json::from_value(value).map_err(|e| Error::Unexpected(e.to_string()))
+}

@@ -1,0 +1,268 @@
+//! The node: commands inside its namespaces, its sandboxes, its IPAM leases and the files that multus, libcni and
+//! the agent keep there.
+
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::MetadataExt,
+    process::{Output, Stdio},
+};
+
+use serde::Deserialize;
+use tokio::{io::AsyncWriteExt, process::Command};
+
+use crate::error::{Error, Result};
+
+const LEASES: &str = "/var/lib/cni/networks";
+const RECORDS: &str = "/var/lib/dynamic-networks";
+/// The cluster's own programs first.
+const PATH: &str = "PATH=/run/cluster/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const MULTUS_CACHE: &str = "/var/lib/cni/multus";
+
+/// The local cluster's node.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its name in the API.
+    pub name: String,
+    pid: u32,
+}
+
+/// An address that the host-local IPAM plugin has given away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The address, without prefix.
+    pub address: String,
+    /// Id of the sandbox that holds it.
+    pub sandbox: String,
+    /// Interface name in that sandbox.
+    pub interface: String,
+}
+
+/// One CRI pod sandbox, as containerd describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sandbox {
+    /// The id by which CRI, multus and our records know it.
+    pub id: String,
+    /// Its network namespace, as a path on the node.
+    pub namespace_path: String,
+}
+
+impl Node {
+    pub(crate) fn new(env: &BTreeMap<String, String>) -> Result<Self> {
+        let variable = |name: &str| {
+            env.get(name)
+                .cloned()
+                .ok_or_else(|| Error::Setup(format!(".cluster/env does not set {name}")))
+        };
+        let pid = variable("NODE_PID")?;
+        let pid = pid
+            .parse()
+            .map_err(|_| Error::Setup(format!("NODE_PID is {pid:?}, not a process id")))?;
+        Ok(Self {
+            name: variable("NODE_NAME")?,
+            pid,
+        })
+    }
+
+    fn command(&self, command: &[&str]) -> Command {
+        let pid = self.pid.to_string();
+        let enter = ["nsenter", "-t", &pid, "-m", "-u", "-n", "-p", "--", "env", PATH];
+        let sudo: &[&str] = if is_root() { &[] } else { &["sudo", "-n"] };
+        let mut words = sudo.iter().chain(&enter).chain(command);
+        let mut built = Command::new(words.next().unwrap_or(&"nsenter"));
+        built.args(words).kill_on_drop(true);
+        built
+    }
+
+    /// Runs a command on the node as root and returns what it printed.
+    ///
+    /// # Errors
+    /// [`Error::Command`] when it cannot start or does not exit 0.
+    pub async fn run(&self, command: &[&str]) -> Result<String> {
+        let output = self.command(command).stdin(Stdio::null()).output().await;
+        printed(&command.join(" "), output)
+    }
+
+    /// Writes a file on the node, atomically.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub async fn write(&self, path: &str, content: &str) -> Result<()> {
+        let script = "cat >\"$1.new\" && mv \"$1.new\" \"$1\"";
+        let mut child = self
+            .command(&["sh", "-c", script, "sh", path])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|e| not_started("sh", &e))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A shell that failed early reports below.
+            let _ = stdin.write_all(content.as_bytes()).await;
+        }
+        printed(&format!("write {path}"), child.wait_with_output().await).map(drop)
+    }
+
+    /// Names in a directory; none when it does not exist.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub async fn list(&self, directory: &str) -> Result<Vec<String>> {
+        let script = "[ ! -d \"$1\" ] || ls -A \"$1\"";
+        Ok(self
+            .run(&["sh", "-c", script, "sh", directory])
+            .await?
+            .lines()
+            .map(str::to_owned)
+            .collect())
+    }
+
+    /// The host-local leases of the network whose CNI configuration has the name `network`.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub async fn leases(&self, network: &str) -> Result<Vec<Lease>> {
+        let script = r#"for f in "$1"/*; do [ ! -f "$f" ] || echo "${f##*/} $(tr '\r\n' '  ' <"$f")"; done"#;
+        let directory = format!("{LEASES}/{network}");
+        let printed = self.run(&["sh", "-c", script, "sh", &directory]).await?;
+        Ok(printed.lines().filter_map(lease).collect())
+    }
+
+    /// Names of the interfaces of `sandbox` for which the agent keeps a record.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub async fn records(&self, sandbox: &str) -> Result<Vec<String>> {
+        self.list(&format!("{RECORDS}/{sandbox}")).await
+    }
+
+    /// Names of the entries of libcni's result cache for `sandbox`.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub async fn cached_results(&self, sandbox: &str) -> Result<Vec<String>> {
+        let mut names = self.list(&format!("{MULTUS_CACHE}/results")).await?;
+        names.retain(|name| name.contains(sandbox));
+        Ok(names)
+    }
+
+    /// The newest sandbox of the pod with `uid`.
+    ///
+    /// # Errors
+    /// [`Error::Unexpected`] when containerd knows none.
+    pub async fn sandbox(&self, uid: &str) -> Result<Sandbox> {
+        let filter =
+            format!(r#"labels."io.kubernetes.pod.uid"=={uid},labels."io.cri-containerd.kind"==sandbox"#);
+        let ids = self.ctr(&["containers", "list", "-q", &filter]).await?;
+        let mut newest: Option<(String, Sandbox)> = None;
+        for id in ids.split_whitespace() {
+            let info: ContainerInfo = parse(&self.ctr(&["containers", "info", id]).await?)?;
+            let path = info
+                .spec
+                .linux
+                .namespaces
+                .into_iter()
+                .find(|n| n.kind == "network")
+                .and_then(|n| n.path);
+            let sandbox = Sandbox {
+                id: id.to_owned(),
+                namespace_path: path.unwrap_or_default(),
+            };
+            if newest.as_ref().is_none_or(|(at, _)| *at < info.created_at) {
+                newest = Some((info.created_at, sandbox));
+            }
+        }
+        newest
+            .map(|(_, s)| s)
+            .ok_or_else(|| Error::Unexpected(format!("no sandbox of pod {uid} on the node")))
+    }
+
+    async fn ctr(&self, arguments: &[&str]) -> Result<String> {
+        let command = [&["ctr", "-n", "k8s.io"], arguments].concat();
+        self.run(&command).await
+    }
+}
+
+#[derive(Deserialize)]
+struct ContainerInfo {
+    #[serde(rename = "CreatedAt")]
+    created_at: String,
+    #[serde(rename = "Spec")]
+    spec: RuntimeSpec,
+}
+
+#[derive(Deserialize)]
+struct RuntimeSpec {
+    linux: Linux,
+}
+
+#[derive(Deserialize)]
+struct Linux {
+    #[serde(default)]
+    namespaces: Vec<RuntimeNamespace>,
+}
+
+#[derive(Deserialize)]
+struct RuntimeNamespace {
+    #[serde(rename = "type")]
+    kind: String,
+    path: Option<String>,
+}
+
+/// `ADDRESS SANDBOX INTERFACE`; the plugin's own bookkeeping files do not begin with an address.
+fn lease(line: &str) -> Option<Lease> {
+    let mut words = line.split_whitespace();
+    let address = words.next()?;
+    address.parse::<std::net::IpAddr>().ok()?;
+    Some(Lease {
+        address: address.to_owned(),
+        sandbox: words.next().unwrap_or_default().to_owned(),
+        interface: words.next().unwrap_or_default().to_owned(),
+    })
+}
+
+pub(crate) fn parse<T: for<'de> Deserialize<'de>>(json: &str) -> Result<T> {
+    serde_json::from_str(json).map_err(|e| Error::Unexpected(format!("{e} in {json:.300}")))
+}
+
+/// The owner of our own entry in /proc is the user that we run as.
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+}
+
+fn not_started(command: &str, error: &std::io::Error) -> Error {
+    Error::Command {
+        command: command.to_owned(),
+        status: error.to_string(),
+        stderr: String::new(),
+    }
+}
+
+/// The standard output of a command that exited 0.
+pub(crate) fn printed(command: &str, output: std::io::Result<Output>) -> Result<String> {
+    let output = output.map_err(|e| not_started(command, &e))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(Error::Command {
+        command: command.to_owned(),
+        status: output.status.to_string(),
+        stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_leases_from_the_bookkeeping_of_host_local() {
+        assert_eq!(lease("last_reserved_ip.0 10.1.2.3"), None);
+        assert_eq!(lease("lock "), None);
+        let expected = Lease {
+            address: "10.1.2.3".into(),
+            sandbox: "abc".into(),
+            interface: "net1".into(),
+        };
+        assert_eq!(lease("10.1.2.3 abc  net1"), Some(expected));
+    }
+}

@@ -1,0 +1,154 @@
+//! The two installed programs as objects of the cluster: stopped, started, restarted, installed again.
+
+use k8s_openapi::api::{
+    apps::v1::{DaemonSet, Deployment},
+    core::v1::Pod as ApiPod,
+};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::{AGENT, Cluster, NAMESPACE, WEBHOOK},
+    error::{Doing, Error, Result},
+    wait::{LONG, eventually},
+};
+
+/// A node label that no node has: a DaemonSet that selects it runs nowhere.
+const NOWHERE: &str = "tests.dynamic-networks.invalid/nowhere";
+
+impl Cluster {
+    /// The agent's pod.
+    ///
+    /// # Errors
+    /// [`Error::Unexpected`] when none runs.
+    pub async fn agent_pod(&self) -> Result<ApiPod> {
+        let pods = self.program_pods(AGENT).await?;
+        pods.into_iter()
+            .find(|p| p.metadata.deletion_timestamp.is_none())
+            .ok_or_else(|| Error::Unexpected("no agent pod".to_owned()))
+    }
+
+    /// Makes the agent run nowhere and waits until it is gone.
+    ///
+    /// # Errors
+    /// [`Error::Api`], [`Error::Deadline`].
+    pub async fn stop_agent(&self) -> Result<()> {
+        self.select_nowhere(json!("true")).await?;
+        self.is_gone(AGENT).await
+    }
+
+    /// Undoes [`Self::stop_agent`] and waits until the agent is ready.
+    ///
+    /// # Errors
+    /// [`Error::Api`], [`Error::Deadline`].
+    pub async fn start_agent(&self) -> Result<()> {
+        self.select_nowhere(Value::Null).await?;
+        eventually(LONG, "the agent is ready", async || self.agent_is_ready().await).await
+    }
+
+    /// Deletes the agent's pod and waits until another one is ready.
+    ///
+    /// # Errors
+    /// [`Error::Api`], [`Error::Deadline`].
+    pub async fn restart_agent(&self) -> Result<()> {
+        let old = self.agent_pod().await?;
+        let api: Api<ApiPod> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let deleted = api.delete(&old.name_any(), &DeleteParams::default()).await;
+        deleted.map(drop).doing("delete the agent's pod")?;
+        eventually(LONG, "a new agent is ready", async || {
+            if self.agent_pod().await?.uid() == old.uid() {
+                return Err(Error::Unexpected("the old one is still there".to_owned()));
+            }
+            self.agent_is_ready().await
+        })
+        .await
+    }
+
+    /// Takes every replica of the webhook away.
+    ///
+    /// # Errors
+    /// [`Error::Api`], [`Error::Deadline`].
+    pub async fn stop_webhook(&self) -> Result<()> {
+        self.scale_webhook(0).await?;
+        self.is_gone(WEBHOOK).await
+    }
+
+    /// Undoes [`Self::stop_webhook`] and waits until the gate answers.
+    ///
+    /// # Errors
+    /// [`Error::Api`], [`Error::Deadline`].
+    pub async fn start_webhook(&self) -> Result<()> {
+        self.scale_webhook(2).await?;
+        eventually(LONG, "the webhook is ready", async || {
+            self.webhook_is_ready().await
+        })
+        .await
+    }
+
+    /// Brings the cluster back to where every test begins, whatever an earlier one left.
+    pub(crate) async fn put_right(&self) -> Result<()> {
+        self.restore_multus().await?;
+        self.restore_networks_kind().await?;
+        if self.program_is_missing().await? {
+            self.install().await?;
+        }
+        self.select_nowhere(Value::Null).await?;
+        self.scale_webhook(2).await?;
+        self.installed().await
+    }
+
+    async fn program_is_missing(&self) -> Result<bool> {
+        let agent: Api<DaemonSet> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let webhook: Api<Deployment> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let agent = agent.get_opt(AGENT).await.doing("look for the agent")?;
+        let webhook = webhook.get_opt(WEBHOOK).await.doing("look for the webhook")?;
+        Ok(agent.is_none() || webhook.is_none())
+    }
+
+    async fn select_nowhere(&self, value: Value) -> Result<()> {
+        let api: Api<DaemonSet> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let patch = json!({"spec": {"template": {"spec": {"nodeSelector": {NOWHERE: value}}}}});
+        let patched = api
+            .patch(AGENT, &PatchParams::default(), &Patch::Merge(patch))
+            .await;
+        patched.map(drop).doing("change where the agent runs")
+    }
+
+    async fn scale_webhook(&self, replicas: u32) -> Result<()> {
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+        let patched = api.patch(WEBHOOK, &PatchParams::default(), &patch).await;
+        patched.map(drop).doing("scale the webhook")
+    }
+
+    async fn is_gone(&self, app: &str) -> Result<()> {
+        eventually(LONG, format!("no pod of {app} is left"), async || {
+            let left: Vec<_> = self
+                .program_pods(app)
+                .await?
+                .iter()
+                .map(ResourceExt::name_any)
+                .collect();
+            left.is_empty()
+                .then_some(())
+                .ok_or_else(|| Error::Unexpected(left.join(", ")))
+        })
+        .await
+    }
+
+    async fn program_pods(&self, app: &str) -> Result<Vec<ApiPod>> {
+        let api: Api<ApiPod> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let pods = api
+            .list(&ListParams::default())
+            .await
+            .doing("list the programs' pods")?;
+        Ok(pods
+            .items
+            .into_iter()
+            .filter(|p| p.name_any().starts_with(app))
+            .collect())
+    }
+}

@@ -1,0 +1,40 @@
+//! The checkout: its files and scripts.
+
+use std::path::{Path, PathBuf};
+
+use tokio::process::Command;
+
+use crate::{
+    error::{Error, Result},
+    node::printed,
+};
+
+/// The top of the checkout that this crate was built in.
+pub fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// A file of the checkout as text; `path` begins at its top.
+///
+/// # Errors
+/// [`Error::Unexpected`] names the file.
+pub fn read(path: impl AsRef<Path>) -> Result<String> {
+    let path = root().join(path);
+    std::fs::read_to_string(&path).map_err(|e| Error::Unexpected(format!("{}: {e}", path.display())))
+}
+
+/// Runs a script of the checkout, at its top.
+///
+/// # Errors
+/// [`Error::Command`] with what it complained about.
+pub async fn run(script: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Result<String> {
+    let output = Command::new(root().join(script))
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .current_dir(root())
+        .kill_on_drop(true)
+        .output()
+        .await;
+    printed(&format!("{script} {}", arguments.join(" ")), output)
+}

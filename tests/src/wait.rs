@@ -1,0 +1,69 @@
+//! Waiting for conditions: the only place of the harness that lets time pass.
+
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+
+/// Within this, an edit must have reached the kernel of a healthy node, however busy the machine is.
+pub const PLUG: Duration = Duration::from_secs(30);
+/// For what restarts programs or waits for Kubernetes' own controllers.
+pub const LONG: Duration = Duration::from_secs(90);
+
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Asks `condition` until it answers `Ok`; `Err` says what is there instead.
+///
+/// # Errors
+/// [`Error::Deadline`] with the last answer, `deadline` after the call.
+pub async fn eventually<T>(
+    deadline: Duration,
+    description: impl Into<String>,
+    mut condition: impl AsyncFnMut() -> Result<T>,
+) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        // A condition that hangs must not outlive the deadline.
+        let left = deadline.saturating_sub(start.elapsed());
+        let last_seen = match tokio::time::timeout(left.max(INTERVAL), condition()).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer".to_owned(),
+        };
+        if start.elapsed() >= deadline {
+            return Err(Error::Deadline {
+                description: description.into(),
+                waited: deadline,
+                last_seen,
+            });
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn tells_what_was_seen_last_when_the_deadline_passes() {
+        let error = eventually(Duration::from_millis(1), "the sun rises", async || {
+            Err::<(), _>(Error::Unexpected("the moon".to_owned()))
+        })
+        .await
+        .unwrap_err();
+        assert!(
+            error.to_string().contains("the sun rises") && error.to_string().contains("the moon"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn gives_up_on_a_condition_that_hangs() {
+        let answer = eventually(Duration::from_millis(1), "it answers", async || {
+            std::future::pending::<()>().await;
+            Ok(())
+        })
+        .await;
+        assert!(matches!(answer, Err(Error::Deadline { .. })));
+    }
+}
