@@ -1,0 +1,106 @@
+// The oracle answers what multus itself makes of a networks annotation, and what the
+// network-attachment-definition-client makes of a CNI result. One JSON request a line on
+// standard input, one JSON answer a line on standard output, in the same order.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"github.com/containernetworking/cni/pkg/types/create"
+	nadutils "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/utils"
+	"gopkg.in/k8snetworkplumbingwg/multus-cni.v4/pkg/k8sclient"
+	"gopkg.in/k8snetworkplumbingwg/multus-cni.v4/pkg/logging"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const networksAnnotation = "k8s.v1.cni.cncf.io/networks"
+
+// request asks one question: networks (namespace, annotation) or statuses (network, result).
+type request struct {
+	Namespace  string          `json:"namespace"`
+	Annotation *string         `json:"annotation"`
+	Network    string          `json:"network"`
+	Result     json.RawMessage `json:"result"`
+}
+
+// answer holds the value, or the error (a panic of the code under question is one, too).
+type answer struct {
+	Value any    `json:"value"`
+	Error string `json:"error,omitempty"`
+	Panic bool   `json:"panic,omitempty"`
+}
+
+func networks(namespace, annotation string) (any, error) {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		Namespace:   namespace,
+		Name:        "pod",
+		Annotations: map[string]string{networksAnnotation: annotation},
+	}}
+	list, err := k8sclient.GetPodNetwork(pod)
+	if _, none := err.(*k8sclient.NoK8sNetworkError); none {
+		return []any{}, nil
+	}
+	return list, err
+}
+
+func statuses(network string, result []byte) (any, error) {
+	var version struct {
+		CNIVersion string `json:"cniVersion"`
+	}
+	if err := json.Unmarshal(result, &version); err != nil {
+		return nil, err
+	}
+	parsed, err := create.Create(version.CNIVersion, result)
+	if err != nil {
+		return nil, err
+	}
+	return nadutils.CreateNetworkStatuses(parsed, network, false, nil)
+}
+
+func ask(line []byte) (out answer) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			out = answer{Error: fmt.Sprint(cause), Panic: true}
+		}
+	}()
+	var question request
+	if err := json.Unmarshal(line, &question); err != nil {
+		return answer{Error: "the oracle cannot read the request: " + err.Error()}
+	}
+	var value any
+	var err error
+	if question.Annotation != nil {
+		value, err = networks(question.Namespace, *question.Annotation)
+	} else {
+		value, err = statuses(question.Network, question.Result)
+	}
+	if err != nil {
+		return answer{Error: err.Error()}
+	}
+	return answer{Value: value}
+}
+
+func main() {
+	logging.SetLogStderr(false)
+	input := bufio.NewReaderSize(os.Stdin, 1<<20)
+	output := bufio.NewWriter(os.Stdout)
+	encoder := json.NewEncoder(output)
+	encoder.SetEscapeHTML(false)
+	for {
+		line, err := input.ReadBytes('\n')
+		if err != nil {
+			return
+		}
+		if err := encoder.Encode(ask(line)); err != nil {
+			fmt.Fprintln(os.Stderr, "oracle:", err)
+			os.Exit(1)
+		}
+		if input.Buffered() == 0 {
+			output.Flush()
+		}
+	}
+}
