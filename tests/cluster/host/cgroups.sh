@@ -1,0 +1,59 @@
+# shellcheck shell=bash
+# The cluster's cgroups, on v1 and v2: one tree for the pods of each node, and one group that holds every
+# process that we start. The latter is how a killed run is found again: no pid file can lie about it.
+# To be sourced after lib.sh.
+
+CGROUP=dynamic-networks-$CLUSTER_ID
+
+# The root directories of all hierarchies: one on v2, one per controller on v1.
+cgroup_hierarchies() {
+    if [[ -e /sys/fs/cgroup/cgroup.controllers ]]; then
+        echo /sys/fs/cgroup
+    else
+        awk '$3 == "cgroup" { print $2 }' /proc/mounts
+    fi
+}
+
+# The group of our own processes. On v1 any one hierarchy is enough to find them.
+cgroup_of_processes() {
+    local hierarchy
+    hierarchy=$(cgroup_hierarchies | grep -m1 -E '/(pids|freezer|cgroup)$') || return 1
+    echo "$hierarchy/$CGROUP/processes"
+}
+
+cgroup_create() { # NODES
+    local hierarchy node controller
+    for hierarchy in $(cgroup_hierarchies); do
+        for ((node = 1; node <= $1; node++)); do
+            mkdir -p "$hierarchy/$CGROUP/node$node"
+        done
+        [[ -e $hierarchy/cgroup.controllers ]] || continue
+        for controller in $(<"$hierarchy/cgroup.controllers"); do
+            echo "+$controller" >"$hierarchy/cgroup.subtree_control" || return 1
+            echo "+$controller" >"$hierarchy/$CGROUP/cgroup.subtree_control" || return 1
+        done
+    done
+    mkdir -p "$(cgroup_of_processes)"
+}
+
+cgroup_processes() {
+    cat "$(cgroup_of_processes)/cgroup.procs" 2>/dev/null || true
+}
+
+# Kills what runs in the group, the init of each node with it, and so all that lives in the nodes.
+cgroup_kill() {
+    local pids
+    pids=$(cgroup_processes)
+    # shellcheck disable=SC2086 # one word per pid
+    [[ -z $pids ]] || kill -KILL $pids 2>/dev/null || true
+    [[ -z $pids ]]
+}
+
+cgroup_remove() {
+    local hierarchy left=0
+    for hierarchy in $(cgroup_hierarchies); do
+        [[ -d $hierarchy/$CGROUP ]] || continue
+        find "$hierarchy/$CGROUP" -depth -type d -exec rmdir {} + 2>/dev/null || left=1
+    done
+    return $left
+}

@@ -1,0 +1,100 @@
+# shellcheck shell=bash
+# The links and addresses of the cluster, all made from the host:
+#
+#   host: dn<id> .1 ──veth── node1: eth0 (bridge) .2 ──veth── node2: eth0 .3
+#                            node1: eth1 (bridge)    ──veth── node2: eth1
+#
+# eth0 carries the nodes' addresses, eth1 is the parent of the pods' macvlan interfaces. The bridges are inside
+# node1, where no firewall rule of the host reaches them. There is no default route: nothing leaves the machine.
+# To be sourced after lib.sh.
+
+HOST_LINK=dn$CLUSTER_ID
+SERVICE_RANGE=10.96.0.0/16
+
+# Each node has 1022 pod addresses: more than twice its 250 pods, also with some hot-plugs on the same range.
+pod_range() { echo "10.244.$((($1 - 1) * 4)).0/22"; }
+
+# The first free /28 of the benchmarking range, from where the id of the cluster points at; without its last octet's
+# offset: "198.18.7 32". Call it under host_lock.
+free_subnet() {
+    local start=$((16#${CLUSTER_ID:0:4} % 8192)) try index prefix offset
+    for ((try = 0; try < 8192; try++)); do
+        index=$(((start + try) % 8192))
+        prefix=198.$((18 + index / 4096)).$((index % 4096 / 16))
+        offset=$((index % 16 * 16))
+        subnet_in_use "$prefix.$offset/28" || {
+            echo "$prefix $offset"
+            return
+        }
+    done
+    return 1
+}
+
+# A route to the subnet, to a part of it or around it, the default routes apart.
+subnet_in_use() {
+    { ip -4 route show table all to match "$1" && ip -4 route show table all to root "$1"; } |
+        grep -Ev '^(default|0\.0\.0\.0/|128\.0\.0\.0/1|unreachable|blackhole)' | grep -q .
+}
+
+# One cluster at a time chooses its addresses. A directory that is always there: no lock file stays behind.
+host_lock() {
+    exec 8</run
+    flock 8
+}
+
+host_unlock() { exec 8<&-; }
+
+in_node() { # PID COMMAND...
+    local pid=$1
+    shift
+    nsenter --net="/proc/$pid/ns/net" -- "$@"
+}
+
+# The first node: its bridges, and the link to the host.
+network_first_node() { # PID HOST_ADDRESS NODE_ADDRESS
+    ip link add "$HOST_LINK" type veth peer name uplink netns "$1"
+    ip addr add "$2/28" dev "$HOST_LINK"
+    ip link set "$HOST_LINK" up
+    in_node "$1" ip -batch - <<EOT
+link add eth0 type bridge
+link set uplink master eth0 up
+link add eth1 type bridge
+link add eth1-carrier type veth peer name eth1-port
+link set eth1-port master eth1 up
+link set eth1-carrier up
+EOT
+    network_addresses "$1" "$3"
+}
+
+network_further_node() { # FIRST_PID PID NUMBER NODE_ADDRESS
+    in_node "$1" ip -batch - <<EOT
+link add node$3-eth0 type veth peer name eth0 netns $2
+link add node$3-eth1 type veth peer name eth1 netns $2
+link set node$3-eth0 master eth0 up
+link set node$3-eth1 master eth1 up
+EOT
+    network_addresses "$2" "$4"
+}
+
+network_addresses() { # PID NODE_ADDRESS
+    in_node "$1" ip -batch - <<EOT
+link set lo up
+link set eth0 up
+link set eth1 up
+addr add $2/28 dev eth0
+route add $SERVICE_RANGE dev eth0
+EOT
+    in_node "$1" sysctl -qw net.ipv4.ip_forward=1
+}
+
+# The way from one node to the pods of another.
+network_pod_route() { # PID NUMBER NODE_ADDRESS
+    in_node "$1" ip route add "$(pod_range "$2")" via "$3"
+}
+
+network_remove() {
+    ip link show "$HOST_LINK" >/dev/null 2>&1 || return 0
+    # The kernel removes it by itself when the node's namespace goes: that may be just now.
+    ip link del "$HOST_LINK" 2>/dev/null || true
+    ! ip link show "$HOST_LINK" >/dev/null 2>&1
+}

@@ -1,0 +1,44 @@
+# shellcheck shell=bash
+# Names, paths and messages that all scripts of the local cluster share. To be sourced.
+
+CLUSTER_SOURCE=$(cd -P "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+CHECKOUT=$(cd -P "$CLUSTER_SOURCE/../.." && pwd)
+
+# Everything that a running cluster leaves on disk; git ignores it.
+STATE=$CHECKOUT/.cluster
+
+# Two checkouts on one machine differ in this, and so in the names of their links and cgroups.
+CLUSTER_ID=$(printf %s "$CHECKOUT" | sha256sum | cut -c1-8)
+
+# Under it, one directory per hash of the pins, and the toolchain where the machine has none.
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/dynamic-networks
+
+# The images that the cluster brings itself. The second is what the README's pods ask for.
+PAUSE_IMAGE=localhost/pause:1
+BUSYBOX_IMAGE=docker.io/library/busybox:latest
+
+say() { printf '%s\n' "$*"; }
+
+fail() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+# Runs a command as root, with a password prompt only where sudo wants one.
+as_root() {
+    if ((EUID == 0)); then
+        "$@"
+    else
+        sudo -- "$@"
+    fi
+}
+
+# wait_until SECONDS COMMAND...: polls; false when the time is over.
+wait_until() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        ((SECONDS < end)) || return 1
+        sleep 0.1
+    done
+}

@@ -1,0 +1,102 @@
+# shellcheck shell=bash
+# The configuration files of a node's components. Runs inside the node's namespaces; sourced by init.sh.
+
+write_configuration() {
+    mkdir -p "$LOGS" "$SUPERVISOR"
+    write_containerd
+    write_kubelet
+    write_kube_proxy
+    write_cni
+    write_multus
+}
+
+write_containerd() {
+    cat >/etc/kubernetes/containerd.toml <<EOT
+version = 3
+
+[plugins.'io.containerd.cri.v1.images'.pinned_images]
+sandbox = '$PAUSE_IMAGE'
+
+[plugins.'io.containerd.cri.v1.runtime']
+disable_apparmor = true
+# In a container, root often may not lower a score.
+restrict_oom_score_adj = true
+
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+runtime_type = 'io.containerd.runc.v2'
+
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+SystemdCgroup = false
+EOT
+}
+
+write_kubelet() {
+    cat >/etc/kubernetes/kubelet.yaml <<EOT
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+authentication:
+  x509: {clientCAFile: $CREDENTIALS/ca.crt}
+tlsCertFile: $CREDENTIALS/$NODE.crt
+tlsPrivateKeyFile: $CREDENTIALS/$NODE.key
+containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
+cgroupDriver: cgroupfs
+cgroupRoot: $CGROUP_ROOT
+failCgroupV1: false
+failSwapOn: false
+enforceNodeAllocatable: []
+localStorageCapacityIsolation: false
+evictionHard: {memory.available: 50Mi, nodefs.available: 0%, nodefs.inodesFree: 0%, imagefs.available: 0%, imagefs.inodesFree: 0%}
+imageGCHighThresholdPercent: 100
+# No DNS in this cluster: a look-up is refused at once.
+clusterDNS: [127.0.0.1]
+resolvConf: ""
+maxPods: 250
+kubeAPIQPS: 100
+kubeAPIBurst: 200
+EOT
+}
+
+write_kube_proxy() {
+    cat >/etc/kubernetes/kube-proxy.yaml <<EOT
+apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+mode: nftables
+hostnameOverride: $NODE
+clusterCIDR: 10.244.0.0/16
+clientConnection: {kubeconfig: $CREDENTIALS/proxy.kubeconfig}
+conntrack: {maxPerCore: 0, min: 0}
+oomScoreAdj: 0
+EOT
+}
+
+# The default network. A plain .conf: multus 4.3.0 cannot delete what a .conflist made.
+write_cni() {
+    local plugin
+    mkdir -p /etc/cni/net.d /opt/cni/bin
+    for plugin in "$BIN"/cni/* "$BIN"/multus-shim; do
+        ln -s "$plugin" /opt/cni/bin/
+    done
+    cat >/etc/cni/net.d/10-podnet.conf <<EOT
+{"cniVersion": "1.0.0", "name": "podnet", "type": "bridge", "bridge": "cni0", "isDefaultGateway": true, "hairpinMode": true,
+ "ipam": {"type": "host-local", "ranges": [[{"subnet": "$POD_RANGE"}]]}}
+EOT
+}
+
+write_multus() {
+    local account=/run/secrets/kubernetes.io/serviceaccount
+    mkdir -p /etc/cni/net.d/multus.d $account
+    cp "$CREDENTIALS/ca.crt" $account/ca.crt
+    cp "$CREDENTIALS/multus.token" $account/token
+    cat >/etc/cni/net.d/multus.d/daemon-config.json <<EOT
+{
+    "cniVersion": "0.3.1",
+    "logLevel": "verbose",
+    "logToStderr": true,
+    "socketDir": "/run/multus",
+    "binDir": "/opt/cni/bin",
+    "cniConfigDir": "/etc/cni/net.d",
+    "multusAutoconfigDir": "/etc/cni/net.d",
+    "multusConfigFile": "auto"
+}
+EOT
+}

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# The init of a node: starts its components, and starts each again when it ends, as systemd, the kubelet or a
+# DaemonSet would. Reaps what loses its parent (bash does that while it waits).
+#
+# Environment: NODE, NODE_ADDRESS, API_ADDRESS, POD_RANGE, SERVICE_RANGE, PAUSE_IMAGE, CGROUP_ROOT, COMPONENTS.
+set -euo pipefail
+
+umount -l /run/host
+rmdir /run/host
+mount --make-rshared /
+hostname "$NODE"
+cd /
+
+# shellcheck source=components.sh
+. /run/cluster/node/components.sh
+# shellcheck source=config.sh
+. /run/cluster/node/config.sh
+
+# Keeps one component running. What a person or a test wants of it is in files:
+# stopped (made by ctl.sh), pid, starts (how many so far).
+supervise() {
+    local name=$1 dir=$SUPERVISOR/$1 starts=0 status
+    while :; do
+        while [[ -e $dir/stopped ]]; do sleep 0.1; done
+        until "needs_$name" >/dev/null 2>&1; do sleep 0.1; done
+        starts=$((starts + 1))
+        (
+            echo "$BASHPID" >"$dir/pid"
+            echo "$starts" >"$dir/starts"
+            "run_$name"
+        ) </dev/null >>"$LOGS/$name.log" 2>&1 &
+        wait $! && status=0 || status=$?
+        rm -f "$dir/pid"
+        echo "supervisor: $name ended with status $status" >>"$LOGS/$name.log"
+        [[ -e $dir/stopped ]] || sleep 1
+    done
+}
+
+write_configuration
+until [[ -e $STATE/$NODE/network-is-up ]]; do sleep 0.05; done
+for component in $COMPONENTS; do
+    mkdir -p "$SUPERVISOR/$component"
+    supervise "$component" &
+done
+wait

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Brings up the cluster of this checkout: a real Kubernetes node (or more: NODES=2), made of namespaces.
+# Builds first what is not in the cache. Run as yourself: only the node itself needs root, by sudo.
+set -euo pipefail
+# shellcheck source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+if [[ -f $STATE/env ]] && "$CLUSTER_SOURCE/ctl.sh" alive; then
+    say "The cluster is up already. Use it with:"
+    say "  export KUBECONFIG=$STATE/kubeconfig"
+    exit 0
+fi
+
+built=$("$CLUSTER_SOURCE/build.sh" --print-directory)
+"$CLUSTER_SOURCE/build.sh"
+# What a killed run may have left.
+"$CLUSTER_SOURCE/down.sh" --quiet
+
+began=$SECONDS
+mkdir -p "$STATE"
+say "Starting ${NODES:-1} node(s)..."
+if ! as_root "$CLUSTER_SOURCE/host/start.sh" "$built" "${NODES:-1}"; then
+    "$CLUSTER_SOURCE/down.sh" --quiet
+    fail "the cluster did not start; the logs are in $STATE/logs"
+fi
+say "Ready after $((SECONDS - began)) s. Use it with:"
+say "  export KUBECONFIG=$STATE/kubeconfig"
