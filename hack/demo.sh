@@ -16,9 +16,8 @@ finish() {
     local status=$?
     trap - EXIT
     if [[ -n "${KEEP:-}" && -z "$JOB" && -e .cluster/env ]]; then
-        rm -f "$ARCHIVE"
         printf '\nThe cluster is still up, with the pod %s in it:\n' "$POD"
-        printf '  export KUBECONFIG=%s\n  kubectl edit pod %s\n' "$KUBECONFIG" "$POD"
+        printf '  export KUBECONFIG=%s PATH=%s:$PATH\n  kubectl edit pod %s\n' "$KUBECONFIG" "$CLUSTER_BIN" "$POD"
         printf '  make cluster-down       # takes it away\n'
     else
         echo

@@ -2,9 +2,8 @@
 # What `make demo` and `make test` share: stages with their times, the way to an installed cluster, and the
 # promise that nothing stays behind. To be sourced at the top of a script that runs in the checkout's root.
 
-CHECKOUT=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 MANIFEST=manifests/dynamic-networks-controller.yaml
-ARCHIVE=$CHECKOUT/.cluster-image.tar
+ARCHIVE=${CARGO_TARGET_DIR:-target}/image-of-the-tests.tar
 STAGES=()
 JOB=
 
@@ -46,7 +45,7 @@ await_cluster() {
 
 install() {
     # shellcheck source=/dev/null
-    . .cluster/env && export KUBECONFIG &&
+    . .cluster/env && export KUBECONFIG PATH="$CLUSTER_BIN:$PATH" &&
         tests/cluster/ctl.sh load "$ARCHIVE" &&
         kubectl apply -f "$MANIFEST" &&
         kubectl -n kube-system rollout status --timeout=120s deployment/dynamic-networks-webhook &&
@@ -59,6 +58,5 @@ clean_up() {
         kill -TERM -- "-$JOB" 2>/dev/null || true
         wait "$JOB" 2>/dev/null || true
     fi
-    rm -f "$ARCHIVE"
     tests/cluster/down.sh --quiet
 }

@@ -7,9 +7,14 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 finish() {
     local status=$?
+    trap - EXIT
     clean_up || status=1
     summary
-    ((status == 0)) && echo "All tests passed." || echo "Not all tests passed."
+    if ((status == 0)); then
+        echo "All tests passed."
+    else
+        echo "Not all tests passed. The logs of the cluster are in .cluster/logs."
+    fi
     exit "$status"
 }
 
