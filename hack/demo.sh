@@ -16,9 +16,7 @@ finish() {
     local status=$?
     trap - EXIT
     if [[ -n "${KEEP:-}" && -z "$JOB" && -e .cluster/env ]]; then
-        printf '\nThe cluster is still up, with the pod %s in it:\n' "$POD"
-        printf '  export KUBECONFIG=%s PATH=%s:$PATH\n  kubectl edit pod %s\n' "$KUBECONFIG" "$CLUSTER_BIN" "$POD"
-        printf '  make cluster-down       # takes it away\n'
+        how_to_go_on
     else
         echo
         clean_up || status=1
@@ -30,6 +28,19 @@ finish() {
         echo "The demo failed."
     fi
     exit "$status"
+}
+
+how_to_go_on() {
+    # shellcheck source=/dev/null
+    . .cluster/env
+    cat <<EOT
+
+The cluster is still up:
+  export KUBECONFIG=$KUBECONFIG PATH=$CLUSTER_BIN:\$PATH
+  kubectl apply -f examples/interface-add.yaml
+  kubectl edit pod $POD
+  make cluster-down       # takes it away
+EOT
 }
 
 title() { printf '\n\033[1m%s\033[0m\n' "$*"; }
