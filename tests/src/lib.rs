@@ -26,7 +26,7 @@ pub use error::{Error, Result};
 pub use events::Event;
 pub use install::{documents, named_in};
 pub use kernel::Interface;
-pub use namespace::{Namespace, alone_in_namespace, in_namespace};
+pub use namespace::{NO_NETWORKS, Namespace, alone_in_namespace, in_namespace};
 pub use network::{Nad, Plugin, bridge, macvlan};
 pub use node::{Lease, Node};
 pub use pod::{Pod, StatusEntry};

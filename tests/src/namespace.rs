@@ -19,6 +19,9 @@ use crate::{
     wait::{LONG, PLUG, eventually},
 };
 
+/// For pods without the annotation.
+pub const NO_NETWORKS: Option<&str> = None;
+
 /// No test may take longer; what hangs is dumped like what fails.
 const TEST: Duration = Duration::from_secs(240);
 

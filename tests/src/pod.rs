@@ -1,9 +1,12 @@
 //! A pod: its annotation, its interfaces, what the API says about them.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{Event as ApiEvent, Pod as ApiPod};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams},
+    runtime::wait::await_condition,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -214,7 +217,8 @@ impl Pod {
         Ok(leases)
     }
 
-    /// Waits until the kernel shows exactly these interfaces beside `eth0`, and network-status lists the same.
+    /// Waits until the kernel shows exactly these interfaces beside `eth0`, and network-status the same ones with the
+    /// same addresses.
     ///
     /// # Errors
     /// [`Error::Deadline`] with what is there instead.
@@ -225,17 +229,19 @@ impl Pod {
             PLUG,
             format!("pod {} has exactly {wanted:?}", self.name),
             async || {
-                let mut kernel: Vec<_> = self.interfaces().await?.into_iter().map(|i| i.name).collect();
-                kernel.retain(|name| name != "eth0");
-                kernel.sort_unstable();
-                let mut status: Vec<_> = self
+                let kernel: BTreeMap<_, _> = self
+                    .interfaces()
+                    .await?
+                    .into_iter()
+                    .filter_map(seen_in_kernel)
+                    .collect();
+                let status = self
                     .network_status()
                     .await?
                     .into_iter()
-                    .map(|e| e.interface)
-                    .collect();
-                status.sort_unstable();
-                if kernel == wanted && status == wanted {
+                    .map(|e| (e.interface, (e.mac, e.ips)));
+                let status: BTreeMap<_, _> = status.collect();
+                if kernel.keys().eq(&wanted) && kernel == status {
                     return Ok(());
                 }
                 Err(Error::Unexpected(format!(
@@ -245,4 +251,28 @@ impl Pod {
         )
         .await
     }
+
+    /// Waits until the pod, as the API has it, meets `condition`: returns in the very moment.
+    ///
+    /// # Errors
+    /// [`Error::Unexpected`] when that does not happen.
+    pub async fn reaches(&self, condition: impl Fn(&ApiPod) -> bool) -> Result<()> {
+        let met = |pod: Option<&ApiPod>| pod.is_some_and(&condition);
+        let wait = await_condition(self.api.clone(), &self.name, met);
+        match tokio::time::timeout(LONG, wait).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(Error::Unexpected(error.to_string())),
+            Err(_) => Err(Error::Unexpected(format!(
+                "pod {} does not get there in {LONG:?}",
+                self.name
+            ))),
+        }
+    }
+}
+
+/// An interface as network-status would describe it: name, hardware address, addresses without prefix.
+fn seen_in_kernel(interface: Interface) -> Option<(String, (String, Vec<String>))> {
+    let bare = |a: String| a.split('/').next().map(str::to_owned);
+    let addresses = interface.addresses.into_iter().filter_map(bare).collect();
+    (interface.name != "eth0").then_some((interface.name, (interface.mac, addresses)))
 }

@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Runs the tests of this crate, on the cluster that is up and has the manifests installed (`make test` sees to both).
+#
+#   tests/run.sh             everything, in order
+#   tests/run.sh PATTERN...  only the files tests/tests/PATTERN.rs: tests/run.sh 'cluster_*'
+#
+# In this order, cheapest first:
+#   the harness and files without a cluster: several at once
+#   programs_*   the programs as plain processes
+#   cluster_*    on the cluster, a namespace per test: several at once
+#   alone_*      on the cluster, disturbing everybody (no agent, other multus, not installed): one at a time
+# The order only saves time. Whoever runs them otherwise is safe too: each test holds a lock, shared or alone.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+AT_ONCE=${AT_ONCE:-6}
+began=$SECONDS failed=0 output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+
+# group THREADS FILE...: runs those test files and notes their outcome.
+group() {
+    local threads=$1 file
+    local -a selected=()
+    shift
+    for file in "$@"; do selected+=(--test "$file"); done
+    ((${#selected[@]})) || return 0
+    printf '\n--> %s (%s at once)\n' "$*" "$threads"
+    cargo test --quiet --locked --workspace --no-fail-fast "${selected[@]}" -- \
+        --test-threads="$threads" --format=pretty 2>&1 | tee -a "$output" || failed=1
+}
+
+# matching PATTERN: the test files of that name.
+matching() {
+    local file
+    for file in tests/tests/$1.rs; do
+        [[ ! -e $file ]] || basename "$file" .rs
+    done
+}
+
+# The executable of the unit tests of this crate. Not `cargo test -p tests`: other packages, other features, all built anew.
+harness() {
+    cargo test --quiet --locked --workspace --lib --no-run --message-format=json |
+        sed -n '/"kind":\["lib"\],.*"name":"tests"/s/.*"executable":"\([^"]*\)".*/\1/p'
+}
+
+echo "Building the programs and their tests..."
+cargo build --locked --workspace --bins
+cargo test --quiet --locked --workspace --tests --no-run
+
+if (($#)); then
+    for pattern in "$@"; do
+        threads=$AT_ONCE
+        [[ $pattern != alone_* ]] || threads=1
+        mapfile -t files < <(matching "$pattern")
+        ((${#files[@]})) || { echo "error: no tests/tests/$pattern.rs" >&2; exit 2; }
+        group "$threads" "${files[@]}"
+    done
+else
+    mapfile -t others < <(matching '*' | grep -vE '^(programs|cluster|alone)_')
+    printf '\n--> the harness itself\n'
+    "$(harness)" --quiet 2>&1 | tee -a "$output" || failed=1
+    group "$AT_ONCE" "${others[@]}"
+    for kind in programs cluster; do
+        mapfile -t files < <(matching "${kind}_*")
+        group "$AT_ONCE" "${files[@]}"
+    done
+    mapfile -t files < <(matching 'alone_*')
+    group 1 "${files[@]}"
+fi
+
+awk -v seconds=$((SECONDS - began)) '
+    /^test result:/ { passed += $4; bad += $6; ignored += $8 }
+    /^test .*FAILED$/ || /^test .*has been running/ { print }
+    END { printf "\n%d passed, %d failed, %d ignored, in %d s\n", passed, bad, ignored, seconds }' "$output"
+exit "$failed"
