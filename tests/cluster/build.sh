@@ -3,7 +3,7 @@
 # Run as yourself; nothing here needs root. Two checkouts may run it at once: the second waits, and finds it done.
 #
 #   build.sh [COMPONENT]                      builds all (or one that is not in the usual set: multus-4.2.2)
-#   build.sh --print-directory [COMPONENT]    where it is, or will be: bin/ and images/
+#   build.sh --print-directory [COMPONENT]    where it is, or will be, with the programs in bin/
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -22,8 +22,6 @@ directory_of() { # COMPONENT...
             [[ -f $CLUSTER_SOURCE/components/$name/go.mod ]] || fail "there is no component $name"
             find "$CLUSTER_SOURCE/components/$name" -type f -print0 | sort -z | xargs -0 cat
         done
-        cat "$CLUSTER_SOURCE/images.sh" "$CLUSTER_SOURCE/pause/pause.c"
-        echo "$PAUSE_IMAGE $BUSYBOX_IMAGE"
         uname -m
     } | sha256sum | cut -c1-64)
     echo "$CACHE/$hash"
@@ -49,13 +47,13 @@ with_progress() { # DIRECTORY PROGRAMS COMMAND...
     say "    done after $((SECONDS - began)) s"
 }
 
+# To be run in the background: the process becomes the compiler, so that killing it ends the build.
 go_build() { # COMPONENT DIRECTORY
     local flags
     mapfile -t flags <"$CLUSTER_SOURCE/components/$1/flags"
-    (
-        cd "$CLUSTER_SOURCE/components/$1"
-        CGO_ENABLED=0 GOWORK=off "$GO" build -trimpath -buildvcs=false "${flags[@]}" -o "$2/" tool
-    )
+    cd "$CLUSTER_SOURCE/components/$1"
+    export CGO_ENABLED=0 GOWORK=off
+    exec "$GO" build -trimpath -buildvcs=false "${flags[@]}" -o "$2/" tool
 }
 
 build_component() { # NUMBER OF COMPONENT OUTPUT
@@ -73,13 +71,12 @@ build_set() { # DIRECTORY COMPONENT...
     local directory=$1 work=$1.unfinished number=0 name
     shift
     rm -rf "$work"
-    mkdir -p "$work/images"
+    mkdir -p "$work"
     for name in "$@"; do
         number=$((number + 1))
         build_component "$number" $# "$name" "$work"
     done
     rmdir "$work/part"
-    "$CLUSTER_SOURCE/images.sh" "$work/images"
     mv "$work" "$directory"
 }
 

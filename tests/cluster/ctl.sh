@@ -42,6 +42,19 @@ signal_component() { # COMPONENT SIGNAL
     [[ -z $pid ]] || node_exec "$node" kill "-$2" "$pid" 2>/dev/null || true
 }
 
+# Whether another process has taken the place of the one with this pid, or none has.
+pid_is_gone() { # COMPONENT PID
+    [[ $(component_pid "$1") != "$2" ]]
+}
+
+kill_component() {
+    local pid
+    pid=$(component_pid "$1")
+    [[ -n $pid ]] || fail "$1 does not run"
+    signal_component "$1" KILL
+    wait_until 10 pid_is_gone "$1" "$pid" || fail "$1 does not end"
+}
+
 component_has_ended() { [[ -z $(component_pid "$1") ]]; }
 
 stop() {
@@ -54,10 +67,8 @@ stop() {
 }
 
 start() {
-    local starts
-    starts=$(cat "$(supervisor_file "$node" "$1" starts)")
     rm -f "$(supervisor_file "$node" "$1" stopped)"
-    await_component "$node" "$1" "$starts"
+    await_component "$node" "$1"
 }
 
 load() {
@@ -83,6 +94,7 @@ alive() {
 [[ -f $STATE/env ]] || fail "the cluster is not up: make cluster-up"
 # shellcheck source=/dev/null
 . "$STATE/env"
+# shellcheck disable=SC2034 # for component_is_ready
 API_ADDRESS=$NODE_IP
 
 case $verb in
@@ -96,7 +108,7 @@ stop | start | restart | kill | wait | logs)
     stop) stop "$1" ;;
     start) start "$1" ;;
     restart) stop "$1" && start "$1" ;;
-    kill) signal_component "$1" KILL ;;
+    kill) kill_component "$1" ;;
     wait) await_component "$node" "$1" ;;
     logs) cat "$(component_log "$node" "$1")" ;;
     esac

@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
 # Builds the two images that every cluster brings along, as OCI archives: images.sh DIRECTORY
 #
-# They are put together by hand, one layer of static files each: that needs no engine, no root and no registry.
+# They are put together by hand, one layer of static files each: that needs no engine, no root, no registry, and half
+# a second.
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=toolchain.sh
+. "$CLUSTER_SOURCE/toolchain.sh"
 
 out=$1
+mkdir -p "$out"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -55,7 +59,7 @@ pause_root() {
 # Every applet under its name, so that manifests may call them as on any other image.
 busybox_root() {
     local busybox applet
-    busybox=$(command -v busybox) || fail "busybox is missing: apt-get install busybox-static"
+    busybox=$(find_busybox) || fail "no static busybox: run $CLUSTER_SOURCE/preflight.sh"
     mkdir -p "$work/busybox"/{bin,etc,tmp,root,var}
     chmod 1777 "$work/busybox/tmp"
     echo 'root:x:0:0:root:/root:/bin/sh' >"$work/busybox/etc/passwd"

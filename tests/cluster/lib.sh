@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034 # read by those who source this file
 # Names, paths and messages that all scripts of the local cluster share. To be sourced.
 
 CLUSTER_SOURCE=$(cd -P "$(dirname "${BASH_SOURCE[0]}")" && pwd)

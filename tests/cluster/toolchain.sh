@@ -1,5 +1,7 @@
 # shellcheck shell=bash
-# Which Go builds the components: the machine's where it is new enough, else a pinned one in the cache.
+# shellcheck disable=SC2034 # read by those who source this file
+# Which tools build the components: the machine's where they are good enough, else those that preflight.sh put into
+# the cache.
 # To be sourced after lib.sh.
 
 # The highest of the go.mod files' wishes.
@@ -15,6 +17,19 @@ find_go() {
     for GO in go "$CACHE/go/bin/go" /usr/local/go/bin/go; do
         found=$(cd / && GOTOOLCHAIN=local "$GO" env GOVERSION 2>/dev/null) || continue
         version_at_least "$GO_WANTED" "${found#go}" && return
+    done
+    return 1
+}
+
+# Prints the path of a busybox that needs no libraries.
+find_busybox() {
+    local candidate
+    for candidate in "$(command -v busybox)" "$CACHE"/busybox/{usr/bin,bin}/busybox; do
+        [[ -x $candidate ]] || continue
+        # A program without libraries has nothing for ldd to list.
+        ldd "$candidate" >/dev/null 2>&1 && continue
+        echo "$candidate"
+        return
     done
     return 1
 }

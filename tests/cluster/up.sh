@@ -17,9 +17,9 @@ built=$("$CLUSTER_SOURCE/build.sh" --print-directory)
 "$CLUSTER_SOURCE/down.sh" --quiet
 
 began=$SECONDS
-mkdir -p "$STATE"
+"$CLUSTER_SOURCE/images.sh" "$STATE/images"
 say "Starting ${NODES:-1} node(s)..."
-if ! as_root "$CLUSTER_SOURCE/host/start.sh" "$built" "${NODES:-1}"; then
+if ! as_root "$CLUSTER_SOURCE/host/start.sh" "$built/bin" "${NODES:-1}"; then
     "$CLUSTER_SOURCE/down.sh" --quiet
     fail "the cluster did not start; the logs are in $STATE/logs"
 fi

@@ -1,23 +1,20 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034 # read by those who source this file
 # The cluster's cgroups, on v1 and v2: one tree for the pods of each node, and one group that holds every
 # process that we start. The latter is how a killed run is found again: no pid file can lie about it.
 # To be sourced after lib.sh.
 
 CGROUP=dynamic-networks-$CLUSTER_ID
 
-# The root directories of all hierarchies: one on v2, one per controller on v1.
+# The root directories of all hierarchies: one on v2, one per controller on v1 (and v2's beside them, without any).
 cgroup_hierarchies() {
-    if [[ -e /sys/fs/cgroup/cgroup.controllers ]]; then
-        echo /sys/fs/cgroup
-    else
-        awk '$3 == "cgroup" { print $2 }' /proc/mounts
-    fi
+    awk '$3 ~ /^cgroup2?$/ && $2 ~ "^/sys/fs/cgroup" { print $2 }' /proc/mounts
 }
 
 # The group of our own processes. On v1 any one hierarchy is enough to find them.
 cgroup_of_processes() {
     local hierarchy
-    hierarchy=$(cgroup_hierarchies | grep -m1 -E '/(pids|freezer|cgroup)$') || return 1
+    hierarchy=$(cgroup_hierarchies | grep -m1 -E '/(pids|cgroup)$') || return 1
     echo "$hierarchy/$CGROUP/processes"
 }
 

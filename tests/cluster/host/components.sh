@@ -18,7 +18,8 @@ node_exec() { # NUMBER COMMAND...
 }
 
 load_image() { # NUMBER, the archive on stdin
-    node_exec "$1" /run/cluster/bin/ctr --namespace k8s.io images import --local - >/dev/null
+    node_exec "$1" env CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=1 \
+        /run/cluster/bin/ctr --namespace k8s.io images import --local - >/dev/null
 }
 
 component_log() { # NUMBER COMPONENT
@@ -30,16 +31,19 @@ supervisor_file() { # NUMBER COMPONENT FILE
     echo "/proc/$(node_pid "$1")/root/run/supervisor/$2/$3"
 }
 
+component_starts() { cat "$(supervisor_file "$1" "$2" starts)" 2>/dev/null || echo 0; }
+
 component_is_ready() { # NUMBER COMPONENT
     node_exec "$1" env "NODE=node$1" "API_ADDRESS=$API_ADDRESS" /run/cluster/node/ready.sh "$2"
 }
 
 # Waits until it serves; gives up with the end of its log when it fails to start three times over, or after a while.
 await_component() { # NUMBER COMPONENT
-    local end=$((SECONDS + 120)) starts
+    local end=$((SECONDS + 120)) starts before
+    before=$(component_starts "$1" "$2")
     until component_is_ready "$1" "$2" 2>/dev/null; do
-        starts=$(cat "$(supervisor_file "$1" "$2" starts)" 2>/dev/null || echo 0)
-        if ((SECONDS > end || starts > ${3:-0} + 3)) || ! kill -0 "$(node_pid "$1")" 2>/dev/null; then
+        starts=$(component_starts "$1" "$2")
+        if ((SECONDS > end || starts > before + 3)) || ! kill -0 "$(node_pid "$1")" 2>/dev/null; then
             {
                 echo "the end of $(component_log "$1" "$2"):"
                 tail -n 25 "$(component_log "$1" "$2")"

@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034 # read by those who source this file
 # Who may talk to whom: a CA, the serving certificates, and one token per client. Made anew for every cluster.
 # To be sourced after lib.sh.
 

@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034 # read by those who source this file
 # The links and addresses of the cluster, all made from the host:
 #
 #   host: dn<id> .1 ──veth── node1: eth0 (bridge) .2 ──veth── node2: eth0 .3

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The part of up.sh that needs root: makes the nodes, waits until they are ready, and writes what others need to
-# know about them. Usage: start.sh BUILT NODES, where BUILT holds bin/ and images/.
+# know about them. Usage: start.sh BIN NODES
 set -euo pipefail
 # shellcheck source=../lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
@@ -9,7 +9,7 @@ for part in cgroups network credentials components; do
     . "$CLUSTER_SOURCE/host/$part.sh"
 done
 
-built=$1 nodes=$2
+bin=$1 nodes=$2
 declare -a pids addresses
 
 prepare() {
@@ -40,7 +40,7 @@ start_node() { # NUMBER
         POD_RANGE=$(pod_range "$1") CGROUP_ROOT=/$CGROUP/$name COMPONENTS=$(components_of "$1")
         export POD_RANGE CGROUP_ROOT COMPONENTS
         exec setsid unshare --mount --net --pid --uts --fork --kill-child \
-            "$CLUSTER_SOURCE/node/root.sh" "$STATE" "$built/bin" "$name"
+            "$CLUSTER_SOURCE/node/root.sh" "$STATE" "$bin" "$name"
     ) </dev/null >"$STATE/logs/$name/init.log" 2>&1 8<&- &
     wait_until 10 test -s "$STATE/$name/pid" || {
         tail -n 20 "$STATE/logs/$name/init.log" >&2
@@ -62,12 +62,12 @@ connect_nodes() {
     done
 }
 
-kubectl() { "$built/bin/kubectl" --kubeconfig="$STATE/credentials/admin.kubeconfig" "$@"; }
+kubectl() { "$bin/kubectl" --kubeconfig="$STATE/credentials/admin.kubeconfig" "$@"; }
 
 load_images() { # NUMBER
     local image
     await_component "$1" containerd
-    for image in "$built"/images/*.tar; do
+    for image in "$STATE"/images/*.tar; do
         load_image "$1" <"$image" || fail "$image cannot be imported"
     done
 }
@@ -109,7 +109,7 @@ write_environment() {
     cat <<EOT
 export KUBECONFIG='$STATE/kubeconfig'
 CLUSTER_ID=$CLUSTER_ID
-CLUSTER_BIN='$built/bin'
+CLUSTER_BIN='$bin'
 NODES=$nodes
 HOST_ADDRESS=$host_address
 NODE_NAME=node1

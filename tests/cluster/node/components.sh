@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034 # read by those who source this file
 # The components of a node. Each has three functions: needs_X (may it start?), run_X (becomes it), ready_X (does it
 # serve?). Runs inside the node's namespaces; sourced by init.sh and ready.sh.
 # shellcheck disable=SC2317,SC2329 # called by composed names
@@ -24,6 +25,7 @@ ready_etcd() { fetch http://127.0.0.1:2379/health; }
 
 needs_kube-apiserver() { ready_etcd; }
 run_kube-apiserver() {
+    # shellcheck disable=SC2054 # the commas belong to a value
     local flags=(
         --etcd-servers=http://127.0.0.1:2379
         --advertise-address="$NODE_ADDRESS" --secure-port=6443
@@ -40,6 +42,8 @@ run_kube-apiserver() {
         --kubelet-preferred-address-types=InternalIP
         # Webhooks are called at the addresses of their endpoints.
         --enable-aggregator-routing=true
+        # With it, the end does not wait a minute for connections that others keep open.
+        --shutdown-send-retry-after=true
     )
     exec kube-apiserver "${flags[@]}"
 }
