@@ -17,6 +17,9 @@ MULTUS_SOCKET_PATH ?= /host/run/multus/multus.sock
 # demo: leave the cluster up afterwards.
 KEEP ?=
 
+# Those beside the cluster's: of all packages, by name, so that one build serves both.
+UNIT_TESTS = $(patsubst %.rs,--test %,$(notdir $(filter-out tests/tests/%,$(wildcard */tests/*.rs))))
+
 IMAGE := $(IMAGE_REGISTRY)/$(IMAGE_NAME):$(IMAGE_TAG)
 export IMAGE OCI_BIN PROFILE NAMESPACE CONTAINERD_SOCKET_PATH CRIO_SOCKET_PATH MULTUS_SOCKET_PATH KEEP
 
@@ -33,7 +36,7 @@ build: ## both programs, for this machine (target/release)
 check: ## fast, no cluster: format, clippy with warnings denied, unit tests, documentation in step
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	cargo test --locked --workspace --exclude tests
+	cargo test --locked --workspace --lib --bins $(UNIT_TESTS)
 	hack/check-documents.sh
 
 demo: ## from nothing: builds, starts the local cluster, runs the README's story on it, cleans up (KEEP=1: does not)
