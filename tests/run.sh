@@ -2,6 +2,7 @@
 # Runs the tests of this crate, on the cluster that is up and has the manifests installed (`make test` sees to both).
 #
 #   tests/run.sh             everything, in order
+#   tests/run.sh --build     only builds what the tests need
 #   tests/run.sh PATTERN...  only the files tests/tests/PATTERN.rs: tests/run.sh 'cluster_*'
 #
 # In this order, cheapest first:
@@ -14,7 +15,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 AT_ONCE=${AT_ONCE:-6}
-began=$SECONDS failed=0 output=$(mktemp)
+failed=0 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 
 # group THREADS FILE...: runs those test files and notes their outcome.
@@ -46,6 +47,8 @@ harness() {
 echo "Building the programs and their tests..."
 cargo build --locked --workspace --bins
 cargo test --quiet --locked --workspace --tests --no-run
+[[ ${1:-} != --build ]] || exit 0
+began=$SECONDS
 
 if (($#)); then
     for pattern in "$@"; do

@@ -97,7 +97,7 @@ impl Namespace {
         section(
             &mut text,
             "records",
-            node.records(&sandbox.id).await.map(|r| r.join("\n")),
+            node.state_of(&sandbox.id).await.map(|r| r.join("\n")),
         );
         section(
             &mut text,

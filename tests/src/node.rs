@@ -132,6 +132,16 @@ impl Node {
     /// # Errors
     /// [`Error::Command`].
     pub async fn records(&self, sandbox: &str) -> Result<Vec<String>> {
+        let mut files = self.state_of(sandbox).await?;
+        files.retain(|name| name != "sandbox-identity" && !name.starts_with('.'));
+        Ok(files)
+    }
+
+    /// Names of all files that the agent keeps about `sandbox`.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub async fn state_of(&self, sandbox: &str) -> Result<Vec<String>> {
         self.list(&format!("{RECORDS}/{sandbox}")).await
     }
 

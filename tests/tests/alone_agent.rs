@@ -94,7 +94,7 @@ async fn unplugs_nothing_for_an_annotation_that_cannot_be_read() -> Result<()> {
         ] {
             pod.annotate(garbage).await?;
         }
-        let event = pod.has_event("InterfaceAddRejected", "net1").await?;
+        let event = pod.has_event("FailedAddingInterface", "cannot be read").await?;
         assert!(event.warning, "{event:?}");
 
         pod.annotate("blue@net1,blue@net2").await?;

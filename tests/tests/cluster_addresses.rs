@@ -64,7 +64,7 @@ async fn frees_the_lease_of_a_plugged_interface_when_the_pod_is_deleted() -> Res
         let node = &ns.cluster.node;
         tests::eventually(tests::PLUG, "the node remembers nothing of the pod", async || {
             let (records, results) = (
-                node.records(&sandbox).await?,
+                node.state_of(&sandbox).await?,
                 node.cached_results(&sandbox).await?,
             );
             let forgotten = records.is_empty() && results.iter().all(|name| name.ends_with("-eth0"));
