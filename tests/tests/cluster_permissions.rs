@@ -1,0 +1,140 @@
+//! What the agent's account may do to a pod, whoever holds its token: the annotation network-status, on its own node,
+//! and nothing else. The policy that says so is part of the manifest.
+
+use k8s_openapi::api::core::v1::Pod as ApiPod;
+use kube::{
+    Api, Client, Config, ResourceExt,
+    api::{Patch, PatchParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use rstest::rstest;
+use serde_json::{Value, json};
+use shared::annotations::{NETWORK_STATUS, NETWORKS};
+use tests::{Cluster, Error, NO_NETWORKS, Namespace, Result, in_namespace};
+
+const ACCOUNT: &str = "dynamic-networks-controller";
+
+#[tokio::test]
+async fn the_agent_may_write_the_network_status_of_a_pod_of_its_node() -> Result<()> {
+    in_namespace("permitted", async |ns| {
+        ns.running_pod("p", NO_NETWORKS).await?;
+        let agent = agent_of_this_node(ns).await?;
+        patch(
+            &agent,
+            "p",
+            json!({"metadata": {"annotations": {NETWORK_STATUS: "[]"}}}),
+        )
+        .await?;
+        patch(
+            &agent,
+            "p",
+            json!({"metadata": {"annotations": {NETWORK_STATUS: null}}}),
+        )
+        .await
+    })
+    .await
+}
+
+#[rstest]
+#[case::the_networks(json!({"metadata": {"annotations": {NETWORKS: "[]"}}}), "network-status only")]
+#[case::another_annotation(json!({"metadata": {"annotations": {"a": "b"}}}), "network-status only")]
+#[case::all_annotations(json!({"metadata": {"annotations": null}}), "network-status only")]
+#[case::a_label(json!({"metadata": {"labels": {"a": "b"}}}), "labels or finalizers")]
+#[case::a_finalizer(json!({"metadata": {"finalizers": ["a.example/b"]}}), "labels or finalizers")]
+#[case::the_status(json!({"status": {"phase": "Failed"}}), "the status of a pod")]
+#[tokio::test]
+async fn the_agent_may_write_nothing_else(#[case] change: Value, #[case] words: &str) -> Result<()> {
+    in_namespace("forbidden", async |ns| {
+        let pod = ns.running_pod("p", NO_NETWORKS).await?;
+        // So that there is one to lose.
+        pod.annotate("[]").await?;
+        let agent = agent_of_this_node(ns).await?;
+        is_refused(patch(&agent, "p", change).await, words)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_agent_may_not_write_to_a_pod_of_another_node() -> Result<()> {
+    in_namespace("elsewhere", async |ns| {
+        let pods: Api<ApiPod> = Api::namespaced(ns.cluster.client.clone(), &ns.name);
+        let agent = agent_of_this_node(ns).await?;
+        for (name, spec) in [
+            ("bound", json!({"nodeName": "another"})),
+            ("waiting", json!({"schedulerName": "nobody"})),
+        ] {
+            let mut pod = json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "busybox"}]}});
+            pod["spec"].as_object_mut().into_iter().for_each(|s| s.extend(spec.as_object().cloned().into_iter().flatten()));
+            let pod: ApiPod = serde_json::from_value(pod).map_err(|e| Error::Unexpected(e.to_string()))?;
+            pods.create(&PostParams::default(), &pod).await.map_err(|e| Error::Unexpected(e.to_string()))?;
+            let status = json!({"metadata": {"annotations": {NETWORK_STATUS: "[]"}}});
+            is_refused(patch(&agent, name, status).await, "its own node only")?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_token_that_names_no_node_is_refused() -> Result<()> {
+    in_namespace("unbound", async |ns| {
+        ns.running_pod("p", NO_NETWORKS).await?;
+        let token = ns
+            .cluster
+            .kubectl(&["create", "token", ACCOUNT, "--namespace=kube-system"])
+            .await?;
+        let anywhere = Api::namespaced(with_token(&ns.cluster, token.trim()).await?, &ns.name);
+        let status = json!({"metadata": {"annotations": {NETWORK_STATUS: "[]"}}});
+        is_refused(patch(&anywhere, "p", status).await, "its own node only")
+    })
+    .await
+}
+
+/// The pods of `ns` as the agent of the node may handle them: with a token as the kubelet gives it to the agent's pod.
+async fn agent_of_this_node(ns: &Namespace) -> Result<Api<ApiPod>> {
+    let pod = ns.cluster.agent_pod().await?.name_any();
+    let arguments = [
+        "create",
+        "token",
+        ACCOUNT,
+        "--namespace=kube-system",
+        "--bound-object-kind=Pod",
+        &format!("--bound-object-name={pod}"),
+    ];
+    let token = ns.cluster.kubectl(&arguments).await?;
+    Ok(Api::namespaced(
+        with_token(&ns.cluster, token.trim()).await?,
+        &ns.name,
+    ))
+}
+
+/// A client with nothing but `token`.
+async fn with_token(cluster: &Cluster, token: &str) -> Result<Client> {
+    let unexpected = |e: &dyn std::fmt::Display| Error::Unexpected(e.to_string());
+    let mut file = Kubeconfig::read_from(cluster.kubeconfig()).map_err(|e| unexpected(&e))?;
+    for user in &mut file.auth_infos {
+        user.auth_info = Some(kube::config::AuthInfo {
+            token: Some(token.to_owned().into()),
+            ..kube::config::AuthInfo::default()
+        });
+    }
+    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+        .await
+        .map_err(|e| unexpected(&e))?;
+    Client::try_from(config).map_err(|e| unexpected(&e))
+}
+
+async fn patch(pods: &Api<ApiPod>, name: &str, change: Value) -> Result<()> {
+    let patched = pods
+        .patch_status(name, &PatchParams::default(), &Patch::Merge(change))
+        .await;
+    patched.map(drop).map_err(|e| Error::Unexpected(e.to_string()))
+}
+
+fn is_refused(outcome: Result<()>, words: &str) -> Result<()> {
+    match outcome {
+        Ok(()) => Err(Error::Unexpected("it was permitted".to_owned())),
+        Err(refusal) if refusal.to_string().contains(words) => Ok(()),
+        Err(other) => Err(other),
+    }
+}
