@@ -2,7 +2,6 @@
 # Runs the tests of this crate, on the cluster that is up and has the manifests installed (`make test` sees to both).
 #
 #   tests/run.sh             everything, in order
-#   tests/run.sh --build     only builds what the tests need
 #   tests/run.sh PATTERN...  only the files tests/tests/PATTERN.rs: tests/run.sh 'cluster_*'
 #
 # In this order, cheapest first:
@@ -47,7 +46,6 @@ harness() {
 echo "Building the programs and their tests..."
 cargo build --locked --workspace --bins
 cargo test --quiet --locked --workspace --tests --no-run
-[[ ${1:-} != --build ]] || exit 0
 began=$SECONDS
 
 if (($#)); then

@@ -3,7 +3,7 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api,
-    api::{DeleteParams, PostParams},
+    api::{DeleteParams, ObjectMeta, PostParams},
 };
 use serde_json::Value;
 
@@ -74,9 +74,13 @@ impl Cluster {
     pub async fn delete_networks_kind(&self) -> Result<()> {
         let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
         let mut kind = api.get(NETWORKS_KIND).await.doing("read the NADs' definition")?;
-        kind.metadata = kube::api::ObjectMeta {
-            name: kind.metadata.name,
-            ..Default::default()
+        let ObjectMeta {
+            name, annotations, ..
+        } = kind.metadata;
+        kind.metadata = ObjectMeta {
+            name,
+            annotations,
+            ..ObjectMeta::default()
         };
         kind.status = None;
         let json = serde_json::to_string(&kind).map_err(|e| Error::Unexpected(e.to_string()))?;

@@ -62,6 +62,9 @@ async fn lives_through_the_absence_of_the_networks_own_kind() -> Result<()> {
 
         ns.cluster.delete_networks_kind().await?;
         ns.cluster.restart_agent().await?;
+        ns.cluster.stop_webhook().await?;
+        ns.cluster.start_webhook().await?;
+        pod.refusal_of("blue@lo").await?;
         pod.annotate("blue@net1,blue@net2").await?;
         pod.has_event("FailedAddingInterface", "blue").await?;
         assert_eq!(pod.interface("net1").await?, net1);
