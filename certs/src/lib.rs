@@ -7,7 +7,7 @@ mod authority;
 mod pair;
 
 pub use authority::{Authority, AuthorityError, CA_LIFETIME, SERVING_LIFETIME, service_names};
-pub use pair::{Pair, PairError};
+pub use pair::{Pair, PairError, expires_after};
 
 use time::OffsetDateTime;
 

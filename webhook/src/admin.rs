@@ -1,0 +1,84 @@
+//! The plain-HTTP port for kubelet and Prometheus: `/livez`, `/readyz`, `/metrics`.
+
+use std::{fmt::Write, sync::Arc};
+
+use axum::{
+    Router,
+    extract::State as Extract,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use time::OffsetDateTime;
+
+use crate::{
+    cache::State, metrics::Metrics, namespaces::Namespaces, networks::Networks, server::Drain, tls::Serving,
+};
+
+/// What readiness depends on.
+#[derive(Clone)]
+pub struct Admin {
+    /// The certificate.
+    pub serving: Arc<Serving>,
+    /// A cache.
+    pub networks: Arc<Networks>,
+    /// A cache.
+    pub namespaces: Arc<Namespaces>,
+    /// The end.
+    pub drain: Drain,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// The router of the admin port.
+pub fn router(admin: Admin) -> Router {
+    Router::new()
+        // Alive is whoever answers: nothing that a restart would not mend is looked at.
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(admin)
+}
+
+impl Admin {
+    /// Why this replica should not be called now; empty: it should.
+    fn reasons(&self, now: OffsetDateTime) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.drain.has_begun() {
+            reasons.push("shutting down".to_owned());
+        }
+        reasons.extend(
+            self.serving
+                .problem(now)
+                .map(|problem| format!("certificate: {problem}")),
+        );
+        for (name, state) in [
+            ("networks", self.networks.state()),
+            ("namespaces", self.namespaces.state()),
+        ] {
+            // A resource that is not installed is a clear answer: there is nothing to wait for.
+            if let State::Waiting(reason) = state {
+                reasons.push(format!("cache of {name}: {reason}"));
+            }
+        }
+        reasons
+    }
+}
+
+async fn ready(Extract(admin): Extract<Admin>) -> Response {
+    let reasons = admin.reasons(OffsetDateTime::now_utc());
+    if reasons.is_empty() {
+        return "ok\n".into_response();
+    }
+    let mut body = String::new();
+    for reason in reasons {
+        // Writing into a string does not fail.
+        let _ = writeln!(body, "not ready: {reason}");
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+}
+
+async fn metrics(Extract(admin): Extract<Admin>) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], admin.metrics.to_text()).into_response()
+}

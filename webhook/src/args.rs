@@ -1,0 +1,77 @@
+//! The command line. Every flag of the server can be given as an environment variable too.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The admission webhook: fills, refuses and validates the networks annotation.
+#[derive(Debug, Parser)]
+#[command(name = "dynamic-networks-webhook", version = crate::VERSION, args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to serve.
+    #[command(flatten)]
+    pub serve: Serve,
+}
+
+/// What the program does besides serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say what admission would say about pods and NetworkAttachmentDefinitions in files, without a cluster.
+    ///
+    /// Exit status: 0 all would be admitted, 1 something would be refused, 2 something could not be read.
+    Lint(Lint),
+}
+
+/// Flags of `lint`.
+#[derive(Debug, Args)]
+pub struct Lint {
+    /// The configuration file that the cluster uses; without it, the defaults.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// YAML or JSON files with any number of documents; `-` or nothing: standard input.
+    pub files: Vec<PathBuf>,
+}
+
+/// Flags of the server.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The configuration file, read once at start.
+    #[arg(long, env = "CONFIG", default_value = shared::config::DEFAULT_PATH)]
+    pub config: PathBuf,
+    /// Where admission reviews are answered (TLS).
+    #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8443")]
+    pub listen: SocketAddr,
+    /// Where /livez, /readyz and /metrics are answered (plain HTTP).
+    #[arg(long, env = "ADMIN_LISTEN", default_value = "0.0.0.0:8080")]
+    pub admin_listen: SocketAddr,
+    /// A directory with tls.crt and tls.key, followed as its content changes; without it, certificates are self-managed.
+    #[arg(long, env = "CERTIFICATE_DIR")]
+    pub certificate_dir: Option<PathBuf>,
+    /// The Service through which the API server calls this program.
+    #[arg(long, env = "SERVICE_NAME", default_value = "dynamic-networks-webhook")]
+    pub service_name: String,
+    /// The namespace of this program.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "kube-system")]
+    pub namespace: String,
+    /// A kubeconfig file; without it, the pod's service account.
+    #[arg(long, env = "KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// What is logged: a level (error, warn, info, debug, trace) or a filter such as `info,webhook=debug`.
+    #[arg(long, env = "LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+    /// How log lines look.
+    #[arg(long, env = "LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,190 @@
+//! A watch cache that keeps little of much: one small value per object, and whether it may be believed.
+//!
+//! Talks to the API server by list and watch. *Not listed yet* is not *empty*: until the first list is complete the
+//! cache has no opinion. A lost watch keeps the last state (and is retried without end); a resource that the API server
+//! does not know at all makes the cache forget.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
+};
+
+use futures::StreamExt;
+use kube::{
+    Api, Resource,
+    runtime::{
+        WatchStreamExt,
+        utils::Backoff,
+        watcher::{self, Event, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
+
+use crate::metrics::Metrics;
+
+/// What is kept of the objects of one kind.
+#[derive(Debug)]
+pub struct Cache<K, V> {
+    name: &'static str,
+    content: RwLock<Content<K, V>>,
+}
+
+#[derive(Debug)]
+struct Content<K, V> {
+    entries: BTreeMap<K, V>,
+    /// A list that is still coming in.
+    incoming: BTreeMap<K, V>,
+    state: State,
+}
+
+/// How far a cache may be believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The first list is not complete, for this reason.
+    Waiting(String),
+    /// Complete, and followed.
+    Synced,
+    /// The API server does not know the resource.
+    NotInstalled,
+}
+
+impl<K: Ord, V> Cache<K, V> {
+    /// An empty cache without an opinion; `name` is for logs and metrics.
+    pub fn new(name: &'static str) -> Self {
+        let state = State::Waiting("not listed yet".to_owned());
+        let content = Content {
+            entries: BTreeMap::new(),
+            incoming: BTreeMap::new(),
+            state,
+        };
+        Self {
+            name,
+            content: RwLock::new(content),
+        }
+    }
+
+    /// How far it may be believed.
+    pub fn state(&self) -> State {
+        self.read().state.clone()
+    }
+
+    /// Replaces the whole content by a complete one.
+    pub fn replace(&self, entries: impl IntoIterator<Item = (K, V)>) {
+        let mut content = self.write();
+        content.entries = entries.into_iter().collect();
+        content.incoming = BTreeMap::new();
+        content.state = State::Synced;
+    }
+
+    /// Looks at the entries; `None` as long as there is no complete list of them.
+    pub fn look<T>(&self, at: impl FnOnce(&BTreeMap<K, V>) -> T) -> Option<T> {
+        let content = self.read();
+        (content.state == State::Synced).then(|| at(&content.entries))
+    }
+
+    /// Follows `api`, keeping what `entry` makes of each object: its key, and the value if there is one to keep. Never
+    /// returns.
+    pub async fn follow<O>(
+        &self,
+        api: Api<O>,
+        config: watcher::Config,
+        metrics: &Metrics,
+        entry: impl Fn(&O) -> Option<(K, Option<V>)>,
+    ) where
+        O: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    {
+        let mut events = std::pin::pin!(watcher(api, config).backoff(Steady));
+        let mut last_error = String::new();
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => {
+                    if !last_error.is_empty() {
+                        tracing::info!(cache = self.name, "the watch is back");
+                        last_error.clear();
+                    }
+                    self.apply(event, &entry);
+                }
+                Err(error) => {
+                    self.fail(&error);
+                    let text = error.to_string();
+                    if text != last_error {
+                        tracing::warn!(cache = self.name, %error, "cannot list or watch; trying again");
+                        last_error = text;
+                    }
+                }
+            }
+            metrics.cache_synced(self.name, self.read().state == State::Synced);
+        }
+    }
+
+    fn apply<O>(&self, event: Event<O>, entry: impl Fn(&O) -> Option<(K, Option<V>)>) {
+        let mut content = self.write();
+        match event {
+            Event::Init => content.incoming = BTreeMap::new(),
+            Event::InitApply(object) => {
+                if let Some((key, Some(value))) = entry(&object) {
+                    content.incoming.insert(key, value);
+                }
+            }
+            Event::InitDone => {
+                content.entries = std::mem::take(&mut content.incoming);
+                content.state = State::Synced;
+            }
+            Event::Apply(object) => match entry(&object) {
+                Some((key, Some(value))) => _ = content.entries.insert(key, value),
+                Some((key, None)) => _ = content.entries.remove(&key),
+                None => {}
+            },
+            Event::Delete(object) => {
+                if let Some((key, _)) = entry(&object) {
+                    content.entries.remove(&key);
+                }
+            }
+        }
+    }
+
+    fn fail(&self, error: &watcher::Error) {
+        let mut content = self.write();
+        if is_not_installed(error) {
+            content.entries = BTreeMap::new();
+            content.state = State::NotInstalled;
+        } else if content.state != State::Synced {
+            content.state = State::Waiting(error.to_string());
+        }
+    }
+
+    // A poisoned lock means that a thread panicked between two assignments; the data is still whole.
+    fn read(&self) -> RwLockReadGuard<'_, Content<K, V>> {
+        self.content.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Content<K, V>> {
+        self.content.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A list of a resource that does not exist answers 404; of one that does exist, never.
+fn is_not_installed(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404)
+}
+
+/// The same short pause before every retry: two small requests per replica, and a resource that gets installed is seen
+/// within seconds.
+struct Steady;
+
+impl Iterator for Steady {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(Duration::from_secs(3))
+    }
+}
+
+impl Backoff for Steady {
+    fn reset(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! Self-managed certificates: a long-lived CA in a Secret, shared by all replicas; its certificate in the `caBundle` of
+//! both registrations; a short-lived serving pair per replica, signed in memory.
+//!
+//! Everything is done in *passes*: look at the registrations and the Secret, do what is missing, sleep until something
+//! changes or is due. A pass can be broken off anywhere and run by any number of replicas at once: each write names the
+//! version of what it read, so of two that disagree the second fails and looks again.
+
+mod cluster;
+pub mod rotation;
+mod watch;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use certs::{Authority, service_names};
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+
+pub use cluster::{ApiServer, Cluster, ClusterError, Registration, SecretData};
+pub use watch::watch;
+
+use crate::tls::Serving;
+use rotation::CaState;
+
+/// A pass is made at least this often, also when nothing was seen to change: watches can be forbidden or lost.
+const RESYNC: Duration = Duration::from_secs(30);
+/// After a failed pass: first, and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
+
+/// One replica's part in it.
+pub struct Manager<C> {
+    cluster: C,
+    names: Vec<String>,
+    serving: Arc<Serving>,
+    /// The CA that signed what is being served.
+    signer: Option<Authority>,
+    /// Whether clients trusted what is served at the end of some pass.
+    was_trusted: bool,
+}
+
+impl<C: Cluster> Manager<C> {
+    /// A replica of `service` in `namespace` that shows its pair through `serving`.
+    pub fn new(cluster: C, service: &str, namespace: &str, serving: Arc<Serving>) -> Self {
+        let names = service_names(service, namespace).to_vec();
+        Self {
+            cluster,
+            names,
+            serving,
+            signer: None,
+            was_trusted: false,
+        }
+    }
+
+    /// Makes passes: now, when `changed` says so, when something is due. Never returns.
+    pub async fn run(mut self, changed: &Notify) {
+        let mut retry = RETRY.0;
+        let mut last_problem = String::new();
+        loop {
+            let begun = Instant::now();
+            let pause = match self.pass(OffsetDateTime::now_utc()).await {
+                Ok(due) => {
+                    retry = RETRY.0;
+                    last_problem.clear();
+                    due.min(RESYNC)
+                }
+                Err(error) => {
+                    let problem = error.to_string();
+                    if problem != last_problem && !matches!(error, PassError::Cluster(ClusterError::Conflict))
+                    {
+                        tracing::warn!(problem, "self-managed certificates: trying again");
+                    }
+                    last_problem = problem;
+                    retry = (retry * 2).min(RETRY.1);
+                    retry
+                }
+            };
+            tracing::debug!(took = ?begun.elapsed(), ?pause, "certificate pass");
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = changed.notified() => {}
+            }
+        }
+    }
+
+    /// One pass at `now`; says how long nothing will be due.
+    ///
+    /// # Errors
+    /// Something could not be read or written. What is being served stays, and is renewed by the CA last seen.
+    pub async fn pass(&mut self, now: OffsetDateTime) -> Result<Duration, PassError> {
+        let result = self.converge(now).await;
+        // Signing needs no API server, once the CA is known.
+        self.renew(now)?;
+        match &result {
+            Ok(_) => {
+                self.was_trusted = true;
+                self.serving.note(None);
+            }
+            // A replica that nobody trusts yet should not be called; one that was trusted goes on.
+            Err(error) if !self.was_trusted => self.serving.note(Some(error.to_string())),
+            Err(_) => {}
+        }
+        let due = result?
+            .into_iter()
+            .chain(self.serving.pair().map(|pair| pair.renewal_time()))
+            .min();
+        Ok(due.map_or(RESYNC, |due| (due - now).max(time::Duration::ZERO).unsigned_abs()))
+    }
+
+    /// Brings Secret and registrations in order; gives the moment at which the CA needs attention.
+    async fn converge(&mut self, now: OffsetDateTime) -> Result<Option<OffsetDateTime>, PassError> {
+        // In this order: whoever changes the Secret later makes the write below fail if it patched in between, and
+        // patches after us if it did not.
+        let registrations = self.cluster.registrations().await?;
+        let mut secret = self.cluster.secret().await?;
+        let mut state = CaState::read(&secret.data, now);
+        let everywhere = |certificate: &str| {
+            registrations
+                .iter()
+                .all(|registration| registration.trusts(certificate))
+        };
+        if let Some(step) = state.step(now, everywhere)? {
+            secret.data = state.write(&secret.data);
+            self.cluster.write_secret(&secret).await?;
+            tracing::info!(%step, "self-managed CA");
+        }
+        let bundle = state.bundle();
+        let due = state.due();
+        if let Some(active) = state.active {
+            self.sign_with(active, now)?;
+        }
+        for registration in &registrations {
+            if !registration.carries_exactly(&bundle) {
+                self.cluster.patch_bundle(registration, &bundle).await?;
+                tracing::info!(
+                    registration = registration.kind,
+                    "put the CA into the registration"
+                );
+            }
+        }
+        Ok(due)
+    }
+
+    /// Serves what `active` signs, if it is not the CA that signed what is served.
+    fn sign_with(&mut self, active: Authority, now: OffsetDateTime) -> Result<(), PassError> {
+        let known = self.signer.as_ref().map(Authority::certificate_pem);
+        if known != Some(active.certificate_pem()) {
+            self.serving.show(active.sign(&self.names, now)?);
+            self.signer = Some(active);
+        }
+        Ok(())
+    }
+
+    /// Serves a new pair when the one in use is due.
+    fn renew(&self, now: OffsetDateTime) -> Result<(), PassError> {
+        let due = self.serving.pair().is_some_and(|pair| pair.renewal_time() <= now);
+        if let Some(signer) = self
+            .signer
+            .as_ref()
+            .filter(|signer| due && now < signer.not_after())
+        {
+            self.serving.show(signer.sign(&self.names, now)?);
+            tracing::info!("renewed the serving certificate");
+        }
+        Ok(())
+    }
+}
+
+/// Why a pass was not completed.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// The API server.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// Making a CA or signing with one.
+    #[error(transparent)]
+    Authority(#[from] certs::AuthorityError),
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! What the program counts, for Prometheus. Every label has a closed set of values; no object is ever named.
+
+use std::sync::{Arc, atomic::AtomicU64};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+        info::Info,
+    },
+    registry::{Registry, Unit},
+};
+use shared::violation::Rule;
+
+/// What a review was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReviewLabels {
+    /// `mutate` or `validate`
+    pub path: &'static str,
+    /// `CREATE`, `UPDATE` or `other`
+    pub operation: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VerdictLabels {
+    path: &'static str,
+    operation: &'static str,
+    /// `allowed`, `filled`, `refused` or `unreadable`
+    verdict: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RuleLabels {
+    operation: &'static str,
+    rule: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CacheLabels {
+    cache: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+    commit: &'static str,
+}
+
+/// All metrics of the program, cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    verdicts: Family<VerdictLabels, Counter>,
+    violations: Family<RuleLabels, Counter>,
+    latency: Family<ReviewLabels, Histogram>,
+    in_flight: Gauge,
+    connections: Gauge,
+    handshakes: Family<OutcomeLabels, Counter>,
+    expiry: Gauge<f64, AtomicU64>,
+    certificates: Family<OutcomeLabels, Counter>,
+    synced: Family<CacheLabels, Gauge>,
+}
+
+/// From 50 µs to 1.6 s.
+fn latency_buckets() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_05, 2.0, 16))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("dynamic_networks_webhook");
+        let mut metrics = Self {
+            registry: Arc::default(),
+            verdicts: Family::default(),
+            violations: Family::default(),
+            latency: Family::new_with_constructor(latency_buckets),
+            in_flight: Gauge::default(),
+            connections: Gauge::default(),
+            handshakes: Family::default(),
+            expiry: Gauge::default(),
+            certificates: Family::default(),
+            synced: Family::default(),
+        };
+        metrics.register(&mut registry);
+        metrics.registry = Arc::new(registry);
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&self, registry: &mut Registry) {
+        let build = BuildLabels {
+            version: crate::VERSION,
+            commit: crate::COMMIT,
+        };
+        registry.register("build", "Version and commit of this build", Info::new(build));
+        let help = "Admission reviews answered, by path, operation and verdict";
+        registry.register("verdicts", help, self.verdicts.clone());
+        let help = "Rules broken by what was refused, by operation and rule";
+        registry.register("violations", help, self.violations.clone());
+        let help = "Time from the last byte of a review to its answer";
+        registry.register_with_unit("review_duration", help, Unit::Seconds, self.latency.clone());
+        registry.register(
+            "in_flight",
+            "Requests that are being read or answered",
+            self.in_flight.clone(),
+        );
+        registry.register("connections", "Open TLS connections", self.connections.clone());
+        let help = "TLS handshakes, by outcome";
+        registry.register("handshakes", help, self.handshakes.clone());
+        let help = "When the serving certificate expires, as a Unix time; 0: there is none";
+        registry.register_with_unit(
+            "certificate_expiry_timestamp",
+            help,
+            Unit::Seconds,
+            self.expiry.clone(),
+        );
+        let help = "Serving certificates looked at, by outcome; anything but ok leaves the old one in place";
+        registry.register("certificate_loads", help, self.certificates.clone());
+        let help = "Whether a watch cache has a complete list";
+        registry.register("cache_synced", help, self.synced.clone());
+    }
+
+    /// A review was answered: `verdict` is `allowed`, `filled`, `refused` or `unreadable`.
+    pub fn reviewed(&self, labels: ReviewLabels, verdict: &'static str, took: std::time::Duration) {
+        let ReviewLabels { path, operation } = labels;
+        self.verdicts
+            .get_or_create(&VerdictLabels {
+                path,
+                operation,
+                verdict,
+            })
+            .inc();
+        self.latency.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// A rule was broken.
+    pub fn violated(&self, operation: &'static str, rule: Rule) {
+        self.violations
+            .get_or_create(&RuleLabels {
+                operation,
+                rule: rule.name(),
+            })
+            .inc();
+    }
+
+    /// A request is being read or answered, until the guard goes.
+    pub fn enter(&self) -> Held {
+        Held::one_of(&self.in_flight)
+    }
+
+    /// A connection is open, until the guard goes.
+    pub fn connect(&self) -> Held {
+        Held::one_of(&self.connections)
+    }
+
+    /// A TLS handshake ended: `outcome` is `ok`, `failed` or `timeout`.
+    pub fn handshake(&self, outcome: &'static str) {
+        self.handshakes.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// A serving certificate was looked at: `outcome` is `ok` or the kind of the error.
+    pub fn certificate(&self, outcome: &'static str) {
+        self.certificates.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// The serving certificate that is in use now.
+    pub fn certificate_expires(&self, not_after: time::OffsetDateTime) {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "whole seconds fit an f64 for millions of years"
+        )]
+        self.expiry.set(not_after.unix_timestamp() as f64);
+    }
+
+    /// Whether a watch cache has a complete list.
+    pub fn cache_synced(&self, cache: &'static str, synced: bool) {
+        self.synced
+            .get_or_create(&CacheLabels { cache })
+            .set(i64::from(synced));
+    }
+
+    /// Everything in the OpenMetrics text format.
+    pub fn to_text(&self) -> String {
+        let mut out = String::new();
+        // Writing into a string does not fail.
+        let _ = text::encode(&mut out, &self.registry);
+        out
+    }
+}
+
+/// Counts as one in a gauge as long as it lives.
+#[derive(Debug)]
+pub struct Held(Gauge);
+
+impl Held {
+    fn one_of(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,83 @@
+//! Which mode a namespace asks for: a watch cache of the namespaces that carry the label, metadata only.
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client, api::PartialObjectMeta, runtime::watcher};
+use shared::{annotations::INTERFACE_NAMES_LABEL, config::InterfaceNames};
+
+use crate::{
+    cache::{Cache, State},
+    metrics::Metrics,
+};
+
+/// The labels of all namespaces that have one.
+#[derive(Debug)]
+pub struct Namespaces {
+    cache: Cache<String, String>,
+}
+
+impl Default for Namespaces {
+    fn default() -> Self {
+        Self {
+            cache: Cache::new("namespaces"),
+        }
+    }
+}
+
+/// What a namespace says about unnamed elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Override {
+    /// Nothing, or nothing known yet: the configuration holds.
+    None,
+    /// This mode.
+    Mode(InterfaceNames),
+    /// Something that is no mode: the configuration holds, and whoever asks should hear of it.
+    Unreadable,
+}
+
+impl Namespaces {
+    /// Follows the API server. Never returns.
+    pub async fn follow(&self, client: Client, metrics: &Metrics) {
+        let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
+        // A label that goes away shows as a deletion to a watch with this selector.
+        let labelled = watcher::Config::default().labels(INTERFACE_NAMES_LABEL);
+        self.cache.follow(api, labelled, metrics, label).await;
+    }
+
+    /// Replaces the whole content by a complete one: pairs of namespace and label value.
+    pub fn replace(&self, labels: impl IntoIterator<Item = (String, String)>) {
+        self.cache.replace(labels);
+    }
+
+    /// How far the cache may be believed.
+    pub fn state(&self) -> State {
+        self.cache.state()
+    }
+
+    /// What `namespace` asks for.
+    pub fn mode(&self, namespace: &str) -> Override {
+        let label = self
+            .cache
+            .look(|entries| entries.get(namespace).cloned())
+            .flatten();
+        match label.as_deref() {
+            None => Override::None,
+            Some("fill") => Override::Mode(InterfaceNames::Fill),
+            Some("reject") => Override::Mode(InterfaceNames::Reject),
+            Some("warn") => Override::Mode(InterfaceNames::Warn),
+            Some("off") => Override::Mode(InterfaceNames::Off),
+            Some(_) => Override::Unreadable,
+        }
+    }
+}
+
+fn label(namespace: &PartialObjectMeta<Namespace>) -> Option<(String, Option<String>)> {
+    let name = namespace.metadata.name.clone()?;
+    let labels = namespace.metadata.labels.as_ref();
+    Some((
+        name,
+        labels.and_then(|labels| labels.get(INTERFACE_NAMES_LABEL).cloned()),
+    ))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! Which networks exist: a watch cache of NetworkAttachmentDefinitions that keeps of each what the rules ask about, and
+//! the one look at the API server that precedes a refusal because of a missing one.
+
+mod live;
+mod summary;
+
+use std::collections::HashMap;
+
+use kube::{Api, Client, runtime::watcher};
+use shared::{
+    names::NetworkName,
+    validate::{self, Network},
+};
+
+pub use live::confirm;
+pub use summary::{NetworkAttachmentDefinition, Summary};
+
+use crate::{
+    cache::{Cache, State},
+    metrics::Metrics,
+};
+
+/// What is known about all networks.
+#[derive(Debug)]
+pub struct Networks {
+    cache: Cache<NetworkName, Summary>,
+}
+
+impl Default for Networks {
+    fn default() -> Self {
+        Self {
+            cache: Cache::new("networks"),
+        }
+    }
+}
+
+impl Networks {
+    /// Follows the API server. Never returns.
+    pub async fn follow(&self, client: Client, metrics: &Metrics) {
+        let api: Api<NetworkAttachmentDefinition> = Api::all(client);
+        self.cache
+            .follow(api, watcher::Config::default(), metrics, |definition| {
+                definition.summary().map(|(name, summary)| (name, Some(summary)))
+            })
+            .await;
+    }
+
+    /// Replaces the whole content by a complete one.
+    pub fn replace<'a>(&self, definitions: impl IntoIterator<Item = &'a NetworkAttachmentDefinition>) {
+        self.cache.replace(
+            definitions
+                .into_iter()
+                .filter_map(NetworkAttachmentDefinition::summary),
+        );
+    }
+
+    /// How far the cache may be believed.
+    pub fn state(&self) -> State {
+        self.cache.state()
+    }
+
+    fn exists(&self, name: &NetworkName) -> Option<bool> {
+        self.cache.look(|entries| entries.contains_key(name))
+    }
+}
+
+impl validate::Networks for Networks {
+    fn network(&self, name: &NetworkName) -> Network {
+        let known = self.cache.look(|entries| match entries.get(name) {
+            Some(summary) => summary.network(name),
+            None => Network::Missing {
+                similar: validate::similar(name, entries.keys()),
+            },
+        });
+        known.unwrap_or(Network::Unknown)
+    }
+}
+
+/// The cache, with what was just seen at the API server laid over it.
+#[derive(Debug)]
+pub struct Confirmed<'a> {
+    cache: &'a Networks,
+    seen: HashMap<NetworkName, Network>,
+}
+
+impl validate::Networks for Confirmed<'_> {
+    fn network(&self, name: &NetworkName) -> Network {
+        self.seen
+            .get(name)
+            .cloned()
+            .unwrap_or_else(|| self.cache.network(name))
+    }
+}
+
+#[cfg(test)]
+mod tests;

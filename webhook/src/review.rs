@@ -1,0 +1,417 @@
+//! The envelope: `admission.k8s.io/v1` AdmissionReview as the API server sends it and as it wants it back.
+//!
+//! Of the pods in it only what the rules need is read; everything else is skipped without being stored. What cannot be
+//! read is never admitted: a broken envelope is an HTTP error, a broken pod a refusal that carries the review's uid.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use shared::annotations;
+
+/// The one version of the envelope that is spoken.
+const API_VERSION: &str = "admission.k8s.io/v1";
+/// Its kind.
+const KIND: &str = "AdmissionReview";
+
+/// A review whose envelope could be read.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Request<'a> {
+    /// Identifies the review; the answer repeats it.
+    pub uid: String,
+    /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
+    #[serde(borrow)]
+    pub operation: Cow<'a, str>,
+    /// What the request is addressed to.
+    #[serde(borrow)]
+    pub resource: Resource<'a>,
+    /// `status` and the like; absent or empty for the pod itself.
+    #[serde(default, borrow)]
+    pub sub_resource: Option<Cow<'a, str>>,
+    /// Empty when the API server has yet to make it up (`generateName`).
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The pod's namespace.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// Whether nothing will be stored.
+    #[serde(default)]
+    pub dry_run: Option<bool>,
+    /// The pod as it would be stored; none on delete.
+    #[serde(default)]
+    pub object: Option<Pod>,
+    /// The pod as it is stored; none on create.
+    #[serde(default)]
+    pub old_object: Option<Pod>,
+}
+
+/// Group and plural name of what a request is addressed to.
+#[derive(Debug, Deserialize)]
+pub struct Resource<'a> {
+    /// Empty for the core group.
+    #[serde(default, borrow)]
+    pub group: Cow<'a, str>,
+    /// Plural name.
+    #[serde(borrow)]
+    pub resource: Cow<'a, str>,
+}
+
+/// What is read of a pod.
+#[derive(Debug, Default, Deserialize)]
+pub struct Pod {
+    #[serde(default)]
+    metadata: Option<Metadata>,
+    #[serde(default)]
+    spec: Option<Spec>,
+    #[serde(default)]
+    status: Option<Status>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    #[serde(default)]
+    generate_name: Option<String>,
+    #[serde(default)]
+    annotations: Option<Annotations>,
+    #[serde(default)]
+    labels: Option<Labels>,
+}
+
+// Attributes take literals only; a test holds them against `shared::annotations`.
+#[derive(Debug, Default, Deserialize)]
+struct Annotations {
+    #[serde(default, rename = "k8s.v1.cni.cncf.io/networks")]
+    networks: Option<String>,
+    #[serde(default, rename = "k8s.v1.cni.cncf.io/network-status")]
+    network_status: Option<String>,
+    #[serde(default, rename = "kubernetes.io/config.mirror")]
+    mirror: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Labels {
+    #[serde(default, rename = "kubevirt.io")]
+    kubevirt: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    #[serde(default)]
+    host_network: Option<bool>,
+    #[serde(default)]
+    node_name: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Status {
+    #[serde(default)]
+    phase: Option<String>,
+}
+
+impl Pod {
+    fn annotations(&self) -> Option<&Annotations> {
+        self.metadata.as_ref()?.annotations.as_ref()
+    }
+
+    /// The networks annotation; `None` and the empty string both mean no networks.
+    pub fn networks(&self) -> Option<&str> {
+        self.annotations()?
+            .networks
+            .as_deref()
+            .filter(|value| !value.is_empty())
+    }
+
+    /// The network-status annotation.
+    pub fn network_status(&self) -> Option<&str> {
+        self.annotations()?.network_status.as_deref()
+    }
+
+    /// A mirror of a static pod: the kubelet's file is the truth, its annotations cannot be changed here.
+    pub fn is_mirror(&self) -> bool {
+        self.annotations()
+            .is_some_and(|annotations| annotations.mirror.is_some())
+    }
+
+    /// Whether KubeVirt made it.
+    pub fn is_virt_launcher(&self) -> bool {
+        let label = self
+            .metadata
+            .as_ref()
+            .and_then(|metadata| metadata.labels.as_ref()?.kubevirt.as_deref());
+        label == Some(annotations::KUBEVIRT_LABEL.1)
+    }
+
+    /// Whether it uses the network of its host.
+    pub fn uses_host_network(&self) -> bool {
+        self.spec
+            .as_ref()
+            .and_then(|spec| spec.host_network)
+            .unwrap_or_default()
+    }
+
+    /// Scheduled and not finished.
+    pub fn is_running(&self) -> bool {
+        let scheduled = self
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.node_name.as_deref())
+            .is_some_and(|n| !n.is_empty());
+        let phase = self.status.as_ref().and_then(|status| status.phase.as_deref());
+        scheduled && !matches!(phase, Some("Succeeded" | "Failed"))
+    }
+
+    fn generate_name(&self) -> Option<&str> {
+        self.metadata.as_ref()?.generate_name.as_deref()
+    }
+}
+
+/// A change of a networks annotation that somebody wants to make: what both paths decide about.
+#[derive(Debug)]
+pub struct Change<'a> {
+    /// The pod's namespace.
+    pub namespace: &'a str,
+    /// The annotation that would be stored; never empty.
+    pub annotation: &'a str,
+    /// The pod that would be stored.
+    pub pod: &'a Pod,
+    /// The pod that is stored; `None` on create.
+    pub old: Option<&'a Pod>,
+}
+
+impl Request<'_> {
+    /// The change that this request makes to a networks annotation, if it makes one that is ours to judge: not for
+    /// other resources and operations, mirror pods, pods without networks, and updates that leave the annotation alone.
+    ///
+    /// # Errors
+    /// A pod request without the objects that its operation must have.
+    pub fn change(&self) -> Result<Option<Change<'_>>, String> {
+        let pods = self.resource.group.is_empty() && self.resource.resource == "pods";
+        // A binding is no pod, though its annotations end up on one: only schedulers write them.
+        if !pods || self.sub_resource.as_deref() == Some("binding") {
+            return Ok(None);
+        }
+        let old = match &*self.operation {
+            "CREATE" => None,
+            "UPDATE" => Some(
+                self.old_object
+                    .as_ref()
+                    .ok_or("the review of an UPDATE has no oldObject")?,
+            ),
+            _ => return Ok(None),
+        };
+        let pod = self.object.as_ref().ok_or("the review has no object")?;
+        let Some(annotation) = pod.networks() else {
+            return Ok(None);
+        };
+        let unchanged = old.is_some_and(|old| old.networks() == Some(annotation));
+        if unchanged || pod.is_mirror() {
+            return Ok(None);
+        }
+        let namespace = self
+            .namespace
+            .as_deref()
+            .filter(|namespace| !namespace.is_empty());
+        let namespace = namespace.ok_or("the review has no namespace")?;
+        Ok(Some(Change {
+            namespace,
+            annotation,
+            pod,
+            old,
+        }))
+    }
+
+    /// The pod's name for a person: its name, or the beginning that the API server will complete.
+    pub fn display_name(&self) -> Cow<'_, str> {
+        let name = self.name.as_deref().filter(|name| !name.is_empty());
+        let prefix = self.object.as_ref().and_then(Pod::generate_name);
+        match (name, prefix) {
+            (Some(name), _) => Cow::Borrowed(name),
+            (None, Some(prefix)) => Cow::Owned(format!("{prefix}<generated>")),
+            (None, None) => Cow::Borrowed("<unnamed>"),
+        }
+    }
+}
+
+/// Why no request could be made of a body.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// No answer can carry a uid: an HTTP error.
+    #[error("{0}")]
+    Review(String),
+    /// The envelope is fine, what is in it is not: a refusal.
+    #[error("{cause}")]
+    Content {
+        /// the review's
+        uid: String,
+        /// the parser's words
+        cause: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "R: Deserialize<'de>"))]
+struct Review<'a, R> {
+    #[serde(borrow)]
+    api_version: Cow<'a, str>,
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
+    request: Option<R>,
+}
+
+#[derive(Deserialize)]
+struct OnlyUid {
+    uid: String,
+}
+
+/// Reads a review.
+///
+/// # Errors
+/// See [`Unreadable`].
+pub fn read(body: &[u8]) -> Result<Request<'_>, Unreadable> {
+    let cause = match serde_json::from_slice::<Review<'_, Request<'_>>>(body) {
+        Ok(review) => {
+            let request = envelope(&review.api_version, &review.kind, review.request)?;
+            return if request.uid.is_empty() {
+                Err(without_uid())
+            } else {
+                Ok(request)
+            };
+        }
+        Err(error) => error.to_string(),
+    };
+    // The exception: read again for the uid alone, so that the answer can say what is wrong with the rest.
+    let review: Review<'_, OnlyUid> = serde_json::from_slice(body)
+        .map_err(|error| Unreadable::Review(format!("the body is no AdmissionReview: {error}")))?;
+    let OnlyUid { uid } = envelope(&review.api_version, &review.kind, review.request)?;
+    if uid.is_empty() {
+        Err(without_uid())
+    } else {
+        Err(Unreadable::Content { uid, cause })
+    }
+}
+
+fn envelope<R>(api_version: &str, kind: &str, request: Option<R>) -> Result<R, Unreadable> {
+    if (api_version, kind) != (API_VERSION, KIND) {
+        let [api_version, kind] = [api_version, kind].map(shared::violation::shown);
+        let message = format!("this webhook answers {API_VERSION} {KIND} only, not {api_version} {kind}");
+        return Err(Unreadable::Review(message));
+    }
+    request.ok_or_else(|| Unreadable::Review("the AdmissionReview has no request".to_owned()))
+}
+
+fn without_uid() -> Unreadable {
+    Unreadable::Review("the AdmissionReview's request has no uid".to_owned())
+}
+
+/// What is answered.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    /// The review's.
+    pub uid: String,
+    /// Whether the request goes on.
+    pub allowed: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<Refusal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'static str>,
+    /// A JSON patch, base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<String>,
+    /// Shown by kubectl; each at most 120 characters.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+impl Answer {
+    /// Goes on, unchanged.
+    pub fn allowed(uid: impl Into<String>) -> Self {
+        Self {
+            uid: uid.into(),
+            allowed: true,
+            status: None,
+            patch_type: None,
+            patch: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Does not go on.
+    pub fn refused(uid: impl Into<String>, refusal: Refusal) -> Self {
+        Self {
+            allowed: false,
+            status: Some(refusal),
+            ..Self::allowed(uid)
+        }
+    }
+
+    /// With a JSON patch.
+    #[must_use]
+    pub fn with_patch(mut self, patch: &[u8]) -> Self {
+        use base64::prelude::{BASE64_STANDARD, Engine};
+        self.patch_type = Some("JSONPatch");
+        self.patch = Some(BASE64_STANDARD.encode(patch));
+        self
+    }
+
+    /// The whole envelope as JSON.
+    ///
+    /// # Errors
+    /// Never in practice: strings and booleans always serialise.
+    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Envelope<'a> {
+            api_version: &'static str,
+            kind: &'static str,
+            response: &'a Answer,
+        }
+        serde_json::to_vec(&Envelope {
+            api_version: API_VERSION,
+            kind: KIND,
+            response: self,
+        })
+    }
+}
+
+/// The status of a refusal, as `metav1.Status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// HTTP status that the client sees.
+    pub code: u16,
+    /// Machine-readable word for it.
+    pub reason: &'static str,
+    /// For a person.
+    pub message: String,
+    /// One entry per broken rule: what `kubectl` prints line by line, and `kubectl edit` puts above the text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<Details>,
+}
+
+/// `metav1.StatusDetails`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Details {
+    /// The pod's.
+    pub name: String,
+    /// `Pod`.
+    pub kind: &'static str,
+    /// In the order of the annotation.
+    pub causes: Vec<Cause>,
+}
+
+/// `metav1.StatusCause`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Cause {
+    /// Machine-readable.
+    pub reason: &'static str,
+    /// For a person.
+    pub message: String,
+    /// Path into the object.
+    pub field: String,
+}
+
+#[cfg(test)]
+mod tests;

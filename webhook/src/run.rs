@@ -1,0 +1,223 @@
+//! Puts the program together and supervises it: every task runs until the end, so the first to end is the end of all.
+
+use std::{fs, io, process::ExitCode, sync::Arc};
+
+use certs::service_names;
+use kube::{
+    Client,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use shared::config::Config;
+use tokio::{
+    net::TcpListener,
+    runtime,
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+    task::JoinSet,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    admin::{self, Admin},
+    args::{LogFormat, Serve},
+    certificates::{self, ApiServer, Manager},
+    metrics::Metrics,
+    namespaces::Namespaces,
+    networks::Networks,
+    routes::{self, Bodies, Gate},
+    server::{Drain, Limits, Server},
+    tls::{self, Serving},
+};
+
+/// Reviews are short computations: more threads would only be memory.
+const THREADS: usize = 2;
+
+/// Serves until told to stop. A program that cannot start says why in one line.
+pub fn run(arguments: Serve) -> ExitCode {
+    let outcome = start_logging(&arguments.log_level, arguments.log_format).and_then(|()| {
+        let runtime = runtime::Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .enable_all()
+            .build();
+        runtime
+            .map_err(|error| format!("cannot start: {error}"))?
+            .block_on(serve(arguments))
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("dynamic-networks-webhook: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(arguments: Serve) -> Result<(), String> {
+    let Serve {
+        config,
+        listen,
+        admin_listen,
+        certificate_dir,
+        service_name,
+        namespace,
+        kubeconfig,
+        log_level: _,
+        log_format: _,
+    } = arguments;
+    tracing::info!(
+        version = crate::VERSION,
+        commit = crate::COMMIT,
+        "dynamic-networks-webhook"
+    );
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| "another TLS provider is installed already".to_owned())?;
+    let config = Arc::new(read_config(&config)?);
+    let client = client(kubeconfig).await?;
+    // Bound before anything runs: an address in use ends the program at once.
+    let (listener, admin_listener) = (bind(listen).await?, bind(admin_listen).await?);
+    let metrics = Metrics::default();
+    let serving = Arc::new(Serving::new(metrics.clone()));
+    let (networks, namespaces) = (Arc::<Networks>::default(), Arc::<Namespaces>::default());
+    let begun = CancellationToken::new();
+    let drain = Drain::new(begun.clone());
+
+    let mut tasks = JoinSet::new();
+    let gate = Gate {
+        config,
+        networks: Arc::clone(&networks),
+        namespaces: Arc::clone(&namespaces),
+        client: Some(client.clone()),
+        metrics: metrics.clone(),
+        bodies: Bodies::default(),
+    };
+    let tls =
+        tls::server_config(Arc::clone(&serving)).map_err(|error| format!("cannot set up TLS: {error}"))?;
+    let server = Server {
+        listener,
+        tls: Some(TlsAcceptor::from(Arc::new(tls))),
+        router: routes::router(gate),
+        limits: Limits::default(),
+        drain: drain.clone(),
+        metrics: metrics.clone(),
+    };
+    let served = tasks.spawn(server.run()).id();
+    let admin = Admin {
+        serving: Arc::clone(&serving),
+        networks: Arc::clone(&networks),
+        namespaces: Arc::clone(&namespaces),
+        drain,
+        metrics: metrics.clone(),
+    };
+    let admin = Server {
+        listener: admin_listener,
+        tls: None,
+        router: admin::router(admin),
+        limits: Limits::default(),
+        // Outlives the other: whoever asks during the end is told that it is not ready.
+        drain: Drain::new(CancellationToken::new()),
+        metrics: metrics.clone(),
+    };
+    tasks.spawn(admin.run());
+    {
+        let (client, metrics) = (client.clone(), metrics.clone());
+        tasks.spawn(async move { networks.follow(client, &metrics).await });
+    }
+    {
+        let (client, metrics) = (client.clone(), metrics.clone());
+        tasks.spawn(async move { namespaces.follow(client, &metrics).await });
+    }
+    match certificate_dir {
+        Some(directory) => {
+            let [name, ..] = service_names(&service_name, &namespace);
+            tasks.spawn(async move { tls::follow(&directory, &name, &serving, &metrics).await });
+        }
+        None => {
+            let changed = Arc::new(Notify::new());
+            let cluster = ApiServer::new(client.clone(), &namespace);
+            let manager = Manager::new(cluster, &service_name, &namespace, serving);
+            let woken = Arc::clone(&changed);
+            tasks.spawn(async move { manager.run(&woken).await });
+            tasks.spawn(async move { certificates::watch(client, &namespace, &changed).await });
+        }
+    }
+    supervise(tasks, served, &begun).await
+}
+
+/// Waits for the end: after the first signal, that of the server, which drains; any other end is a failure.
+async fn supervise(
+    mut tasks: JoinSet<()>,
+    served: tokio::task::Id,
+    begun: &CancellationToken,
+) -> Result<(), String> {
+    let [mut terminate, mut interrupt] = [
+        signal(SignalKind::terminate()).map_err(|error| format!("cannot handle signals: {error}"))?,
+        signal(SignalKind::interrupt()).map_err(|error| format!("cannot handle signals: {error}"))?,
+    ];
+    loop {
+        let signalled = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        tokio::select! {
+            () = signalled => {
+                if begun.is_cancelled() {
+                    return Err("stopped by a second signal".to_owned());
+                }
+                tracing::info!("draining");
+                begun.cancel();
+            }
+            ended = tasks.join_next_with_id() => return match ended {
+                Some(Ok((task, ()))) if task == served && begun.is_cancelled() => {
+                    tracing::info!("drained");
+                    Ok(())
+                }
+                Some(Err(error)) => Err(format!("a task failed: {error}")),
+                _ => Err("a task ended that should not".to_owned()),
+            },
+        }
+    }
+}
+
+fn read_config(path: &std::path::Path) -> Result<Config, String> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| format!("cannot read the configuration {}: {error}", path.display()))?;
+    Config::parse(&text).map_err(|error| format!("the configuration {} is refused: {error}", path.display()))
+}
+
+async fn client(kubeconfig: Option<std::path::PathBuf>) -> Result<Client, String> {
+    let config = match &kubeconfig {
+        None => kube::Config::incluster()
+            .map_err(|error| format!("not in a cluster, and no --kubeconfig: {error}")),
+        Some(path) => match Kubeconfig::read_from(path) {
+            Ok(file) => kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+                .await
+                .map_err(|error| format!("cannot use the kubeconfig {}: {error}", path.display())),
+            Err(error) => Err(format!("cannot read the kubeconfig {}: {error}", path.display())),
+        },
+    }?;
+    Client::try_from(config).map_err(|error| format!("cannot make a Kubernetes client: {error}"))
+}
+
+async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("cannot listen on {address}: {error}"))
+}
+
+fn start_logging(level: &str, format: LogFormat) -> Result<(), String> {
+    let filter =
+        EnvFilter::try_new(level).map_err(|error| format!("cannot use the log level {level:?}: {error}"))?;
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    match format {
+        LogFormat::Text => subscriber.try_init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+    }
+    .map_err(|error| format!("cannot log: {error}"))
+}

@@ -1,0 +1,229 @@
+//! One connection: handshake, requests, farewell.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderValue, Request, Response, Version, header::CONNECTION},
+};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::Notify,
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::{Drain, Limits};
+use crate::metrics::Metrics;
+
+/// HTTP/2 requests at once on one connection; API servers open another one beyond it.
+const STREAMS: u32 = 100;
+/// Body bytes that a client may send ahead of our reading them: on one stream, and on all of a connection.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 512 * 1024;
+/// Headers of one request, in bytes. An API server sends a few hundred.
+const HEADERS: u32 = 16 * 1024;
+/// Between two HTTP/2 pings on a silent connection, which find peers that vanished.
+const PING: Duration = Duration::from_secs(30);
+
+/// What a connection needs to know.
+pub(super) struct Connection {
+    pub(super) router: Router,
+    pub(super) limits: Limits,
+    pub(super) drain: Drain,
+    pub(super) stop: CancellationToken,
+}
+
+impl Connection {
+    /// Serves one connection to its end.
+    pub(super) async fn serve(self, stream: TcpStream, tls: Option<TlsAcceptor>, metrics: &Metrics) {
+        let Some(tls) = tls else {
+            return self.requests(stream, false).await;
+        };
+        match timeout(self.limits.handshake, tls.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                metrics.handshake("ok");
+                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                self.requests(stream, http2).await;
+            }
+            Ok(Err(error)) => {
+                metrics.handshake("failed");
+                tracing::debug!(%error, "a TLS handshake failed");
+            }
+            Err(_elapsed) => metrics.handshake("timeout"),
+        }
+    }
+
+    async fn requests(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, http2: bool) {
+        let progress = Arc::new(Progress::new());
+        let service =
+            service_fn(|request| answer(self.router.clone(), self.drain.clone(), &progress, request));
+        let builder = protocol(&self.limits);
+        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+        // A client is asked to leave when it idles, and at the end; over HTTP/2 as soon as draining begins, too, but not
+        // before its first request is answered: it may just have chosen this replica.
+        let reason = async {
+            tokio::select! {
+                () = progress.idle(&self.limits) => {}
+                () = self.stop.cancelled() => {}
+                () = async { self.drain.begun().await; progress.first_answer().await }, if http2 => {}
+            }
+        };
+        tokio::select! {
+            // The client closed, or broke a rule of the protocol: neither is worth a word.
+            _ = connection.as_mut() => return,
+            () = reason => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = timeout(self.limits.farewell, connection).await;
+    }
+}
+
+fn protocol(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.headers);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(HEADERS)
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(limits.headers);
+    builder
+}
+
+type Answered = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+fn answer(router: Router, drain: Drain, progress: &Arc<Progress>, request: Request<Incoming>) -> Answered {
+    let under_way = Progress::begin(progress, &drain);
+    Box::pin(async move {
+        let http1 = request.version() <= Version::HTTP_11;
+        let mut response = router.oneshot(request.map(Body::new)).await?;
+        if http1 && drain.has_begun() {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        drop(under_way);
+        Ok(response)
+    })
+}
+
+/// What a connection's requests are doing.
+struct Progress {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Clone, Copy)]
+struct State {
+    under_way: usize,
+    answered: bool,
+    /// When the connection opened, or a request last began or ended.
+    last: Instant,
+}
+
+impl Progress {
+    fn new() -> Self {
+        let state = State {
+            under_way: 0,
+            answered: false,
+            last: Instant::now(),
+        };
+        Self {
+            state: Mutex::new(state),
+            changed: Notify::new(),
+        }
+    }
+
+    fn begin(progress: &Arc<Self>, drain: &Drain) -> UnderWay {
+        drain.saw_request();
+        progress.update(|state| state.under_way += 1);
+        UnderWay {
+            progress: Arc::clone(progress),
+            drain: drain.clone(),
+        }
+    }
+
+    fn state(&self) -> State {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn update(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut state);
+        state.last = Instant::now();
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Returns when nothing has been asked for longer than allowed.
+    async fn idle(&self, limits: &Limits) {
+        loop {
+            let changed = self.changed.notified();
+            let state = self.state();
+            if state.under_way > 0 {
+                changed.await;
+                continue;
+            }
+            let end = state.last
+                + if state.answered {
+                    limits.idle
+                } else {
+                    limits.headers
+                };
+            if end <= Instant::now() {
+                return;
+            }
+            tokio::select! {
+                () = changed => {}
+                () = sleep_until(end) => {}
+            }
+        }
+    }
+
+    /// Returns when a request has been answered.
+    async fn first_answer(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.state().answered {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+/// A request that is under way until this is dropped, answered or given up.
+struct UnderWay {
+    progress: Arc<Progress>,
+    drain: Drain,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.drain.saw_request();
+        self.progress.update(|state| {
+            state.under_way -= 1;
+            state.answered = true;
+        });
+    }
+}

@@ -1,0 +1,92 @@
+//! The serving side of TLS: which pair is shown to a client, and where new ones come from.
+
+mod directory;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwapOption;
+use certs::Pair;
+use rustls::{
+    ServerConfig,
+    crypto::ring,
+    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use time::OffsetDateTime;
+
+pub use directory::follow;
+
+use crate::metrics::Metrics;
+
+/// The pair in use. Replaced as a whole between two handshakes; open connections keep theirs.
+#[derive(Debug)]
+pub struct Serving {
+    pair: ArcSwapOption<Pair>,
+    /// Why the server should not be called, though it may have a pair.
+    problem: Mutex<Option<String>>,
+    metrics: Metrics,
+}
+
+impl Serving {
+    /// Without a pair: handshakes fail, and the program is not ready.
+    pub fn new(metrics: Metrics) -> Self {
+        Self {
+            pair: ArcSwapOption::empty(),
+            problem: Mutex::default(),
+            metrics,
+        }
+    }
+
+    /// From now on `pair` is shown.
+    pub fn show(&self, pair: Pair) {
+        self.metrics.certificate("ok");
+        self.metrics.certificate_expires(pair.not_after());
+        self.pair.store(Some(Arc::new(pair)));
+    }
+
+    /// Notes why clients would not accept the pair, or that they would.
+    pub fn note(&self, problem: Option<String>) {
+        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    }
+
+    /// Why the server should not be called, if so.
+    pub fn problem(&self, now: OffsetDateTime) -> Option<String> {
+        let noted = self
+            .problem
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        match &*self.pair.load() {
+            None => Some(noted.unwrap_or_else(|| "there is none yet".to_owned())),
+            Some(pair) if pair.not_after() <= now => Some(format!("it expired at {}", pair.not_after())),
+            Some(_) => noted,
+        }
+    }
+
+    /// The pair that is shown.
+    pub fn pair(&self) -> Option<Arc<Pair>> {
+        self.pair.load_full()
+    }
+}
+
+impl ResolvesServerCert for Serving {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(self.pair.load().as_ref()?.certified()))
+    }
+}
+
+/// How the server speaks TLS: 1.2 and 1.3, HTTP/2 preferred, no sessions to resume (a resumed session would outlive a
+/// rotation, and API servers keep their connections anyway).
+///
+/// # Errors
+/// The crypto provider lacks a protocol version: never, with *ring*.
+pub fn server_config(serving: Arc<Serving>) -> Result<ServerConfig, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(serving);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}

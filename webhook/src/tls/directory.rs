@@ -1,0 +1,81 @@
+//! A pair that somebody else keeps in a directory: cert-manager, a Secret volume, plain files.
+//!
+//! The content is compared once a second. A Secret volume swaps a link beside the files, so a watch on the files
+//! themselves would survive one rotation only; two small reads are cheaper than getting that right, and work on every
+//! file system. A pair that is torn, empty, expired or somebody else's leaves the old one in place and is looked at
+//! again.
+
+use std::{path::Path, time::Duration};
+
+use certs::{Pair, PairError};
+use time::OffsetDateTime;
+
+use super::Serving;
+use crate::metrics::Metrics;
+
+/// Between two looks.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Shows the pair of `directory` (`tls.crt`, `tls.key`) as it changes; it must be valid for `name`. Never returns.
+pub async fn follow(directory: &Path, name: &str, serving: &Serving, metrics: &Metrics) {
+    let mut shown = None;
+    let mut last_problem = None;
+    loop {
+        let outcome = match read(directory).await {
+            Ok(files) if shown.as_ref() == Some(&files) => None,
+            Ok(files) => {
+                let (certificate, key) = &files;
+                let pair = Pair::parse(certificate, key, name, OffsetDateTime::now_utc());
+                Some(pair.map(|pair| (pair, files)))
+            }
+            Err(error) => Some(Err(error)),
+        };
+        let problem = match outcome {
+            None => None,
+            Some(Ok((pair, files))) => {
+                tracing::info!(directory = %directory.display(), not_after = %pair.not_after(), "serving a new certificate");
+                serving.show(pair);
+                shown = Some(files);
+                None
+            }
+            Some(Err(error)) => Some(error),
+        };
+        // The same problem is reported once, not every second.
+        if problem != last_problem {
+            report(directory, problem.as_ref(), serving, metrics);
+            last_problem = problem;
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+fn report(directory: &Path, problem: Option<&PairError>, serving: &Serving, metrics: &Metrics) {
+    let Some(error) = problem else {
+        return serving.note(None);
+    };
+    metrics.certificate(error.kind());
+    let text = format!("{}: {error}", directory.display());
+    if serving.pair().is_some() {
+        tracing::warn!(problem = text, "the old certificate stays in use");
+    } else {
+        tracing::error!(problem = text, "there is no certificate to serve");
+        serving.note(Some(text));
+    }
+}
+
+async fn read(directory: &Path) -> Result<(Vec<u8>, Vec<u8>), PairError> {
+    let file = async |what, name| {
+        let unreadable = |error: std::io::Error| PairError::Unreadable {
+            what,
+            cause: format!("{name}: {error}"),
+        };
+        tokio::fs::read(directory.join(name)).await.map_err(unreadable)
+    };
+    Ok((
+        file("certificate", "tls.crt").await?,
+        file("key", "tls.key").await?,
+    ))
+}
+
+#[cfg(test)]
+mod tests;
