@@ -5,6 +5,9 @@
 CLUSTER_SOURCE=$(cd -P "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 CHECKOUT=$(cd -P "$CLUSTER_SOURCE/../.." && pwd)
 
+# Many of the programs are root's, and not on the path of others everywhere.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
 # Everything that a running cluster leaves on disk; git ignores it.
 STATE=$CHECKOUT/.cluster
 
@@ -19,6 +22,8 @@ PAUSE_IMAGE=localhost/pause:1
 BUSYBOX_IMAGE=docker.io/library/busybox:latest
 
 say() { printf '%s\n' "$*"; }
+
+say_how_to_use() { say "  export KUBECONFIG=$(printf %q "$STATE/kubeconfig")"; }
 
 fail() {
     printf 'error: %s\n' "$*" >&2

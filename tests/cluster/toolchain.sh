@@ -14,7 +14,7 @@ version_at_least() { # WANTED FOUND
 # Sets GO. Not `go version` alone: within a module that could download another toolchain.
 find_go() {
     local found
-    for GO in go "$CACHE/go/bin/go" /usr/local/go/bin/go; do
+    for GO in go "$CACHE/go/bin/go"; do
         found=$(cd / && GOTOOLCHAIN=local "$GO" env GOVERSION 2>/dev/null) || continue
         version_at_least "$GO_WANTED" "${found#go}" && return
     done

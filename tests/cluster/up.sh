@@ -7,7 +7,7 @@ set -euo pipefail
 
 if [[ -f $STATE/env ]] && "$CLUSTER_SOURCE/ctl.sh" alive; then
     say "The cluster is up already. Use it with:"
-    say "  export KUBECONFIG=$STATE/kubeconfig"
+    say_how_to_use
     exit 0
 fi
 
@@ -24,4 +24,4 @@ if ! as_root "$CLUSTER_SOURCE/host/start.sh" "$built/bin" "${NODES:-1}"; then
     fail "the cluster did not start; the logs are in $STATE/logs"
 fi
 say "Ready after $((SECONDS - began)) s. Use it with:"
-say "  export KUBECONFIG=$STATE/kubeconfig"
+say_how_to_use

@@ -51,15 +51,16 @@ in_node() { # PID COMMAND...
     nsenter --net="/proc/$pid/ns/net" -- "$@"
 }
 
-# The first node: its bridges, and the link to the host.
+# The first node: its bridges, and the link to the host. (Without an address of its own, a bridge takes the lowest of
+# its ports', and changes it with them.)
 network_first_node() { # PID HOST_ADDRESS NODE_ADDRESS
     ip link add "$HOST_LINK" type veth peer name uplink netns "$1"
     ip addr add "$2/28" dev "$HOST_LINK"
     ip link set "$HOST_LINK" up
     in_node "$1" ip -batch - <<EOT
-link add eth0 type bridge
+link add eth0 address 02:00:00:00:00:02 type bridge
 link set uplink master eth0 up
-link add eth1 type bridge
+link add eth1 address 02:00:00:00:01:02 type bridge
 link add eth1-carrier type veth peer name eth1-port
 link set eth1-port master eth1 up
 link set eth1-carrier up

@@ -12,9 +12,13 @@ done
 bin=$1 nodes=$2
 declare -a pids addresses
 
+# install(1), for what the person who called sudo is to read or remove later.
+caller_owns() { install --owner="${SUDO_UID:-0}" --group="${SUDO_GID:-0}" "$@"; }
+
 prepare() {
-    mkdir -p "$STATE/logs"
-    rm -rf "${STATE:?}"/node*
+    # The logs of the last cluster, and what a killed run left.
+    rm -rf "${STATE:?}"/{logs,node*}
+    caller_owns --directory "$STATE/logs"
     cgroup_create "$nodes" || fail "the cgroup controllers cannot be enabled: a container needs --privileged --cgroupns=host"
 }
 
@@ -32,7 +36,8 @@ choose_addresses() {
 # Starts the first process of a node, in the group by which a killed run is found again.
 start_node() { # NUMBER
     local name=node$1
-    mkdir -p "$STATE/$name/layer" "$STATE/logs/$name"
+    mkdir -p "$STATE/$name/layer"
+    caller_owns --directory "$STATE/logs/$name"
     # shellcheck disable=SC2094
     (
         echo "$BASHPID" >"$(cgroup_of_processes)/cgroup.procs"
@@ -144,5 +149,5 @@ done
 write_environment >"$STATE/env.new"
 # ctl.sh and the waiting below read it; up.sh takes it for complete only under its final name.
 await_everything
-install -m 600 -o "${SUDO_UID:-0}" -g "${SUDO_GID:-0}" "$STATE/credentials/admin.kubeconfig" "$STATE/kubeconfig"
+caller_owns --mode=600 "$STATE/credentials/admin.kubeconfig" "$STATE/kubeconfig"
 mv "$STATE/env.new" "$STATE/env"

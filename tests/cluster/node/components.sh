@@ -52,7 +52,7 @@ ready_kube-apiserver() { fetch_tls "https://$API_ADDRESS:6443/readyz"; }
 needs_kube-controller-manager() { ready_kube-apiserver; }
 run_kube-controller-manager() {
     exec kube-controller-manager --kubeconfig="$CREDENTIALS/controller-manager.kubeconfig" --leader-elect=false \
-        --bind-address=127.0.0.1 --use-service-account-credentials \
+        --bind-address=127.0.0.1 --kube-api-qps=200 --kube-api-burst=400 --use-service-account-credentials \
         --service-account-private-key-file="$CREDENTIALS/service-accounts.key" --root-ca-file="$CREDENTIALS/ca.crt"
 }
 ready_kube-controller-manager() { fetch --insecure https://127.0.0.1:10257/healthz; }
