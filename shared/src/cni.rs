@@ -1,0 +1,12 @@
+//! CNI's data: what a NetworkAttachmentDefinition configures, what is sent to multus for it, what comes back.
+
+mod config;
+mod conflist;
+mod result;
+
+pub use config::{ConfigError, NetworkConfig};
+pub(crate) use result::without_nulls;
+pub use result::{CniResult, Dns, ResultError, ResultInterface, ResultIp, ResultRoute};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! What is sent to multus for a network: a conflist of its own, with everything in it that the plugins shall see.
+//!
+//! As a list of its own, a config runs at its own CNI version: multus' daemon lays its own `cniVersion` over what it is sent, but
+//! libcni takes the highest of `cniVersions` instead.
+
+use serde_json::{Value, json};
+
+use super::config::{NetworkConfig, Plugin};
+use crate::selection::Selection;
+
+/// The CNI default of a config without a version.
+const OLDEST_VERSION: &str = "0.1.0";
+
+impl NetworkConfig {
+    /// Whether any plugin declares `capability` (`ips`, `mac`, `portMappings`, `bandwidth`, `infinibandGUID`…) as true.
+    pub fn declares(&self, capability: &str) -> bool {
+        self.plugins.iter().any(|plugin| declares(plugin, capability))
+    }
+
+    /// The conflist that is sent for `selection`, ADD and DEL alike: its own cniVersions, `ips` and `mac` taken out of
+    /// capabilities (libcni would replace the whole runtimeConfig by those two), the full runtimeConfig and `args.cni` written into
+    /// each plugin. Deterministic bytes; [`NetworkConfig::parse`] reads them back.
+    pub fn conflist_for(&self, selection: &Selection) -> String {
+        let mut config = self.clone();
+        for plugin in &mut config.plugins {
+            write_runtime_config(plugin, selection);
+            write_args(plugin, selection);
+        }
+        config.conflist()
+    }
+
+    /// The conflist as it stands, nothing written into it: for a config that came out of [`NetworkConfig::conflist_for`] before.
+    pub fn conflist(&self) -> String {
+        let version = self.cni_version.as_deref().unwrap_or(OLDEST_VERSION);
+        json!({
+            "name": self.name,
+            "cniVersion": version,
+            "cniVersions": [version],
+            "plugins": self.plugins,
+        })
+        .to_string()
+    }
+
+    /// The chain with plugin `index` left out, for a DEL that a missing binary blocks; `None` when none would remain
+    /// (multus crashes on an empty list).
+    #[must_use]
+    pub fn without_plugin(&self, index: usize) -> Option<Self> {
+        let mut config = self.clone();
+        if index >= config.plugins.len() || config.plugins.len() == 1 {
+            return None;
+        }
+        config.plugins.remove(index);
+        Some(config)
+    }
+
+    /// The chain with the `ipam` of plugin `index` left out; `None` when that plugin has none.
+    #[must_use]
+    pub fn without_ipam(&self, index: usize) -> Option<Self> {
+        let mut config = self.clone();
+        config.plugins.get_mut(index)?.remove("ipam")?;
+        Some(config)
+    }
+
+    /// Only the IPAM plugin of plugin `index` (`type` = `ipam.type`): a DEL of it frees the lease and nothing else; `None` when that
+    /// plugin has none.
+    #[must_use]
+    pub fn only_ipam(&self, index: usize) -> Option<Self> {
+        let mut plugin = self.plugins.get(index)?.clone();
+        let ipam = plugin
+            .get("ipam")?
+            .get("type")?
+            .as_str()
+            .filter(|ipam| !ipam.is_empty())?
+            .to_owned();
+        plugin.insert("type".to_owned(), Value::String(ipam));
+        Some(Self {
+            plugins: vec![plugin],
+            ..self.clone()
+        })
+    }
+}
+
+fn declares(plugin: &Plugin, capability: &str) -> bool {
+    plugin.get("capabilities").and_then(|all| all.get(capability)) == Some(&Value::Bool(true))
+}
+
+fn write_runtime_config(plugin: &mut Plugin, selection: &Selection) {
+    let offered = [
+        ("ips", (!selection.ips.is_empty()).then(|| json!(selection.ips))),
+        ("mac", selection.mac.as_ref().map(|mac| json!(mac))),
+        (
+            "portMappings",
+            (!selection.port_mappings.is_empty()).then(|| json!(selection.port_mappings)),
+        ),
+        (
+            "bandwidth",
+            selection.bandwidth.as_ref().map(|bandwidth| json!(bandwidth)),
+        ),
+        (
+            "infinibandGUID",
+            selection.infiniband_guid.as_ref().map(|guid| json!(guid)),
+        ),
+    ];
+    let declared: Plugin = offered
+        .into_iter()
+        .filter(|(capability, _)| declares(plugin, capability))
+        .filter_map(|(capability, value)| Some((capability.to_owned(), value?)))
+        .collect();
+    if !declared.is_empty() {
+        plugin.insert("runtimeConfig".to_owned(), Value::Object(declared));
+    }
+    if let Some(Value::Object(capabilities)) = plugin.get_mut("capabilities") {
+        capabilities.remove("ips");
+        capabilities.remove("mac");
+    }
+}
+
+/// As multus merges cni-args into a config at pod start: over what is there, key by key.
+fn write_args(plugin: &mut Plugin, selection: &Selection) {
+    let Some(cni_args) = &selection.cni_args else {
+        return;
+    };
+    let args = plugin.entry("args").or_insert_with(|| json!({}));
+    let Value::Object(args) = args else { return };
+    if let Value::Object(cni) = args.entry("cni").or_insert_with(|| json!({})) {
+        cni.extend(cni_args.clone());
+    }
+}

@@ -1,0 +1,185 @@
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::selection::{Selection, SelectionList};
+
+fn parse(config: &str) -> Result<NetworkConfig, ConfigError> {
+    NetworkConfig::parse(config, "nad")
+}
+
+fn selection(fields: &str) -> Selection {
+    let annotation = format!(r#"[{{"name":"nad"{fields}}}]"#);
+    SelectionList::parse(Some(&annotation), "default")
+        .unwrap()
+        .elements
+        .remove(0)
+}
+
+/// The conflist for a single macvlan with `plugin_fields`, as data.
+fn sent(plugin_fields: &str, selection_fields: &str) -> Value {
+    let config = parse(&format!(
+        r#"{{"cniVersion":"1.0.0","type":"macvlan"{plugin_fields}}}"#
+    ))
+    .unwrap();
+    serde_json::from_str(&config.conflist_for(&selection(selection_fields))).unwrap()
+}
+
+#[test]
+fn a_single_configuration_becomes_a_list_that_keeps_its_version() {
+    let config = parse(r#"{"cniVersion":"0.4.0","name":"n","type":"macvlan","master":"eth1"}"#).unwrap();
+    assert_eq!(
+        config.conflist_for(&selection("")),
+        r#"{"cniVersion":"0.4.0","cniVersions":["0.4.0"],"name":"n","plugins":[{"master":"eth1","type":"macvlan"}]}"#
+    );
+}
+
+#[test]
+fn what_was_sent_is_read_back_and_sent_again_byte_for_byte() {
+    let config = parse(
+        r#"{"cniVersion":"1.0.0","plugins":[{"type":"a","capabilities":{"ips":true,"bandwidth":true}},{"type":"b"}]}"#,
+    );
+    let bandwidth =
+        r#","bandwidth":{"ingressRate":1,"ingressBurst":2},"ips":["10.0.0.1/24"],"cni-args":{"k":1}"#;
+    let bytes = config.unwrap().conflist_for(&selection(bandwidth));
+    let again = parse(&bytes).unwrap();
+    assert_eq!(again.conflist(), bytes);
+    assert_eq!(again.conflist_for(&selection("")), bytes);
+}
+
+#[test]
+fn each_plugin_gets_the_runtime_config_that_it_declares() {
+    let sent = sent(
+        r#","capabilities":{"ips":true,"mac":false,"portMappings":true,"infinibandGUID":true}"#,
+        r#","ips":["10.0.0.1/24"],"mac":"02:11:22:33:44:55","portMappings":[{"hostPort":1,"containerPort":2}],
+           "infiniband-guid":"c2:11:22:33:44:55:66:77""#,
+    );
+    let plugin = &sent["plugins"][0];
+    assert_eq!(
+        plugin["runtimeConfig"],
+        json!({"ips": ["10.0.0.1/24"], "portMappings": [{"hostPort": 1, "containerPort": 2}],
+               "infinibandGUID": "c2:11:22:33:44:55:66:77"})
+    );
+    assert_eq!(
+        plugin["capabilities"],
+        json!({"portMappings": true, "infinibandGUID": true})
+    );
+}
+
+#[test]
+fn a_runtime_config_of_the_networks_own_stays_when_there_is_nothing_to_write() {
+    let own = r#","runtimeConfig":{"x":1},"capabilities":{"ips":true}"#;
+    assert_eq!(sent(own, "")["plugins"][0]["runtimeConfig"], json!({"x": 1}));
+    assert_eq!(
+        sent(own, r#","ips":["10.0.0.1"]"#)["plugins"][0]["runtimeConfig"],
+        json!({"ips": ["10.0.0.1"]})
+    );
+}
+
+#[test]
+fn cni_args_are_merged_over_the_networks_own() {
+    let sent = sent(
+        r#","args":{"cni":{"a":1,"b":2},"other":0}"#,
+        r#","cni-args":{"b":3,"c":4}"#,
+    );
+    assert_eq!(
+        sent["plugins"][0]["args"],
+        json!({"cni": {"a": 1, "b": 3, "c": 4}, "other": 0})
+    );
+}
+
+#[rstest]
+#[case("{}", "nad")]
+#[case(r#"{"name":""}"#, "nad")]
+#[case(r#"{"name":"own"}"#, "own")]
+fn a_missing_name_is_the_nads(#[case] config: &str, #[case] name: &str) {
+    let config = config.replacen('{', r#"{"type":"x","#, 1).replace(",}", "}");
+    assert_eq!(parse(&config).unwrap().name, name);
+}
+
+#[rstest]
+#[case(r#""type":"x""#, None)]
+#[case(r#""type":"x","cniVersion":"""#, None)]
+#[case(r#""type":"x","cniVersion":"0.3.1","cniVersions":["1.0.0"]"#, Some("0.3.1"))]
+#[case(
+    r#""plugins":[{"type":"x"}],"cniVersion":"0.3.1","cniVersions":["0.4.0","1.1.0","1.2.0"]"#,
+    Some("1.1.0")
+)]
+#[case(
+    r#""plugins":[{"type":"x"}],"cniVersion":"1.0.0","cniVersions":["0.4.0"]"#,
+    Some("1.0.0")
+)]
+fn the_version_is_the_one_that_libcni_takes(#[case] fields: &str, #[case] version: Option<&str>) {
+    assert_eq!(
+        parse(&format!("{{{fields}}}")).unwrap().cni_version.as_deref(),
+        version
+    );
+}
+
+#[rstest]
+#[case("null", "must be a JSON object")]
+#[case("[]", "must be a JSON object")]
+#[case("{", "is not JSON")]
+#[case("{}", "must have a \"type\"")]
+#[case(r#"{"plugins":null}"#, "must have a \"type\"")]
+#[case(r#"{"plugins":[]}"#, "at least one plugin")]
+#[case(r#"{"plugins":{}}"#, "at least one plugin")]
+#[case(
+    r#"{"plugins":[{"type":"x"},null]}"#,
+    "plugin 1 of the config must be a JSON object"
+)]
+#[case(r#"{"plugins":[{}]}"#, "the type \"\" in plugin 0")]
+#[case(r#"{"type":"../x"}"#, "without '/'")]
+#[case(r#"{"type":5}"#, "the type \"5\" in plugin 0")]
+#[case(r#"{"type":"x","ipam":{"type":"/bin/sh"}}"#, "the type \"/bin/sh\"")]
+#[case(
+    r#"{"type":"x","ipam":"host-local"}"#,
+    "ipam in plugin 0 of the config must be an object"
+)]
+#[case(r#"{"type":"x","name":null}"#, "the name \"null\"")]
+#[case(r#"{"type":"x","name":"../../x"}"#, "the name \"../../x\"")]
+#[case(r#"{"type":"x","name":"-x"}"#, "the name \"-x\"")]
+#[case(r#"{"type":"x","cniVersion":"1.x"}"#, "the cniVersion \"1.x\"")]
+#[case(r#"{"type":"x","cniVersion":1}"#, "the cniVersion \"1\"")]
+#[case(r#"{"type":"x","cniVersion":"1.0.0.0"}"#, "the cniVersion")]
+#[case(r#"{"plugins":[{"type":"x"}],"cniVersions":"1.0.0"}"#, "the cniVersion")]
+#[case(r#"{"type":"x","capabilities":{"ips":"yes"}}"#, "capabilities in plugin 0")]
+#[case(
+    r#"{"type":"x","args":"x"}"#,
+    "args in plugin 0 of the config must be an object"
+)]
+#[case(r#"{"type":"x","args":{"cni":"x"}}"#, "args in plugin 0")]
+fn refuses_what_could_not_run(#[case] config: &str, #[case] message: &str) {
+    let error = parse(config).unwrap_err().to_string();
+    assert!(error.contains(message), "{error}");
+}
+
+#[test]
+fn names_leave_room_for_the_cache_file() {
+    let named = |length| parse(&format!(r#"{{"type":"x","name":"{}"}}"#, "n".repeat(length)));
+    assert!(named(170).is_ok());
+    assert!(matches!(named(171), Err(ConfigError::Name(_))));
+}
+
+#[test]
+fn a_deeply_nested_config_is_an_error() {
+    assert!(matches!(parse(&"[".repeat(10_000)), Err(ConfigError::NotJson(_))));
+}
+
+#[test]
+fn a_stuck_deletion_can_go_on_without_a_plugin_or_its_ipam() {
+    let config =
+        parse(r#"{"name":"n","plugins":[{"type":"a","ipam":{"type":"host-local"}},{"type":"b"}]}"#).unwrap();
+    let plugins = |config: Option<NetworkConfig>| config.map(|config| json!(config.plugins));
+    assert_eq!(plugins(config.without_plugin(0)), Some(json!([{"type": "b"}])));
+    assert_eq!(plugins(config.without_plugin(0).unwrap().without_plugin(0)), None);
+    assert_eq!(plugins(config.without_plugin(2)), None);
+    assert_eq!(
+        plugins(config.without_ipam(0)),
+        Some(json!([{"type": "a"}, {"type": "b"}]))
+    );
+    assert_eq!(plugins(config.without_ipam(1)), None);
+    let ipam = json!([{"type": "host-local", "ipam": {"type": "host-local"}}]);
+    assert_eq!(plugins(config.only_ipam(0)), Some(ipam));
+    assert_eq!(plugins(config.only_ipam(1)), None);
+}

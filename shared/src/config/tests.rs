@@ -1,0 +1,100 @@
+use rstest::rstest;
+
+use super::*;
+
+#[test]
+fn an_empty_object_means_every_default() {
+    assert_eq!(Config::parse("{}"), Ok(Config::default()));
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = Config::parse(
+        r#"{"criSocketPath":"/host/run/crio/crio.sock","multusSocketPath":"/host/run/multus/multus.sock","multusCniDir":"/a",
+            "multusConfDir":"/b","stateDir":"/c","interfaceOffset":2,"systemNamespaces":["x"],"namespaceIsolation":true,
+            "globalNamespaces":[],"interfaceNames":"reject","missingNetworks":"reject"}"#,
+    )
+    .unwrap();
+    let expected = Config {
+        cri_socket_path: "/host/run/crio/crio.sock".into(),
+        multus_socket_paths: vec!["/host/run/multus/multus.sock".into()],
+        multus_cni_dir: "/a".into(),
+        multus_conf_dir: "/b".into(),
+        state_dir: "/c".into(),
+        interface_offset: 2,
+        system_namespaces: vec!["x".to_owned()],
+        namespace_isolation: true,
+        global_namespaces: Vec::new(),
+        interface_names: InterfaceNames::Reject,
+        missing_networks: MissingNetworks::Reject,
+    };
+    assert_eq!(config, expected);
+    assert_eq!((config.offset_in("x"), config.offset_in("y")), (0, 2));
+}
+
+#[test]
+fn a_mode_is_read_as_it_is_written() {
+    for mode in InterfaceNames::ALL {
+        assert_eq!(InterfaceNames::parse(mode.as_str()), Some(mode));
+    }
+    assert_eq!(InterfaceNames::parse("Fill"), None);
+}
+
+#[rstest]
+#[case("", "expected at line 1")]
+#[case("{\n\"interfaceOffset\": 1,\n}", "expected at line 3")]
+#[case("[]", "must be a JSON object")]
+#[case("null", "must be a JSON object")]
+#[case(
+    r#"{"interfaceofset":1}"#,
+    r#""interfaceofset" (value 1) is unknown; the keys are criSocketPath, "#
+)]
+#[case(r#"{"stateDir":"/a","stateDir":"/a"}"#, r#""stateDir" occurs twice"#)]
+#[case(
+    r#"{"stateDir":""}"#,
+    r#""stateDir" has the value ""; it must be an absolute path"#
+)]
+#[case(r#"{"stateDir":"a/b"}"#, r#"the value "a/b"; it must be an absolute path"#)]
+#[case(r#"{"stateDir":"/a/../b"}"#, "must be an absolute path")]
+#[case(r#"{"stateDir":"/"}"#, "must be an absolute path")]
+#[case(r#"{"criSocketPath":"unix:///run/x.sock"}"#, "must be an absolute path")]
+#[case(
+    r#"{"criSocketPath":5}"#,
+    r#""criSocketPath" has the value 5; it must be an absolute path"#
+)]
+#[case(r#"{"multusSocketPath":null}"#, r#""multusSocketPath" has the value null"#)]
+#[case(
+    r#"{"interfaceOffset":-1}"#,
+    r#""interfaceOffset" has the value -1; it must be an integer from 0 to 255"#
+)]
+#[case(r#"{"interfaceOffset":256}"#, "an integer from 0 to 255")]
+#[case(r#"{"interfaceOffset":"1"}"#, "an integer from 0 to 255")]
+#[case(r#"{"interfaceOffset":1.0}"#, "an integer from 0 to 255")]
+#[case(r#"{"namespaceIsolation":"true"}"#, "must be true or false, without quotes")]
+#[case(
+    r#"{"globalNamespaces":"default,x"}"#,
+    r#"the value "default,x"; it must be a list of namespaces"#
+)]
+#[case(r#"{"systemNamespaces":["A"]}"#, "must be a list of namespaces")]
+#[case(
+    r#"{"interfaceNames":"FILL"}"#,
+    r#""FILL"; it must be "fill", "reject", "warn" or "off""#
+)]
+#[case(r#"{"missingNetworks":false}"#, r#"it must be "warn" or "reject""#)]
+fn a_bad_file_names_key_value_and_what_is_allowed(#[case] json: &str, #[case] message: &str) {
+    let error = Config::parse(json).unwrap_err().to_string();
+    assert!(error.contains(message), "{error}");
+}
+
+#[test]
+fn a_socket_path_fits_a_socket_address() {
+    let config =
+        |length: usize| Config::parse(&format!(r#"{{"criSocketPath":"/{}"}}"#, "a".repeat(length - 1)));
+    assert!(config(107).is_ok());
+    assert!(config(108).unwrap_err().to_string().contains("at most 107 bytes"));
+}
+
+#[test]
+fn a_deeply_nested_file_is_refused() {
+    assert!(Config::parse(&"[".repeat(10_000)).is_err());
+}

@@ -1,0 +1,327 @@
+//! JSON with byte spans: reads what Go's encoding/json reads, tells where every value lies in its source, and stops at a
+//! depth instead of the end of the stack. The annotations are edited by these spans, so that foreign bytes stay as they are.
+
+use serde_json::{Map, Number, Value};
+
+/// Numbers beyond this magnitude do not survive Go's float64, through which multus passes them.
+const MAX_EXACT: u64 = 1 << 53;
+
+/// A value and the bytes of the source that it takes.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Node {
+    pub start: usize,
+    pub end: usize,
+    pub tree: Tree,
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) enum Tree {
+    Null,
+    Bool(bool),
+    Number,
+    Text(String),
+    List(Vec<Node>),
+    Object(Vec<Member>),
+}
+
+/// One `"key": value`; keys are unescaped, in source order, duplicates included.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Member {
+    pub key: String,
+    pub key_start: usize,
+    pub key_end: usize,
+    pub value: Node,
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) enum JsonError {
+    /// Nested deeper than the caller allows.
+    Depth,
+    /// Not JSON: the byte offset, and what was expected there.
+    Syntax(usize, &'static str),
+}
+
+/// Parses a whole document, nested at most `depth` lists and objects deep.
+pub(crate) fn parse(source: &str, depth: usize) -> Result<Node, JsonError> {
+    let mut scanner = Scanner { source, position: 0 };
+    let node = scanner.value(depth)?;
+    scanner.skip_whitespace();
+    if scanner.position < source.len() {
+        return Err(scanner.expected("the end"));
+    }
+    Ok(node)
+}
+
+impl Node {
+    /// The value's own bytes.
+    pub fn raw<'a>(&self, source: &'a str) -> &'a str {
+        source.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// What kind of value this is, with its article.
+    pub fn kind(&self) -> &'static str {
+        match self.tree {
+            Tree::Null => "null",
+            Tree::Bool(_) => "a boolean",
+            Tree::Number => "a number",
+            Tree::Text(_) => "a string",
+            Tree::List(_) => "a list",
+            Tree::Object(_) => "an object",
+        }
+    }
+
+    /// The value as serde_json has it; the last duplicate of a key wins, as in Go.
+    pub fn to_value(&self, source: &str) -> Value {
+        match &self.tree {
+            Tree::Null => Value::Null,
+            Tree::Bool(value) => Value::Bool(*value),
+            Tree::Number => number(self.raw(source)).map_or(Value::Null, Value::Number),
+            Tree::Text(text) => Value::String(text.clone()),
+            Tree::List(items) => items.iter().map(|item| item.to_value(source)).collect(),
+            Tree::Object(members) => Value::Object(object(members, source)),
+        }
+    }
+}
+
+/// The members of an object as serde_json has them.
+pub(crate) fn object(members: &[Member], source: &str) -> Map<String, Value> {
+    members
+        .iter()
+        .map(|member| (member.key.clone(), member.value.to_value(source)))
+        .collect()
+}
+
+fn number(text: &str) -> Option<Number> {
+    if let Ok(integer) = text.parse::<i64>() {
+        return Some(integer.into());
+    }
+    text.parse().ok().and_then(Number::from_f64)
+}
+
+/// Whether a JSON number stays the same in Go's float64: its magnitude is at most 2^53.
+pub(crate) fn is_exact(number: &str) -> bool {
+    let digits = number.strip_prefix('-').unwrap_or(number);
+    if digits.bytes().all(|b| b.is_ascii_digit()) {
+        // More than 19 digits do not even parse.
+        return digits
+            .parse::<u64>()
+            .is_ok_and(|magnitude| magnitude <= MAX_EXACT);
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a power of two is exact")]
+    digits
+        .parse::<f64>()
+        .is_ok_and(|magnitude| magnitude <= MAX_EXACT as f64)
+}
+
+struct Scanner<'a> {
+    source: &'a str,
+    position: usize,
+}
+
+impl Scanner<'_> {
+    fn peek(&self) -> Option<u8> {
+        self.source.as_bytes().get(self.position).copied()
+    }
+
+    fn take(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.position += usize::from(found);
+        found
+    }
+
+    fn skip_whitespace(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.position += 1;
+        }
+    }
+
+    fn expected(&self, what: &'static str) -> JsonError {
+        JsonError::Syntax(self.position, what)
+    }
+
+    fn value(&mut self, depth: usize) -> Result<Node, JsonError> {
+        self.skip_whitespace();
+        let start = self.position;
+        let tree = match self.peek() {
+            Some(b'"') => Tree::Text(self.string()?),
+            Some(b'[') => self.list(depth.checked_sub(1).ok_or(JsonError::Depth)?)?,
+            Some(b'{') => self.object(depth.checked_sub(1).ok_or(JsonError::Depth)?)?,
+            Some(b'-' | b'0'..=b'9') => self.number()?,
+            _ => self.word()?,
+        };
+        Ok(Node {
+            start,
+            end: self.position,
+            tree,
+        })
+    }
+
+    fn word(&mut self) -> Result<Tree, JsonError> {
+        let rest = self.source.get(self.position..).unwrap_or_default();
+        for (word, tree) in [
+            ("null", Tree::Null),
+            ("true", Tree::Bool(true)),
+            ("false", Tree::Bool(false)),
+        ] {
+            if rest.starts_with(word) {
+                self.position += word.len();
+                return Ok(tree);
+            }
+        }
+        Err(self.expected("a value"))
+    }
+
+    fn list(&mut self, depth: usize) -> Result<Tree, JsonError> {
+        self.position += 1;
+        let mut items = Vec::new();
+        self.skip_whitespace();
+        if self.take(b']') {
+            return Ok(Tree::List(items));
+        }
+        loop {
+            items.push(self.value(depth)?);
+            self.skip_whitespace();
+            if self.take(b']') {
+                return Ok(Tree::List(items));
+            }
+            if !self.take(b',') {
+                return Err(self.expected("',' or ']'"));
+            }
+        }
+    }
+
+    fn object(&mut self, depth: usize) -> Result<Tree, JsonError> {
+        self.position += 1;
+        let mut members = Vec::new();
+        self.skip_whitespace();
+        if self.take(b'}') {
+            return Ok(Tree::Object(members));
+        }
+        loop {
+            members.push(self.member(depth)?);
+            self.skip_whitespace();
+            if self.take(b'}') {
+                return Ok(Tree::Object(members));
+            }
+            if !self.take(b',') {
+                return Err(self.expected("',' or '}'"));
+            }
+        }
+    }
+
+    fn member(&mut self, depth: usize) -> Result<Member, JsonError> {
+        self.skip_whitespace();
+        let key_start = self.position;
+        if self.peek() != Some(b'"') {
+            return Err(self.expected("a key in double quotes"));
+        }
+        let key = self.string()?;
+        let key_end = self.position;
+        self.skip_whitespace();
+        if !self.take(b':') {
+            return Err(self.expected("':'"));
+        }
+        Ok(Member {
+            key,
+            key_start,
+            key_end,
+            value: self.value(depth)?,
+        })
+    }
+
+    fn number(&mut self) -> Result<Tree, JsonError> {
+        self.take(b'-');
+        if !self.take(b'0') {
+            self.digits()?;
+        }
+        if self.take(b'.') {
+            self.digits()?;
+        }
+        if self.take(b'e') || self.take(b'E') {
+            let _sign = self.take(b'+') || self.take(b'-');
+            self.digits()?;
+        }
+        Ok(Tree::Number)
+    }
+
+    fn digits(&mut self) -> Result<(), JsonError> {
+        let start = self.position;
+        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.position += 1;
+        }
+        if self.position == start {
+            Err(self.expected("a digit"))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn string(&mut self) -> Result<String, JsonError> {
+        self.position += 1;
+        let mut text = String::new();
+        loop {
+            let start = self.position;
+            while self
+                .peek()
+                .is_some_and(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f))
+            {
+                self.position += 1;
+            }
+            text.push_str(self.source.get(start..self.position).unwrap_or_default());
+            if self.take(b'"') {
+                return Ok(text);
+            }
+            if !self.take(b'\\') {
+                return Err(self.expected("the end of the string"));
+            }
+            text.push(self.escape()?);
+        }
+    }
+
+    fn escape(&mut self) -> Result<char, JsonError> {
+        let plain = match self.peek() {
+            Some(byte @ (b'"' | b'\\' | b'/')) => char::from(byte),
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => return self.unicode_escape(),
+            _ => return Err(self.expected("an escape")),
+        };
+        self.position += 1;
+        Ok(plain)
+    }
+
+    /// Half a surrogate pair becomes U+FFFD, as in Go.
+    fn unicode_escape(&mut self) -> Result<char, JsonError> {
+        let first = self
+            .code_unit()
+            .ok_or_else(|| self.expected("four hexadecimal digits"))?;
+        let after_first = self.position;
+        if (0xd800..0xdc00).contains(&first) && self.take(b'\\') {
+            if let Some(second @ 0xdc00..0xe000) = self.code_unit() {
+                let code = 0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00);
+                return Ok(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
+            }
+            self.position = after_first;
+        }
+        Ok(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER))
+    }
+
+    /// `uXXXX`; `None` leaves the position where it was.
+    fn code_unit(&mut self) -> Option<u32> {
+        let hex = self
+            .source
+            .get(self.position..self.position + 5)?
+            .strip_prefix('u')?;
+        if !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        self.position += 5;
+        u32::from_str_radix(hex, 16).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests;

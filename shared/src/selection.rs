@@ -1,0 +1,188 @@
+//! The networks annotation as data: both formats into elements and back, byte for byte.
+
+mod fields;
+mod json;
+mod parse;
+mod text;
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::{
+    names::{InterfaceName, NetworkName},
+    violation::Violation,
+};
+
+/// The interface of a pod's cluster network: never an element's.
+pub const DEFAULT_INTERFACE: &str = "eth0";
+/// An annotation may be this long, in bytes.
+pub const MAX_BYTES: usize = 64 * 1024;
+/// An annotation may list this many networks.
+pub const MAX_ELEMENTS: usize = 64;
+/// JSON in the annotation may be nested this deep.
+pub const MAX_DEPTH: usize = 16;
+
+/// Which of the two formats an annotation is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `[namespace/]name[@interface]`, comma-separated.
+    Text,
+    /// A JSON list of objects.
+    Json,
+}
+
+/// One entry of `portMappings`, as multus hands it to plugins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortMapping {
+    /// 1..=65535.
+    pub host_port: u16,
+    /// 1..=65535.
+    pub container_port: u16,
+    /// `tcp`, `udp` or `sctp` in any case; empty: the plugin's default.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub protocol: String,
+    /// An address of the host; empty: all.
+    #[serde(rename = "hostIP", skip_serializing_if = "String::is_empty")]
+    pub host_ip: String,
+}
+
+/// `bandwidth`, as multus hands it to plugins: rates in bit/s, bursts in bit; 0 is "no limit".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Bandwidth {
+    /// Into the pod.
+    pub ingress_rate: u64,
+    /// Into the pod.
+    pub ingress_burst: u64,
+    /// Out of the pod.
+    pub egress_rate: u64,
+    /// Out of the pod.
+    pub egress_burst: u64,
+}
+
+/// One network selection element, every field checked. A field that is absent means "no opinion".
+#[derive(Clone, Debug, PartialEq)]
+pub struct Selection {
+    /// The NetworkAttachmentDefinition; a missing namespace became the pod's.
+    pub network: NetworkName,
+    /// The wanted interface name (`interface`, else its deprecated alias `interfaceRequest`); `None`: multus or the webhook chooses one.
+    pub interface: Option<InterfaceName>,
+    /// Requested addresses, as written (`10.0.0.1`, `10.0.0.1/24`, `fd00::1/64`).
+    pub ips: Vec<String>,
+    /// Requested hardware address, as written.
+    pub mac: Option<String>,
+    /// `cni-args`, as written.
+    pub cni_args: Option<Map<String, Value>>,
+    /// `portMappings`.
+    pub port_mappings: Vec<PortMapping>,
+    /// `bandwidth`.
+    pub bandwidth: Option<Bandwidth>,
+    /// `infiniband-guid`, as written.
+    pub infiniband_guid: Option<String>,
+    /// `default-route`: gateways. An empty list means the network's own gateway.
+    pub default_route: Option<Vec<IpAddr>>,
+    /// `ipam-claim-reference`.
+    pub ipam_claim_reference: Option<String>,
+    /// `deviceID`: multus only.
+    pub device_id: Option<String>,
+}
+
+impl Selection {
+    /// An element that has a network and nothing else.
+    pub fn new(network: NetworkName) -> Self {
+        Self {
+            network,
+            interface: None,
+            ips: Vec::new(),
+            mac: None,
+            cni_args: None,
+            port_mappings: Vec::new(),
+            bandwidth: None,
+            infiniband_guid: None,
+            default_route: None,
+            ipam_claim_reference: None,
+            device_id: None,
+        }
+    }
+}
+
+/// Where an interface name goes: bytes `start..end` of the source become `before` and the name (in JSON: as a JSON string).
+#[derive(Clone, Debug, PartialEq)]
+struct Slot {
+    start: usize,
+    end: usize,
+    before: String,
+}
+
+/// A parsed networks annotation. Keeps its source, so that filling in a name changes those bytes only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SelectionList {
+    /// The format of the source.
+    pub format: Format,
+    /// The elements in annotation order.
+    pub elements: Vec<Selection>,
+    source: String,
+    /// Where an interface name goes into each element; `None` for those that have one.
+    slots: Vec<Option<Slot>>,
+}
+
+impl SelectionList {
+    /// Parses an annotation value (`None`: the key is missing) of a pod in `pod_namespace`.
+    ///
+    /// # Errors
+    /// Every violation that one element or the list shows by itself, in element order. Never panics, never slower than
+    /// linear in the (bounded) size.
+    pub fn parse(annotation: Option<&str>, pod_namespace: &str) -> Result<Self, Vec<Violation>> {
+        parse::list(annotation.unwrap_or_default(), pod_namespace)
+    }
+
+    /// No networks: what a missing annotation means.
+    pub fn empty() -> Self {
+        Self {
+            format: Format::Text,
+            elements: Vec::new(),
+            source: String::new(),
+            slots: Vec::new(),
+        }
+    }
+
+    /// The annotation as it was parsed.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The annotation with `names[i]` written into element i, where that is `Some` and the element is unnamed; every other byte as it
+    /// was. A name that the format cannot hold (see [`SelectionList::can_hold`]) is left out.
+    pub fn with_interfaces(&self, names: &[Option<InterfaceName>]) -> String {
+        let mut filled = String::with_capacity(self.source.len());
+        let mut copied = 0;
+        for (slot, name) in self.slots.iter().zip(names) {
+            let (Some(slot), Some(name)) = (slot, name) else {
+                continue;
+            };
+            if !self.can_hold(name) {
+                continue;
+            }
+            filled.push_str(self.source.get(copied..slot.start).unwrap_or_default());
+            filled.push_str(&slot.before);
+            match self.format {
+                Format::Text => filled.push_str(name.as_str()),
+                Format::Json => filled.push_str(&Value::from(name.as_str()).to_string()),
+            }
+            copied = slot.end;
+        }
+        filled.push_str(self.source.get(copied..).unwrap_or_default());
+        filled
+    }
+
+    /// Whether this list's format can express `name`: text has no way to write a comma, an `@` or what makes it JSON.
+    pub fn can_hold(&self, name: &InterfaceName) -> bool {
+        self.format == Format::Json || !name.as_str().contains([',', '@', '[', '{', '"'])
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,321 @@
+//! The JSON format: a list of objects, with the keys that Go's encoding/json would recognise.
+
+use std::collections::HashSet;
+
+use super::{
+    MAX_DEPTH, Selection, Slot, fields,
+    parse::{Element, check_count},
+};
+use crate::{
+    json::{self, JsonError, Member, Node, Tree},
+    names::{InterfaceName, NetworkName, NetworkNameError, is_label, is_subdomain},
+    violation::{Rule, Violation},
+};
+
+const EXAMPLE: &str = r#"[{"name":"macvlan1","interface":"net1"}]"#;
+
+/// The keys that multus, or the network-attachment-definition-client, knows.
+const KEYS: &[&str] = &[
+    "name",
+    "namespace",
+    "ips",
+    "mac",
+    "infiniband-guid",
+    "interface",
+    "interfaceRequest",
+    "portMappings",
+    "bandwidth",
+    "deviceID",
+    "cni-args",
+    "default-route",
+    "ipam-claim-reference",
+];
+
+pub(super) fn elements(
+    source: &str,
+    pod_namespace: &str,
+    violations: &mut Vec<Violation>,
+) -> Result<Vec<Element>, Vec<Violation>> {
+    let node = json::parse(source, MAX_DEPTH).map_err(|error| vec![syntax_violation(source, &error)])?;
+    let Tree::List(items) = &node.tree else {
+        let message = format!(
+            "the annotation is {}, not a list; write a list, also for one network: {EXAMPLE}",
+            node.kind()
+        );
+        return Err(vec![Violation::of_list(Rule::JsonList, message).value(source)]);
+    };
+    check_count(items.len())?;
+    Ok(items
+        .iter()
+        .enumerate()
+        .map(|(index, item)| {
+            let mut reader = Reader {
+                source,
+                index,
+                network: String::new(),
+                members: &[],
+                violations,
+            };
+            reader.element(item, pod_namespace)
+        })
+        .collect())
+}
+
+fn syntax_violation(source: &str, error: &JsonError) -> Violation {
+    match error {
+        JsonError::Depth => {
+            let message = format!("the annotation is nested more than {MAX_DEPTH} levels deep");
+            Violation::of_list(Rule::JsonDepth, message)
+        }
+        JsonError::Syntax(offset, expected) => {
+            let rest = source
+                .get(*offset..)
+                .filter(|rest| !rest.is_empty())
+                .unwrap_or("the end");
+            let message = format!(
+                "not valid JSON: {expected} is expected at byte {offset}; write a list such as {EXAMPLE}"
+            );
+            Violation::of_list(Rule::JsonSyntax, message).value(rest)
+        }
+    }
+}
+
+/// Reads one element; what it cannot read becomes violations.
+pub(super) struct Reader<'a> {
+    pub source: &'a str,
+    index: usize,
+    network: String,
+    members: &'a [Member],
+    violations: &'a mut Vec<Violation>,
+}
+
+impl<'a> Reader<'a> {
+    fn element(&mut self, item: &'a Node, pod_namespace: &str) -> Element {
+        let known_before = self.violations.len();
+        let mut element = Element {
+            selection: None,
+            network: String::new(),
+            interface: None,
+            gateways: [0, 0],
+            slot: None,
+        };
+        let Tree::Object(members) = &item.tree else {
+            let message = format!(
+                "an element must be an object such as {{\"name\":\"macvlan1\"}}, not {}",
+                item.kind()
+            );
+            self.violations.push(
+                Violation::of_element(Rule::ElementType, self.index, message).value(item.raw(self.source)),
+            );
+            return element;
+        };
+        self.members = members;
+        self.network = self.network_as_written(pod_namespace);
+        element.network.clone_from(&self.network);
+        self.check_keys(members, KEYS);
+        self.check_values(item);
+        let network = self.network_name(pod_namespace);
+        element.interface = self.interface();
+        if element.interface.is_none() {
+            element.slot = Some(slot(self.source, members));
+        }
+        // Every field is read, also of an element without a usable name, so that all is said at once.
+        let (ips, mac, cni_args) = (fields::ips(self), fields::mac(self), fields::cni_args(self));
+        let (port_mappings, bandwidth) = (fields::port_mappings(self), fields::bandwidth(self));
+        let (infiniband_guid, default_route) = (fields::infiniband_guid(self), fields::default_route(self));
+        let ipam_claim_reference = self.text("ipam-claim-reference").map(str::to_owned);
+        let device_id = self.text("deviceID").map(str::to_owned);
+        element.gateways = fields::count_by_family(default_route.as_deref().unwrap_or_default());
+        if self.violations.len() == known_before {
+            element.selection = network.map(|network| Selection {
+                network,
+                interface: element.interface.clone(),
+                ips,
+                mac,
+                cni_args,
+                port_mappings,
+                bandwidth,
+                infiniband_guid,
+                default_route,
+                ipam_claim_reference,
+                device_id,
+            });
+        }
+        element
+    }
+
+    fn network_as_written(&self, pod_namespace: &str) -> String {
+        let written = |key| match self.find(key).map(|member| &member.value.tree) {
+            Some(Tree::Text(text)) => text.as_str(),
+            _ => "",
+        };
+        let namespace = Some(written("namespace"))
+            .filter(|text| !text.is_empty())
+            .unwrap_or(pod_namespace);
+        format!("{namespace}/{}", written("name"))
+    }
+
+    fn network_name(&mut self, pod_namespace: &str) -> Option<NetworkName> {
+        let namespace = self.text("namespace").unwrap_or(pod_namespace);
+        if !is_label(namespace) {
+            self.refuse(
+                Rule::NetworkName,
+                "namespace",
+                namespace,
+                NetworkNameError::Namespace.to_string(),
+            );
+        }
+        let said = self.violations.len();
+        let name = self.text("name").unwrap_or_default();
+        if name.is_empty() && self.violations.len() == said {
+            let message = "an element must have a name, that of a NetworkAttachmentDefinition";
+            self.refuse(Rule::NetworkName, "name", name, message.to_owned());
+        } else if !name.is_empty() && !is_subdomain(name) {
+            self.refuse(
+                Rule::NetworkName,
+                "name",
+                name,
+                NetworkNameError::Name.to_string(),
+            );
+        }
+        NetworkName::new(namespace, name).ok()
+    }
+
+    /// multus takes the deprecated alias only when `interface` has no value.
+    fn interface(&mut self) -> Option<InterfaceName> {
+        let named = self.text("interface").map(|name| ("interface", name));
+        let alias = self
+            .text("interfaceRequest")
+            .map(|name| ("interfaceRequest", name));
+        let (field, name) = named.or(alias)?;
+        match InterfaceName::parse(name) {
+            Ok(name) => Some(name),
+            Err(error) => {
+                self.refuse(Rule::InterfaceName, field, name, error.to_string());
+                None
+            }
+        }
+    }
+
+    fn find(&self, key: &str) -> Option<&'a Member> {
+        // The last one, as in Go; duplicates are refused anyway.
+        self.members.iter().rfind(|member| member.key == key)
+    }
+
+    /// The value of `key`; a null is as good as no key.
+    pub fn value(&self, key: &str) -> Option<&'a Node> {
+        self.find(key)
+            .map(|member| &member.value)
+            .filter(|value| value.tree != Tree::Null)
+    }
+
+    /// The string under `key`; an empty one is as good as none.
+    pub fn text(&mut self, key: &'static str) -> Option<&'a str> {
+        let value = self.value(key)?;
+        let Tree::Text(text) = &value.tree else {
+            self.refuse_type(key, value, "a string");
+            return None;
+        };
+        Some(text.as_str()).filter(|text| !text.is_empty())
+    }
+
+    pub fn refuse_type(&mut self, field: &'static str, value: &Node, wanted: &str) {
+        let message = format!("must be {wanted}, not {}", value.kind());
+        self.refuse(Rule::FieldType, field, value.raw(self.source), message);
+    }
+
+    pub fn refuse(&mut self, rule: Rule, field: &'static str, value: &str, message: String) {
+        let violation = Violation::of_element(rule, self.index, message)
+            .field(field)
+            .value(value);
+        self.violations.push(violation.network(&self.network));
+    }
+
+    /// Refuses keys that Go would take for one of `known` although they are written differently.
+    pub fn check_keys(&mut self, members: &[Member], known: &[&str]) {
+        for member in members {
+            let key = member.key.as_str();
+            let Some(meant) = known
+                .iter()
+                .find(|known| **known != key && folded(known) == folded(key))
+            else {
+                continue;
+            };
+            let message = format!("multus would read this key as \"{meant}\"; write \"{meant}\"");
+            let violation = Violation::of_element(Rule::KeySpelling, self.index, message).value(key);
+            self.violations.push(violation.network(&self.network));
+        }
+    }
+
+    /// Duplicate keys and inexact numbers, at any depth (which is bounded by [`MAX_DEPTH`]).
+    fn check_values(&mut self, node: &Node) {
+        match &node.tree {
+            Tree::Number if !json::is_exact(node.raw(self.source)) => {
+                let message = "must be at most 2^53 (9007199254740992) in magnitude, or multus would change it; write it as a string";
+                let violation = Violation::of_element(Rule::NumberRange, self.index, message);
+                self.violations
+                    .push(violation.network(&self.network).value(node.raw(self.source)));
+            }
+            Tree::List(items) => items.iter().for_each(|item| self.check_values(item)),
+            Tree::Object(members) => {
+                let mut seen = HashSet::new();
+                for member in members {
+                    if !seen.insert(member.key.as_str()) {
+                        let message = "this key occurs twice in one object; keep one of them";
+                        let violation = Violation::of_element(Rule::DuplicateKey, self.index, message);
+                        self.violations
+                            .push(violation.network(&self.network).value(&member.key));
+                    }
+                    self.check_values(&member.value);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Two keys are the same to Go's encoding/json when these are equal: letters without case, and the two characters beyond ASCII
+/// that fold to a letter (the long s and the Kelvin sign).
+fn folded(key: &str) -> String {
+    let fold = |c| match c {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        c => c.to_ascii_lowercase(),
+    };
+    key.chars().map(fold).collect()
+}
+
+/// In place of an `interface` without a value, else after the last member, in the style of the members that are there.
+fn slot(source: &str, members: &[Member]) -> Slot {
+    if let Some(member) = members.iter().rfind(|member| member.key == "interface") {
+        return Slot {
+            start: member.value.start,
+            end: member.value.end,
+            before: String::new(),
+        };
+    }
+    let Some(last) = members.last() else {
+        return Slot {
+            start: 0,
+            end: 0,
+            before: String::new(),
+        };
+    };
+    let colon = source.get(last.key_end..last.value.start).unwrap_or(":");
+    let ahead = source.get(..last.key_start).unwrap_or_default();
+    let space = ahead
+        .get(ahead.trim_end_matches([' ', '\t', '\n', '\r']).len()..)
+        .unwrap_or_default();
+    // `{"name": "a"}`: the first key has no space before it, but the next one would have.
+    let space = if space.is_empty() && members.len() == 1 && colon == ": " {
+        " "
+    } else {
+        space
+    };
+    let end = last.value.end;
+    Slot {
+        start: end,
+        end,
+        before: format!(",{space}\"interface\"{colon}"),
+    }
+}

@@ -1,0 +1,142 @@
+//! The text format: `[namespace/]name[@interface]`, comma-separated, as multus' own parser splits it.
+
+use super::{
+    Selection, Slot,
+    parse::{Element, check_count},
+};
+use crate::{
+    names::{InterfaceName, NetworkName, NetworkNameError, is_label, is_label_of_any_length, is_subdomain},
+    violation::{Rule, Violation},
+};
+
+const FORM: &str = "write [namespace/]name[@interface], for example \"default/macvlan1@net1\"";
+
+pub(super) fn elements(
+    source: &str,
+    pod_namespace: &str,
+    violations: &mut Vec<Violation>,
+) -> Result<Vec<Element>, Vec<Violation>> {
+    check_count(source.split(',').count())?;
+    let mut elements = Vec::new();
+    let mut start = 0;
+    for (index, item) in source.split(',').enumerate() {
+        let mut parser = Parser {
+            index,
+            item,
+            start,
+            violations,
+        };
+        elements.push(parser.element(pod_namespace));
+        start += item.len() + 1;
+    }
+    Ok(elements)
+}
+
+struct Parser<'a> {
+    index: usize,
+    /// The item with the whitespace around it.
+    item: &'a str,
+    /// Where the item begins in the source.
+    start: usize,
+    violations: &'a mut Vec<Violation>,
+}
+
+impl Parser<'_> {
+    fn element(&mut self, pod_namespace: &str) -> Element {
+        let trimmed = self.item.trim();
+        let mut element = Element {
+            selection: None,
+            network: trimmed.to_owned(),
+            interface: None,
+            gateways: [0, 0],
+            slot: None,
+        };
+        let (namespace, rest) = trimmed.split_once('/').unwrap_or(("", trimmed));
+        let (name, interface) = rest
+            .split_once('@')
+            .map_or((rest, None), |(name, rest)| (name, Some(rest)));
+        let (namespace, name) = (namespace.trim(), name.trim());
+        if let Some(message) = form_error(trimmed, name, rest, interface) {
+            self.refuse(Rule::TextSyntax, None, trimmed, format!("{message}; {FORM}"));
+            return element;
+        }
+        let namespace = if namespace.is_empty() {
+            pod_namespace
+        } else {
+            namespace
+        };
+        element.network = format!("{namespace}/{name}");
+        let network = self.network(namespace, name);
+        let wanted = interface.map(str::trim).unwrap_or_default();
+        match InterfaceName::parse(wanted) {
+            _ if wanted.is_empty() => element.slot = Some(self.slot(interface.is_some())),
+            Ok(name) => element.interface = Some(name),
+            Err(error) => {
+                self.refuse(Rule::InterfaceName, Some("interface"), wanted, error.to_string());
+                return element;
+            }
+        }
+        element.selection = network.map(|network| Selection {
+            interface: element.interface.clone(),
+            ..Selection::new(network)
+        });
+        element
+    }
+
+    fn network(&mut self, namespace: &str, name: &str) -> Option<NetworkName> {
+        if !is_label(namespace) {
+            self.refuse(
+                Rule::NetworkName,
+                Some("namespace"),
+                namespace,
+                NetworkNameError::Namespace.to_string(),
+            );
+        }
+        if !is_subdomain(name) {
+            self.refuse(
+                Rule::NetworkName,
+                Some("name"),
+                name,
+                NetworkNameError::Name.to_string(),
+            );
+        } else if !is_label_of_any_length(name) {
+            let message =
+                "a name with dots cannot be written as text; write the list as JSON: [{\"name\":\"…\"}]";
+            self.refuse(Rule::NetworkName, Some("name"), name, message.to_owned());
+            return None;
+        }
+        NetworkName::new(namespace, name).ok()
+    }
+
+    /// After the last character that is not whitespace, or right after the `@` that has nothing behind it.
+    fn slot(&self, has_at: bool) -> Slot {
+        let end = self.start + self.item.trim_end().len();
+        Slot {
+            start: end,
+            end,
+            before: if has_at { String::new() } else { "@".to_owned() },
+        }
+    }
+
+    fn refuse(&mut self, rule: Rule, field: Option<&'static str>, value: &str, message: String) {
+        let violation = Violation::of_element(rule, self.index, message).value(value);
+        self.violations.push(match field {
+            Some(field) => violation.field(field),
+            None => violation,
+        });
+    }
+}
+
+fn form_error(item: &str, name: &str, rest: &str, interface: Option<&str>) -> Option<&'static str> {
+    if item.is_empty() {
+        Some("the element is empty: is there a comma too many?")
+    } else if interface.is_some_and(|interface| interface.contains('@')) {
+        Some("the element has more than one '@'")
+    } else if rest.contains('/') {
+        Some("the element has more than one '/'")
+    } else if name.is_empty() {
+        Some("the element names no network")
+    } else {
+        None
+    }
+}

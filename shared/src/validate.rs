@@ -1,0 +1,138 @@
+//! Admission's rules about a list in its surroundings: the pod, its namespace, the networks that exist, what was there before.
+
+mod element;
+mod interfaces;
+mod previous;
+mod similar;
+
+pub use self::similar::similar;
+use crate::{
+    cni::{ConfigError, NetworkConfig},
+    config::{Config, InterfaceNames},
+    names::NetworkName,
+    selection::{Selection, SelectionList},
+    status::StatusEntry,
+    violation::{Violation, shortened},
+};
+
+/// What kubectl shows of a warning without complaint, in characters (the API server's own advice).
+const MAX_WARNING: usize = 120;
+/// Leaves room for the warning itself.
+const MAX_NETWORK_IN_WARNING: usize = 40;
+
+/// What is known about one network.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Network {
+    /// The watch cache has not listed yet, or cannot: no opinion.
+    Unknown,
+    /// It does not exist; the names of similar ones ("did you mean"), best first (see [`similar`]).
+    Missing {
+        /// Similar existing networks.
+        similar: Vec<NetworkName>,
+    },
+    /// It exists.
+    Present {
+        /// Its config; `None`: an empty spec (the config is a file on the node).
+        config: Option<Result<NetworkConfig, ConfigError>>,
+        /// It needs a device plugin (annotation resourceName).
+        needs_device: bool,
+    },
+}
+
+/// Answers what is known about a network. The webhook's watch cache and the lint command implement it.
+pub trait Networks {
+    /// Looks one up; never does I/O.
+    fn network(&self, name: &NetworkName) -> Network;
+}
+
+/// Create or update, with what was there before.
+pub enum Operation<'a> {
+    /// The pod is being created.
+    Create,
+    /// The pod exists.
+    Update {
+        /// The annotation before, parsed; `None` when it was unreadable.
+        old: Option<&'a SelectionList>,
+        /// The network-status entries of the stored object.
+        status: &'a [StatusEntry],
+        /// The pod has been scheduled and is not finished (phase Running, or Pending with a node).
+        running: bool,
+    },
+}
+
+/// One list to judge.
+pub struct Subject<'a> {
+    /// Namespace of the pod.
+    pub namespace: &'a str,
+    /// `spec.hostNetwork`.
+    pub host_network: bool,
+    /// The pod carries KubeVirt's label.
+    pub virt_launcher: bool,
+    /// The mode that applies: the namespace's label, else the configuration's.
+    pub interface_names: InterfaceNames,
+    /// What happens.
+    pub operation: Operation<'a>,
+    /// The list as it would be stored.
+    pub list: &'a SelectionList,
+}
+
+/// Everything found at once.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Findings {
+    /// Why the request is refused.
+    pub violations: Vec<Violation>,
+    /// Legal but surprising; printable ASCII, each at most 120 characters.
+    pub warnings: Vec<String>,
+}
+
+/// Judges one list by every rule about its surroundings. On update, only elements and fields that are new or changed are judged: what
+/// was there before never blocks an unrelated edit, least of all its neighbour's removal.
+pub fn validate(subject: &Subject<'_>, config: &Config, networks: &dyn Networks) -> Findings {
+    let mut findings = Findings::default();
+    let before = previous::counterparts(subject);
+    if subject.host_network
+        && matches!(subject.operation, Operation::Create)
+        && !subject.list.elements.is_empty()
+    {
+        findings.warn("the pod uses the host's network: its networks annotation has no effect");
+    }
+    for (index, (element, before)) in subject.list.elements.iter().zip(&before).enumerate() {
+        element::Judge {
+            subject,
+            config,
+            index,
+            element,
+            before: *before,
+            findings: &mut findings,
+        }
+        .judge(networks);
+    }
+    interfaces::judge(subject, config, &before, &mut findings);
+    findings.violations.sort_by_key(|violation| violation.element);
+    findings
+}
+
+impl Findings {
+    fn warn(&mut self, text: &str) {
+        let ascii: String = text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
+        self.warnings.push(shortened(&ascii, MAX_WARNING));
+    }
+
+    fn warn_of(&mut self, index: usize, element: &Selection, text: &str) {
+        let network = shortened(&element.network.to_string(), MAX_NETWORK_IN_WARNING);
+        self.warn(&format!("element {index} ({network}): {text}"));
+    }
+}
+
+/// Whether a pod of `namespace` may use `network` under multus' namespace isolation (also the agent's check).
+pub fn isolation_allows(namespace: &str, network: &NetworkName, config: &Config) -> bool {
+    !config.namespace_isolation
+        || network.namespace() == namespace
+        || config
+            .global_namespaces
+            .iter()
+            .any(|global| global == network.namespace())
+}
+
+#[cfg(test)]
+mod tests;

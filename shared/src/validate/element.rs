@@ -1,0 +1,312 @@
+//! One element in its surroundings: its network, and what it asks of it.
+
+use super::{Findings, Network, Networks, Operation, Subject, isolation_allows};
+use crate::{
+    cni::NetworkConfig,
+    config::{Config, MissingNetworks},
+    names::NetworkName,
+    selection::Selection,
+    violation::{Rule, Violation},
+};
+
+/// A field that is new in this element, or has another value than before. A field that is absent asks for nothing.
+#[derive(Clone, Copy, PartialEq)]
+enum Asked {
+    Ips,
+    Mac,
+    CniArgs,
+    PortMappings,
+    Bandwidth,
+    InfinibandGuid,
+    DefaultRoute,
+    IpamClaim,
+    DeviceId,
+}
+
+impl Asked {
+    fn of(new: &Selection, before: Option<&Selection>) -> Vec<Self> {
+        let same_mac = |b: &Selection| match (&b.mac, &new.mac) {
+            (Some(before), Some(new)) => before.eq_ignore_ascii_case(new),
+            (before, new) => before == new,
+        };
+        [
+            (
+                Self::Ips,
+                !new.ips.is_empty(),
+                before.is_some_and(|b| b.ips == new.ips),
+            ),
+            (Self::Mac, new.mac.is_some(), before.is_some_and(same_mac)),
+            (
+                Self::CniArgs,
+                new.cni_args.is_some(),
+                before.is_some_and(|b| b.cni_args == new.cni_args),
+            ),
+            (
+                Self::PortMappings,
+                !new.port_mappings.is_empty(),
+                before.is_some_and(|b| b.port_mappings == new.port_mappings),
+            ),
+            (
+                Self::Bandwidth,
+                new.bandwidth.is_some(),
+                before.is_some_and(|b| b.bandwidth == new.bandwidth),
+            ),
+            (
+                Self::InfinibandGuid,
+                new.infiniband_guid.is_some(),
+                before.is_some_and(|b| b.infiniband_guid == new.infiniband_guid),
+            ),
+            (
+                Self::DefaultRoute,
+                new.default_route.is_some(),
+                before.is_some_and(|b| b.default_route == new.default_route),
+            ),
+            (
+                Self::IpamClaim,
+                new.ipam_claim_reference.is_some(),
+                before.is_some_and(|b| b.ipam_claim_reference == new.ipam_claim_reference),
+            ),
+            (
+                Self::DeviceId,
+                new.device_id.is_some(),
+                before.is_some_and(|b| b.device_id == new.device_id),
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(field, present, same)| (present && !same).then_some(field))
+        .collect()
+    }
+
+    fn key(self) -> &'static str {
+        match self {
+            Self::Ips => "ips",
+            Self::Mac => "mac",
+            Self::CniArgs => "cni-args",
+            Self::PortMappings => "portMappings",
+            Self::Bandwidth => "bandwidth",
+            Self::InfinibandGuid => "infiniband-guid",
+            Self::DefaultRoute => "default-route",
+            Self::IpamClaim => "ipam-claim-reference",
+            Self::DeviceId => "deviceID",
+        }
+    }
+
+    /// The capability that hands the field to a plugin, and whether it is the only way there: ips and mac reach plugins through
+    /// CNI_ARGS too.
+    fn capability(self) -> Option<(&'static str, bool)> {
+        match self {
+            Self::Ips => Some(("ips", false)),
+            Self::Mac => Some(("mac", false)),
+            Self::PortMappings => Some(("portMappings", true)),
+            Self::Bandwidth => Some(("bandwidth", true)),
+            Self::InfinibandGuid => Some(("infinibandGUID", true)),
+            Self::CniArgs | Self::DefaultRoute | Self::IpamClaim | Self::DeviceId => None,
+        }
+    }
+}
+
+pub(super) struct Judge<'a> {
+    pub subject: &'a Subject<'a>,
+    pub config: &'a Config,
+    pub index: usize,
+    pub element: &'a Selection,
+    /// The element that it continues; `None`: it is new.
+    pub before: Option<&'a Selection>,
+    pub findings: &'a mut Findings,
+}
+
+impl Judge<'_> {
+    pub fn judge(&mut self, networks: &dyn Networks) {
+        let asked = Asked::of(self.element, self.before);
+        self.judge_place();
+        self.judge_changes(&asked);
+        match networks.network(&self.element.network) {
+            Network::Unknown => {}
+            Network::Missing { similar } => self.judge_missing(&similar),
+            Network::Present { config, needs_device } => {
+                self.judge_device(needs_device);
+                match config {
+                    None => {}
+                    Some(Ok(config)) => self.judge_capabilities(&asked, &config),
+                    Some(Err(error)) if self.is_new() => {
+                        let message = format!("its NetworkAttachmentDefinition cannot run: {error}");
+                        self.refuse(Rule::NetworkConfig, None, message);
+                    }
+                    Some(Err(_)) => {}
+                }
+            }
+        }
+        let claims = asked.contains(&Asked::Ips) || asked.contains(&Asked::IpamClaim);
+        if claims && self.element.ipam_claim_reference.is_some() && !self.element.ips.is_empty() {
+            self.warn("ips and ipam-claim-reference together: some IPAM plugins refuse that");
+        }
+    }
+
+    fn is_new(&self) -> bool {
+        self.before.is_none()
+    }
+
+    /// Whether a network that comes in is hot-plugged: multus at pod start does not see it.
+    fn is_running(&self) -> bool {
+        matches!(self.subject.operation, Operation::Update { running: true, .. })
+    }
+
+    fn refuse(&mut self, rule: Rule, field: Option<(&'static str, &str)>, message: impl Into<String>) {
+        let mut violation = Violation::of_element(rule, self.index, message).network(&self.element.network);
+        if let Some((field, value)) = field {
+            violation = violation.field(field);
+            if !value.is_empty() {
+                violation = violation.value(value);
+            }
+        }
+        self.findings.violations.push(violation);
+    }
+
+    fn warn(&mut self, text: &str) {
+        self.findings.warn_of(self.index, self.element, text);
+    }
+
+    /// The pod and its namespace.
+    fn judge_place(&mut self) {
+        if !self.is_new() {
+            return;
+        }
+        if self.subject.host_network && matches!(self.subject.operation, Operation::Update { .. }) {
+            let message =
+                "the pod uses the host's network, no interface can be added to it; remove the element";
+            self.refuse(Rule::HostNetwork, None, message);
+        }
+        if !isolation_allows(self.subject.namespace, &self.element.network, self.config) {
+            let own = self.subject.namespace;
+            let message = format!(
+                "namespace isolation is on: a pod in {own} may use networks of {}; use a NetworkAttachmentDefinition there",
+                one_of(std::iter::once(own).chain(self.config.global_namespaces.iter().map(String::as_str)))
+            );
+            let namespace = self.element.network.namespace();
+            self.refuse(Rule::NamespaceIsolation, Some(("namespace", namespace)), message);
+        }
+    }
+
+    /// Fields that cannot be changed any more.
+    fn judge_changes(&mut self, asked: &[Asked]) {
+        let plugged = self.before.is_some() && self.is_plugged();
+        for field in asked {
+            let shown = self.value(*field);
+            let at = Some((field.key(), shown.as_str()));
+            match field {
+                Asked::DefaultRoute if self.is_running() => {
+                    let message = "only multus at pod start can set a default route; leave it out, or re-create the pod";
+                    self.refuse(Rule::DefaultRouteUpdate, at, message);
+                }
+                Asked::DeviceId if self.is_running() => {
+                    let message =
+                        "a device cannot be given to a running pod; leave it out, or re-create the pod";
+                    self.refuse(Rule::DeviceId, at, message);
+                }
+                Asked::Ips | Asked::Mac | Asked::CniArgs if plugged => {
+                    let message = "the interface is plugged and nothing would apply the change; remove the element first, \
+                                   then add it again";
+                    self.refuse(Rule::AttributeChange, at, message);
+                }
+                Asked::PortMappings | Asked::Bandwidth | Asked::InfinibandGuid if plugged => {
+                    self.warn(&format!(
+                        "the interface is plugged, a changed {} is not applied",
+                        field.key()
+                    ));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether network-status lists the attachment that this element continues.
+    fn is_plugged(&self) -> bool {
+        let Operation::Update { old, status, .. } = &self.subject.operation else {
+            return false;
+        };
+        let names = super::previous::names(self.subject.list, *old, status);
+        let Some(Some(name)) = names.get(self.index) else {
+            return false;
+        };
+        let network = self.element.network.to_string();
+        status
+            .iter()
+            .any(|entry| !entry.default && entry.name == network && entry.interface == name.as_str())
+    }
+
+    fn value(&self, field: Asked) -> String {
+        match field {
+            Asked::Ips => self.element.ips.join(", "),
+            Asked::Mac => self.element.mac.clone().unwrap_or_default(),
+            Asked::DeviceId => self.element.device_id.clone().unwrap_or_default(),
+            _ => String::new(),
+        }
+    }
+
+    fn judge_missing(&mut self, similar: &[NetworkName]) {
+        if !self.is_new() {
+            return;
+        }
+        let names: Vec<String> = similar.iter().map(NetworkName::to_string).collect();
+        let hint = match names.as_slice() {
+            [] => String::new(),
+            names => format!("; did you mean {}?", one_of(names.iter().map(String::as_str))),
+        };
+        match self.config.missing_networks {
+            MissingNetworks::Reject => {
+                let hint = if hint.is_empty() {
+                    "; create it first"
+                } else {
+                    hint.as_str()
+                };
+                self.refuse(
+                    Rule::UnknownNetwork,
+                    None,
+                    format!("this NetworkAttachmentDefinition does not exist{hint}"),
+                );
+            }
+            MissingNetworks::Warn => self.warn(&format!("no such NetworkAttachmentDefinition{hint}")),
+        }
+    }
+
+    fn judge_device(&mut self, needs_device: bool) {
+        if needs_device && self.is_new() && self.is_running() {
+            let message = "the network needs a device plugin, whose devices are given at pod creation only; re-create the pod";
+            self.refuse(Rule::DevicePlugin, None, message);
+        }
+    }
+
+    fn judge_capabilities(&mut self, asked: &[Asked], config: &NetworkConfig) {
+        for field in asked {
+            let Some((capability, only_way)) = field.capability() else {
+                continue;
+            };
+            if config.declares(capability) {
+                continue;
+            }
+            if only_way {
+                let message = format!(
+                    "no plugin of this network declares the capability {capability}; declare it in the \
+                     NetworkAttachmentDefinition, or leave the field out"
+                );
+                self.refuse(Rule::Capability, Some((field.key(), "")), message);
+            } else {
+                self.warn(&format!(
+                    "no plugin declares the capability {capability}, {} may be ignored",
+                    field.key()
+                ));
+            }
+        }
+    }
+}
+
+/// `a`, `a or b`, `a, b or c`.
+fn one_of<'a>(items: impl Iterator<Item = &'a str>) -> String {
+    let mut items: Vec<&str> = items.collect();
+    items.dedup();
+    match items.as_slice() {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [most @ .., last] => format!("{} or {last}", most.join(", ")),
+    }
+}

@@ -1,0 +1,576 @@
+use std::collections::BTreeMap;
+
+use rstest::rstest;
+
+use super::*;
+use crate::{config::MissingNetworks, violation::Rule};
+
+/// Networks by name; what is not among them is missing.
+#[derive(Default)]
+struct Known(BTreeMap<String, Network>);
+
+impl Networks for Known {
+    fn network(&self, name: &NetworkName) -> Network {
+        let existing: Vec<_> = self
+            .0
+            .keys()
+            .map(|name| NetworkName::parse(name).unwrap())
+            .collect();
+        self.0
+            .get(&name.to_string())
+            .cloned()
+            .unwrap_or_else(|| Network::Missing {
+                similar: similar(name, &existing),
+            })
+    }
+}
+
+impl Known {
+    fn and(mut self, name: &str, network: Network) -> Self {
+        self.0.insert(name.to_owned(), network);
+        self
+    }
+}
+
+fn running(config: &str) -> Network {
+    Network::Present {
+        config: Some(NetworkConfig::parse(config, "nad")),
+        needs_device: false,
+    }
+}
+
+/// default/a and default/b with every capability, default/plain without any, default/device, default/broken, default/file, other/a.
+fn known() -> Known {
+    let every = r#"{"type":"x","capabilities":{"ips":true,"mac":true,"portMappings":true,"bandwidth":true,"infinibandGUID":true}}"#;
+    Known::default()
+        .and("default/a", running(every))
+        .and("default/b", running(every))
+        .and("default/plain", running(r#"{"type":"x"}"#))
+        .and("default/broken", running("null"))
+        .and(
+            "default/file",
+            Network::Present {
+                config: None,
+                needs_device: false,
+            },
+        )
+        .and(
+            "default/device",
+            Network::Present {
+                config: None,
+                needs_device: true,
+            },
+        )
+        .and("other/a", running(every))
+}
+
+fn list(annotation: &str, namespace: &str) -> SelectionList {
+    SelectionList::parse(Some(annotation), namespace).unwrap()
+}
+
+struct Case {
+    namespace: &'static str,
+    host_network: bool,
+    virt_launcher: bool,
+    mode: InterfaceNames,
+    config: Config,
+    networks: Known,
+}
+
+impl Default for Case {
+    fn default() -> Self {
+        Self {
+            namespace: "default",
+            host_network: false,
+            virt_launcher: false,
+            mode: InterfaceNames::Fill,
+            config: Config::default(),
+            networks: known(),
+        }
+    }
+}
+
+impl Case {
+    fn judge(&self, operation: Operation<'_>, annotation: &str) -> Findings {
+        let list = list(annotation, self.namespace);
+        let subject = Subject {
+            namespace: self.namespace,
+            host_network: self.host_network,
+            virt_launcher: self.virt_launcher,
+            interface_names: self.mode,
+            operation,
+            list: &list,
+        };
+        validate(&subject, &self.config, &self.networks)
+    }
+
+    fn create(&self, annotation: &str) -> Findings {
+        self.judge(Operation::Create, annotation)
+    }
+
+    /// An edit of a running pod; `plugged` are the (network, interface) pairs of network-status.
+    fn edit(&self, old: &str, plugged: &[(&str, &str)], new: &str) -> Findings {
+        let old = list(old, self.namespace);
+        let entry = |(name, interface): &(&str, &str)| StatusEntry {
+            name: (*name).to_owned(),
+            interface: (*interface).to_owned(),
+            ..StatusEntry::default()
+        };
+        let status: Vec<_> = plugged.iter().map(entry).collect();
+        self.judge(
+            Operation::Update {
+                old: Some(&old),
+                status: &status,
+                running: true,
+            },
+            new,
+        )
+    }
+}
+
+fn rules(findings: &Findings) -> Vec<Rule> {
+    findings
+        .violations
+        .iter()
+        .map(|violation| violation.rule)
+        .collect()
+}
+
+fn rejecting() -> Case {
+    Case {
+        config: Config {
+            missing_networks: MissingNetworks::Reject,
+            ..Config::default()
+        },
+        ..Case::default()
+    }
+}
+
+fn isolated() -> Case {
+    Case {
+        namespace: "mine",
+        config: Config {
+            namespace_isolation: true,
+            ..Config::default()
+        },
+        networks: known().and("mine/x", running(r#"{"type":"x"}"#)),
+        ..Case::default()
+    }
+}
+
+fn json(fields: &str) -> String {
+    format!(r#"[{{"name":"a","interface":"net1"{fields}}}]"#)
+}
+
+#[test]
+fn what_is_in_order_passes_without_a_word() {
+    let everything = json(
+        r#","ips":["10.0.0.1/24"],"mac":"02:11:22:33:44:55","portMappings":[{"hostPort":1,"containerPort":2}],"cni-args":{"a":1},
+            "bandwidth":{"ingressRate":1,"ingressBurst":2},"infiniband-guid":"c2:11:22:33:44:55:66:77""#,
+    );
+    assert_eq!(Case::default().create(&everything), Findings::default());
+    assert_eq!(Case::default().edit("", &[], &everything), Findings::default());
+    assert_eq!(Case::default().create("a,b,file"), Findings::default());
+}
+
+#[test]
+fn an_unknown_network_is_a_warning_by_default_with_what_may_have_been_meant() {
+    let findings = Case::default().create("plian@net1");
+    assert_eq!(findings.violations, []);
+    assert_eq!(
+        findings.warnings,
+        ["element 0 (default/plian): no such NetworkAttachmentDefinition; did you mean default/plain?"]
+    );
+}
+
+#[test]
+fn an_unknown_network_is_refused_where_that_is_configured() {
+    let findings = rejecting().create("plian@net1,zzz@net2");
+    let texts: Vec<_> = findings.violations.iter().map(Violation::to_string).collect();
+    assert_eq!(
+        texts,
+        [
+            "element 0 (\"default/plian\"): this NetworkAttachmentDefinition does not exist; did you mean default/plain? \
+             [rule unknown-network]",
+            "element 1 (\"default/zzz\"): this NetworkAttachmentDefinition does not exist; create it first [rule unknown-network]",
+        ]
+    );
+}
+
+#[test]
+fn a_network_that_may_not_be_listed_yet_is_no_matter() {
+    let case = Case {
+        networks: Known::default().and("default/a", Network::Unknown),
+        ..rejecting()
+    };
+    assert_eq!(case.create("a@net1"), Findings::default());
+}
+
+#[test]
+fn a_network_that_vanished_does_not_block_the_removal_of_its_neighbour() {
+    let case = rejecting();
+    assert_eq!(
+        case.edit("gone@net1,a@net2", &[("default/gone", "net1")], "gone@net1"),
+        Findings::default()
+    );
+    assert_eq!(
+        case.edit("gone,a@net2", &[("default/gone", "net1")], "gone@net1"),
+        Findings::default()
+    );
+    assert_eq!(case.edit("gone,a", &[], "gone"), Findings::default());
+    assert_eq!(
+        rules(&case.edit("gone@net1", &[], "gone@net1,gone@net2")),
+        [Rule::UnknownNetwork]
+    );
+    assert_eq!(
+        rules(&case.edit("gone@net1", &[], "gone@net2")),
+        [Rule::UnknownNetwork]
+    );
+}
+
+#[test]
+fn everything_is_judged_when_the_old_annotation_was_unreadable() {
+    let findings = rejecting().judge(
+        Operation::Update {
+            old: None,
+            status: &[],
+            running: true,
+        },
+        "gone@net1",
+    );
+    assert_eq!(rules(&findings), [Rule::UnknownNetwork]);
+}
+
+#[test]
+fn a_network_whose_config_cannot_run_is_refused() {
+    let findings = Case::default().create("broken@net1");
+    assert_eq!(
+        findings.violations[0].to_string(),
+        "element 0 (\"default/broken\"): its NetworkAttachmentDefinition cannot run: the config must be a JSON object \
+         [rule network-config]"
+    );
+    assert_eq!(
+        Case::default().edit("broken@net1,a@net2", &[], "broken@net1"),
+        Findings::default()
+    );
+}
+
+#[rstest]
+#[case(r#""portMappings":[{"hostPort":1,"containerPort":2}]"#, "portMappings")]
+#[case(r#""bandwidth":{"ingressRate":1,"ingressBurst":2}"#, "bandwidth")]
+#[case(r#""infiniband-guid":"c2:11:22:33:44:55:66:77""#, "infiniband-guid")]
+fn what_only_a_capability_carries_needs_it(#[case] field: &str, #[case] name: &str) {
+    let annotation = format!(r#"[{{"name":"plain","interface":"net1",{field}}}]"#);
+    let findings = Case::default().create(&annotation);
+    assert_eq!(rules(&findings), [Rule::Capability]);
+    assert_eq!(findings.violations[0].field, Some(name));
+    assert_eq!(
+        Case::default().edit(&annotation, &[], &annotation),
+        Findings::default()
+    );
+}
+
+#[rstest]
+#[case(
+    r#""ips":["10.0.0.1"]"#,
+    "element 0 (default/plain): no plugin declares the capability ips, ips may be ignored"
+)]
+#[case(
+    r#""mac":"02:11:22:33:44:55""#,
+    "element 0 (default/plain): no plugin declares the capability mac, mac may be ignored"
+)]
+fn what_reaches_plugins_in_other_ways_is_a_warning(#[case] field: &str, #[case] warning: &str) {
+    let annotation = format!(r#"[{{"name":"plain","interface":"net1",{field}}}]"#);
+    assert_eq!(
+        Case::default().create(&annotation),
+        Findings {
+            warnings: vec![warning.to_owned()],
+            ..Findings::default()
+        }
+    );
+}
+
+#[test]
+fn nothing_is_said_about_the_capabilities_of_a_config_on_the_node() {
+    let annotation = r#"[{"name":"file","interface":"net1","ips":["10.0.0.1"],"bandwidth":{"ingressRate":1,"ingressBurst":2}}]"#;
+    assert_eq!(Case::default().create(annotation), Findings::default());
+}
+
+#[test]
+fn a_default_route_is_multus_affair_at_pod_start() {
+    let with_route = json(r#","default-route":["10.0.0.1"]"#);
+    let case = Case::default();
+    assert_eq!(case.create(&with_route), Findings::default());
+    assert_eq!(
+        rules(&case.edit("", &[], &with_route)),
+        [Rule::DefaultRouteUpdate]
+    );
+    assert_eq!(
+        rules(&case.edit(&json(""), &[], &with_route)),
+        [Rule::DefaultRouteUpdate]
+    );
+    assert_eq!(case.edit(&with_route, &[], &with_route), Findings::default());
+    assert_eq!(case.edit(&with_route, &[], &json("")), Findings::default());
+    let waiting = Operation::Update {
+        old: Some(&SelectionList::empty()),
+        status: &[],
+        running: false,
+    };
+    assert_eq!(case.judge(waiting, &with_route), Findings::default());
+}
+
+#[test]
+fn devices_are_not_given_to_running_pods() {
+    let case = Case::default();
+    let id = json(r#","deviceID":"0000:00:01.0""#);
+    assert_eq!(case.create("device@net1"), Findings::default());
+    assert_eq!(case.create(&id), Findings::default());
+    assert_eq!(rules(&case.edit("", &[], "device@net1")), [Rule::DevicePlugin]);
+    assert_eq!(rules(&case.edit("", &[], &id)), [Rule::DeviceId]);
+    assert_eq!(rules(&case.edit(&json(""), &[], &id)), [Rule::DeviceId]);
+    assert_eq!(
+        case.edit("device@net1,a@net2", &[], "device@net1"),
+        Findings::default()
+    );
+    assert_eq!(case.edit(&id, &[], &id), Findings::default());
+}
+
+#[rstest]
+#[case("mine/x@net1", true)]
+#[case("x@net1", true)]
+#[case("default/a@net1", true)]
+#[case("other/a@net1", false)]
+fn isolation_is_that_of_multus(#[case] annotation: &str, #[case] allowed: bool) {
+    let case = isolated();
+    assert_eq!(case.create(annotation).violations.is_empty(), allowed);
+    assert_eq!(case.edit("", &[], annotation).violations.is_empty(), allowed);
+    assert_eq!(
+        Case {
+            namespace: "mine",
+            ..Case::default()
+        }
+        .create("other/a@net1"),
+        Findings::default()
+    );
+}
+
+#[test]
+fn isolation_says_which_networks_may_be_used() {
+    assert_eq!(
+        isolated().create("other/a@net1").violations[0].to_string(),
+        "element 0 (\"other/a\"), field namespace, value \"other\": namespace isolation is on: a pod in mine may use networks of \
+         mine or default; use a NetworkAttachmentDefinition there [rule namespace-isolation]"
+    );
+    assert_eq!(
+        isolated().edit("other/a@net1,x@net2", &[], "other/a@net1"),
+        Findings::default()
+    );
+}
+
+#[rstest]
+#[case(r#","ips":["10.0.0.2/24"]"#)]
+#[case(r#","mac":"02:11:22:33:44:66""#)]
+#[case(r#","cni-args":{"a":2}"#)]
+fn attributes_of_a_plugged_interface_do_not_change(#[case] changed: &str) {
+    let case = Case::default();
+    let old = json(r#","ips":["10.0.0.1/24"],"mac":"02:11:22:33:44:aa","cni-args":{"a":1}"#);
+    let plugged = [("default/a", "net1")];
+    assert_eq!(
+        rules(&case.edit(&old, &plugged, &json(changed))),
+        [Rule::AttributeChange]
+    );
+    assert_eq!(
+        rules(&case.edit("a@net1", &plugged, &json(changed))),
+        [Rule::AttributeChange]
+    );
+    assert_eq!(
+        rules(&case.edit("a", &plugged, &json(changed))),
+        [Rule::AttributeChange]
+    );
+    // One that never came up may be corrected, and a field that is left out is no opinion.
+    assert_eq!(case.edit(&old, &[], &json(changed)), Findings::default());
+    assert_eq!(case.edit(&old, &plugged, "a@net1"), Findings::default());
+    // Another network under the same interface is another attachment.
+    let other = json(changed).replace(r#""name":"a""#, r#""name":"b""#);
+    assert_eq!(case.edit(&old, &plugged, &other), Findings::default());
+}
+
+#[test]
+fn a_mac_in_capitals_is_the_same_mac() {
+    let (small, capital) = (
+        json(r#","mac":"02:11:22:33:44:aa""#),
+        json(r#","mac":"02:11:22:33:44:AA""#),
+    );
+    assert_eq!(
+        Case::default().edit(&small, &[("default/a", "net1")], &capital),
+        Findings::default()
+    );
+}
+
+#[test]
+fn other_changes_of_a_plugged_interface_are_warned_about() {
+    let changed = json(r#","bandwidth":{"ingressRate":1,"ingressBurst":2}"#);
+    let findings = Case::default().edit("a@net1", &[("default/a", "net1")], &changed);
+    assert_eq!(findings.violations, []);
+    assert_eq!(
+        findings.warnings,
+        ["element 0 (default/a): the interface is plugged, a changed bandwidth is not applied"]
+    );
+}
+
+#[test]
+fn a_pod_on_the_hosts_network_takes_no_more_networks() {
+    let case = Case {
+        host_network: true,
+        ..Case::default()
+    };
+    let findings = case.create("a@net1,b@net2");
+    assert_eq!(findings.violations, []);
+    assert_eq!(
+        findings.warnings,
+        ["the pod uses the host's network: its networks annotation has no effect"]
+    );
+    assert_eq!(case.create("").warnings, Vec::<String>::new());
+    assert_eq!(rules(&case.edit("", &[], "a@net1")), [Rule::HostNetwork]);
+    assert_eq!(case.edit("a@net1,b@net2", &[], "a@net1"), Findings::default());
+}
+
+#[test]
+fn an_ipam_claim_beside_ips_is_a_warning() {
+    let both = json(r#","ips":["10.0.0.1"],"ipam-claim-reference":"c""#);
+    let warning =
+        "element 0 (default/a): ips and ipam-claim-reference together: some IPAM plugins refuse that";
+    assert_eq!(Case::default().create(&both).warnings, [warning]);
+    assert_eq!(Case::default().edit(&both, &[], &both), Findings::default());
+}
+
+#[test]
+fn reject_tells_what_to_write_in_the_format_of_the_list() {
+    let case = Case {
+        mode: InterfaceNames::Reject,
+        ..Case::default()
+    };
+    let message = |findings: Findings| findings.violations[0].to_string();
+    assert_eq!(
+        message(case.create("b@net1,a")),
+        "element 1 (\"default/a\"), field interface: every element must name its interface in this namespace; write \
+         default/a@net2 [rule interface-name-missing]"
+    );
+    assert!(message(case.create(r#"[{"name":"a"}]"#)).contains(r#"write "interface":"net1""#));
+    assert!(message(case.edit("b@net1", &[], "b@net1,a")).contains("write default/a@net2"));
+    assert_eq!(case.edit("a,b@net2", &[], "a"), Findings::default());
+}
+
+#[test]
+fn warn_says_so_and_fill_says_it_only_of_running_pods() {
+    let warn = Case {
+        mode: InterfaceNames::Warn,
+        ..Case::default()
+    };
+    assert_eq!(
+        warn.create("a").warnings,
+        ["element 0 (default/a): no interface name; write default/a@net1"]
+    );
+    let unplugged = "element 0 (default/a): no interface name, so it is not plugged; write default/a@net1";
+    assert_eq!(warn.edit("", &[], "a").warnings, [unplugged]);
+    assert_eq!(Case::default().edit("", &[], "a").warnings, [unplugged]);
+    assert_eq!(Case::default().create("a"), Findings::default());
+}
+
+#[test]
+fn off_has_no_opinion_about_names() {
+    let off = Case {
+        mode: InterfaceNames::Off,
+        ..Case::default()
+    };
+    assert_eq!(off.create("a,b@net1"), Findings::default());
+    assert_eq!(off.edit("", &[], "a"), Findings::default());
+}
+
+#[test]
+fn kubevirt_may_leave_elements_unnamed() {
+    let case = Case {
+        mode: InterfaceNames::Reject,
+        virt_launcher: true,
+        ..Case::default()
+    };
+    assert_eq!(case.create("a"), Findings::default());
+    assert_eq!(case.edit("", &[], "a"), Findings::default());
+}
+
+#[test]
+fn a_name_that_multus_gives_to_another_is_refused() {
+    assert_eq!(
+        rules(&Case::default().create("a,b@net1")),
+        [Rule::InterfaceDuplicate]
+    );
+    assert_eq!(Case::default().create("a,b@net3"), Findings::default());
+}
+
+#[test]
+fn names_of_multus_default_networks_are_refused_where_it_has_some() {
+    let config = Config {
+        interface_offset: 2,
+        system_namespaces: vec!["sys".to_owned()],
+        ..Config::default()
+    };
+    let case = Case {
+        config: config.clone(),
+        ..Case::default()
+    };
+    assert_eq!(rules(&case.create("a@net2,b@net3")), [Rule::InterfaceReserved]);
+    assert_eq!(case.edit("", &[], "a@net2"), Findings::default());
+    let system = Case {
+        config,
+        namespace: "sys",
+        ..Case::default()
+    };
+    assert_eq!(system.create("default/a@net2"), Findings::default());
+}
+
+#[test]
+fn all_is_said_at_once_and_in_order() {
+    let case = Case {
+        host_network: true,
+        ..rejecting()
+    };
+    let findings = case.edit(
+        "",
+        &[],
+        r#"[{"name":"zz","interface":"x","default-route":["10.0.0.1"]},{"name":"broken","interface":"y"}]"#,
+    );
+    let found: Vec<_> = findings
+        .violations
+        .iter()
+        .map(|v| (v.element.unwrap(), v.rule))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (0, Rule::HostNetwork),
+            (0, Rule::DefaultRouteUpdate),
+            (0, Rule::UnknownNetwork),
+            (1, Rule::HostNetwork),
+            (1, Rule::NetworkConfig),
+        ]
+    );
+}
+
+#[test]
+fn warnings_are_short_printable_ascii() {
+    let long = format!(
+        "[{{\"name\":\"{}\",\"namespace\":\"{}\"}}]",
+        "a".repeat(253),
+        "n".repeat(63)
+    );
+    let case = Case {
+        mode: InterfaceNames::Warn,
+        ..Case::default()
+    };
+    for warning in case.create(&long).warnings {
+        assert!(
+            warning.len() <= 120 && warning.bytes().all(|b| (b' '..=b'~').contains(&b)),
+            "{warning}"
+        );
+    }
+}
