@@ -1,0 +1,115 @@
+//! Talks to the multus thick daemon: `POST /delegate` on its unix socket plugs or unplugs one attachment.
+//!
+//! Multus does not notice when a caller hangs up, and the plugin runs on. So nothing here gives up on a request that has been
+//! sent: [`Multus::delegate`] answers when multus does, or when the connection ends. Who finds that late decides so outside.
+
+mod answer;
+mod exchange;
+mod refusal;
+mod request;
+
+use std::{path::PathBuf, time::Duration};
+
+use hyper::Method;
+use serde_json::{Map, Value};
+use shared::names::InterfaceName;
+use tokio::time::timeout;
+
+use crate::{
+    identity::{PodIdentity, SandboxId},
+    uds::DialError,
+};
+pub use answer::Answer;
+use exchange::{Failure, exchange};
+pub use refusal::Refusal;
+use request::Request;
+
+/// How long `/healthz` may take.
+pub const HEALTH_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The multus daemon of this node.
+#[derive(Clone, Debug)]
+pub struct Multus {
+    sockets: Vec<PathBuf>,
+}
+
+/// A CNI verb.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Plug.
+    Add,
+    /// Unplug.
+    Del,
+}
+
+/// One attachment to plug or unplug.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// The verb.
+    pub command: Command,
+    /// The sandbox: CNI's container id.
+    pub sandbox: SandboxId,
+    /// Path of the sandbox's network namespace as the node sees it. Empty at a DEL when the namespace is gone.
+    pub netns: String,
+    /// The interface's name in the sandbox.
+    pub interface: InterfaceName,
+    /// An existing pod. Multus looks it up and refuses the call without it.
+    pub pod: PodIdentity,
+    /// The CNI configuration (JSON), byte for byte the same at ADD and DEL.
+    pub config: String,
+    /// Requested addresses; not sent at DEL, where multus ignores them.
+    pub ips: Vec<String>,
+    /// Requested hardware address; not sent at DEL.
+    pub mac: Option<String>,
+    /// The element's `cni-args`; not sent at DEL.
+    pub cni_args: Option<Map<String, Value>>,
+}
+
+/// Multus is not well.
+#[derive(Debug, thiserror::Error)]
+pub enum HealthError {
+    /// It cannot be reached.
+    #[error(transparent)]
+    Unreachable(#[from] DialError),
+    /// It did not answer `/healthz` in time, or not with 200.
+    #[error("multus is not well: {0}")]
+    Unwell(String),
+}
+
+impl Multus {
+    /// A client of the first of `sockets` that exists at the time of a call.
+    pub fn new(sockets: Vec<PathBuf>) -> Self {
+        Self { sockets }
+    }
+
+    /// Plugs or unplugs one attachment, and waits for as long as that takes (the module says why). Memory is bounded.
+    pub async fn delegate(&self, call: &Call) -> Answer {
+        let body = match serde_json::to_vec(&Request::new(call)) {
+            Ok(body) => body,
+            Err(error) => return Answer::NotSent(error.to_string()),
+        };
+        Answer::of(
+            call,
+            exchange(&self.sockets, Method::POST, "/delegate", body).await,
+        )
+    }
+
+    /// Asks `/healthz`, at most [`HEALTH_DEADLINE`] long.
+    ///
+    /// # Errors
+    /// See [`HealthError`].
+    pub async fn healthy(&self) -> Result<(), HealthError> {
+        let asked = exchange(&self.sockets, Method::GET, "/healthz", Vec::new());
+        match timeout(HEALTH_DEADLINE, asked).await {
+            Ok(Ok(reply)) if reply.status.is_success() => Ok(()),
+            Ok(Ok(reply)) => Err(HealthError::Unwell(format!("HTTP {}", reply.status.as_u16()))),
+            Ok(Err(Failure::Unreachable(error))) => Err(HealthError::Unreachable(error)),
+            Ok(Err(Failure::Closed)) => Err(HealthError::Unwell("it closed the connection".to_owned())),
+            Ok(Err(Failure::NotSent(reason) | Failure::Broken(reason))) => Err(HealthError::Unwell(reason)),
+            Err(_) => Err(HealthError::Unwell(format!(
+                "no answer within {} s",
+                HEALTH_DEADLINE.as_secs()
+            ))),
+        }
+    }
+}
