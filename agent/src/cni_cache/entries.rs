@@ -1,0 +1,68 @@
+//! libcni's file of one attachment: `<dir>/results/<config name>-<sandbox id>-<interface>`, kind `cniCacheV1`. Written when an ADD succeeds,
+//! removed when a DEL with the same config name does.
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use shared::names::InterfaceName;
+
+use crate::identity::SandboxId;
+
+/// One attachment as libcni remembers it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// CNI's container id.
+    pub sandbox: SandboxId,
+    /// The interface.
+    pub interface: InterfaceName,
+    /// The `name` in the CNI configuration. Several NADs may share one.
+    pub config_name: String,
+    /// The network namespace's path at ADD.
+    pub netns: String,
+    /// CNI_ARGS, in order.
+    pub cni_args: Vec<(String, String)>,
+    /// The configuration as it ran, without the `runtimeConfig` that libcni put in.
+    pub config: Vec<u8>,
+    /// The capability arguments (`ips`, `mac`, …) of the ADD.
+    pub capability_args: Map<String, Value>,
+    /// The CNI result; `null` when the file has none.
+    pub result: Value,
+}
+
+/// libcni's `cachedInfo`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Stored {
+    container_id: String,
+    if_name: String,
+    network_name: String,
+    config: String,
+    #[serde(default)]
+    netns: String,
+    #[serde(default)]
+    cni_args: Vec<(String, String)>,
+    #[serde(default)]
+    capability_args: Map<String, Value>,
+    #[serde(default)]
+    result: Value,
+}
+
+/// Reads a whole file. `None`: it is of another kind, so libcni would not read it either.
+pub(super) fn parse(file: &[u8]) -> Result<Option<Entry>, String> {
+    let value: Value = serde_json::from_slice(file).map_err(|error| error.to_string())?;
+    if value.get("kind").and_then(Value::as_str) != Some("cniCacheV1") {
+        return Ok(None);
+    }
+    let stored: Stored = serde_json::from_value(value).map_err(|error| error.to_string())?;
+    let config = BASE64_STANDARD.decode(&stored.config);
+    Ok(Some(Entry {
+        sandbox: SandboxId::parse(&stored.container_id).map_err(|error| error.to_string())?,
+        interface: InterfaceName::parse(&stored.if_name).map_err(|error| format!("ifName {error}"))?,
+        config_name: stored.network_name,
+        netns: stored.netns,
+        cni_args: stored.cni_args,
+        config: config.map_err(|error| format!("the config is not base64: {error}"))?,
+        capability_args: stored.capability_args,
+        result: stored.result,
+    }))
+}
