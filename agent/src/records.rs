@@ -1,9 +1,10 @@
 //! The agent's own memory, on the node's disk: what it plugs, and with which configuration. An attachment without a record is
 //! never unplugged, and no ADD is sent before its record is on the disk.
 //!
-//! Layout: `<state dir>/<sandbox id>/<interface>`, one JSON file for each attachment, beside one [`SandboxRecord`]. Interface names have at
-//! most 15 bytes, so every longer file name is free for other purposes. A file is replaced as a whole (temporary file, fsync,
-//! rename, fsync of the directory). Readers ignore unknown fields and keep them, so versions of the agent can follow each other both ways.
+//! Layout: `<state dir>/<sandbox id>/<interface>`, one JSON file for each attachment, beside one [`SandboxRecord`]. Interface
+//! names have at most 15 bytes, so every longer file name is free for other purposes. A file is replaced as a whole (temporary
+//! file, fsync, rename, fsync of the directory). Readers ignore unknown fields and keep them, so versions of the agent can follow
+//! each other both ways.
 
 mod attachment;
 mod disk;

@@ -1,6 +1,6 @@
-//! Which failure a text from multus means. Its HTTP status is always 400 and CNI error codes are lost on the way, so the texts are
-//! all there is (those of multus 4.3 and libcni 1.3). Texts can quote what a tenant wrote, so what leads to a decision is matched from
-//! the text's beginning.
+//! Which failure a text from multus means. Its HTTP status is always 400 and CNI error codes are lost on the way, so the texts
+//! are all there is (those of multus 4.2.2 to 4.3.0, libcni 1.3). Texts can quote what a tenant wrote, so what leads to a
+//! decision is matched from the text's beginning.
 
 /// What kind of failure multus reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
