@@ -1,2 +1,10 @@
 //! The node agent: plugs and unplugs pod interfaces to match the networks annotation.
-fn main() {}
+
+use std::process::ExitCode;
+
+use agent::{args::Arguments, run};
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    run::run(Arguments::parse())
+}

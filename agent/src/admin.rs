@@ -1,0 +1,100 @@
+//! The admin port: `/livez`, `/readyz`, `/metrics` for the cluster, `/explain/NAMESPACE/POD` for the node itself only.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    extract::{ConnectInfo, Path, State},
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::IntoResponse,
+    routing::get,
+};
+
+use crate::{board::Board, health::Health, metrics::Metrics};
+
+/// What the pages show.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Readiness.
+    pub health: Health,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// Explanations.
+    pub board: Board,
+    /// The watch's last sign of life.
+    pub watch: Pulse,
+}
+
+/// When something last happened.
+#[derive(Clone, Debug)]
+pub struct Pulse(Arc<Mutex<Instant>>);
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+}
+
+impl Pulse {
+    /// It happened now.
+    pub fn beat(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// How long ago that was.
+    pub fn age(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+}
+
+/// The pages. One thread runs everything, so an answer to `/livez` is progress.
+pub fn router(admin: Admin) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/explain/{namespace}/{pod}", get(explain))
+        .with_state(admin)
+}
+
+async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
+    let reasons = admin.health.reasons();
+    if reasons.is_empty() {
+        (StatusCode::OK, "ok\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n")
+    }
+}
+
+async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
+    let (counts, pods) = admin.board.counts();
+    admin.metrics.attachments(counts, pods);
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(CONTENT_TYPE, kind)], admin.metrics.render(admin.watch.age()))
+}
+
+async fn explain(
+    State(admin): State<Admin>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path((namespace, pod)): Path<(String, String)>,
+) -> impl IntoResponse {
+    if !peer.ip().to_canonical().is_loopback() {
+        return (
+            StatusCode::FORBIDDEN,
+            "only from the agent's own node\n".to_owned(),
+        );
+    }
+    match admin.board.explain(&format!("{namespace}/{pod}")) {
+        Some(text) => (StatusCode::OK, text),
+        None => (
+            StatusCode::NOT_FOUND,
+            format!(
+                "the agent of this node has nothing to do for {namespace}/{pod}: it is on another node, or never had networks\n"
+            ),
+        ),
+    }
+}

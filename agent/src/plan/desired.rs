@@ -1,0 +1,155 @@
+//! What is wanted: the networks annotation, element by element, checked once more, because admission may have been absent.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+use shared::{
+    config::Config,
+    names::InterfaceName,
+    naming,
+    selection::{Format, Selection, SelectionList},
+    validate,
+};
+
+use crate::pod::Pod;
+
+/// The annotation as the agent takes it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Desired {
+    /// It cannot be read; why. Nothing follows from it.
+    Unreadable(String),
+    /// Its elements.
+    Elements(Vec<Element>),
+}
+
+/// One element of the annotation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Element {
+    /// The element.
+    pub selection: Selection,
+    /// Why it can stay when it is there, but cannot be plugged into a running pod.
+    pub refusal: Option<String>,
+    /// For an element without an interface name: the text to write instead. `None`: nothing needs to be said.
+    pub hint: Option<String>,
+}
+
+/// What an element asks for beyond a network and a name; what is absent is no opinion.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Attributes {
+    /// Addresses.
+    pub ips: Vec<String>,
+    /// Hardware address.
+    pub mac: Option<String>,
+    /// Arguments for the plugins.
+    pub cni_args: Option<Map<String, Value>>,
+}
+
+impl Attributes {
+    /// What `selection` asks for.
+    pub fn of(selection: &Selection) -> Self {
+        Self {
+            ips: selection.ips.clone(),
+            mac: selection.mac.clone(),
+            cni_args: selection.cni_args.clone(),
+        }
+    }
+
+    /// The fields in which `self` asks for something else than what was plugged with `plugged`.
+    pub fn changed_from(&self, plugged: &Self) -> Vec<&'static str> {
+        let same_mac = match (&self.mac, &plugged.mac) {
+            (Some(wanted), Some(there)) => wanted.eq_ignore_ascii_case(there),
+            (wanted, _) => wanted.is_none(),
+        };
+        let mut changed = Vec::new();
+        if !self.ips.is_empty() && self.ips != plugged.ips {
+            changed.push("ips");
+        }
+        if !same_mac {
+            changed.push("mac");
+        }
+        if self.cni_args.is_some() && self.cni_args != plugged.cni_args {
+            changed.push("cni-args");
+        }
+        changed
+    }
+}
+
+impl Desired {
+    /// Reads a pod's annotation. `taken`: interface names that a hint must not offer.
+    pub fn read(pod: &Pod, config: &Config, taken: &BTreeSet<InterfaceName>) -> Self {
+        let namespace = pod.identity.namespace();
+        let list = match SelectionList::parse(pod.networks.as_deref(), namespace) {
+            Ok(list) => list,
+            Err(violations) => {
+                let texts: Vec<String> = violations.iter().map(ToString::to_string).collect();
+                return Self::Unreadable(texts.join("; "));
+            }
+        };
+        let hints = if pod.virt_launcher {
+            vec![None; list.elements.len()]
+        } else {
+            hints(&list, pod, taken)
+        };
+        let elements = list.elements.iter().zip(hints).map(|(selection, hint)| Element {
+            refusal: refusal(selection, namespace, config),
+            selection: selection.clone(),
+            hint,
+        });
+        Self::Elements(elements.collect())
+    }
+}
+
+fn refusal(selection: &Selection, namespace: &str, config: &Config) -> Option<String> {
+    if !validate::isolation_allows(namespace, &selection.network, config) {
+        return Some(format!(
+            "namespace isolation does not let pods of {namespace} use it"
+        ));
+    }
+    if selection.device_id.is_some() {
+        return Some(
+            "deviceID is not supported on a running pod: devices are given out when a pod is created"
+                .to_owned(),
+        );
+    }
+    if selection.default_route.is_some() {
+        return Some(
+            "default-route can only be set when a pod starts; leave it out or recreate the pod".to_owned(),
+        );
+    }
+    None
+}
+
+/// For each unnamed element, the text that would name it.
+fn hints(list: &SelectionList, pod: &Pod, taken: &BTreeSet<InterfaceName>) -> Vec<Option<String>> {
+    let status = shared::status::read(pod.status.as_deref());
+    let names = naming::fill_on_update(list, None, &status);
+    let mut used = taken.clone();
+    list.elements
+        .iter()
+        .zip(names)
+        .map(|(selection, name)| {
+            let name = Some(name?)
+                .filter(|name| !used.contains(name))
+                .or_else(|| free(&used, list))?;
+            used.insert(name.clone());
+            Some(match list.format {
+                Format::Text => format!("write {}@{name}", selection.network),
+                Format::Json => format!(
+                    "add \"interface\":\"{name}\" to the element of {}",
+                    selection.network
+                ),
+            })
+        })
+        .collect()
+}
+
+fn free(used: &BTreeSet<InterfaceName>, list: &SelectionList) -> Option<InterfaceName> {
+    let named = |name: &InterfaceName| {
+        list.elements
+            .iter()
+            .any(|element| element.interface.as_ref() == Some(name))
+    };
+    (1..=u32::from(u16::MAX))
+        .map(InterfaceName::net)
+        .find(|name| !used.contains(name) && !named(name))
+}

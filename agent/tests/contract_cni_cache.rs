@@ -1,0 +1,205 @@
+//! The reader of multus' and libcni's files on a real file system.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::{fs, os::unix::ffi::OsStrExt as _, path::Path};
+
+use agent::{
+    cni_cache::{CacheError, CniCache, MAX_FILE_BYTES},
+    identity::SandboxId,
+};
+use rstest::rstest;
+use serde_json::{Value, json};
+use shared::names::InterfaceName;
+use tempfile::TempDir;
+
+fn cache() -> (TempDir, CniCache) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("results")).unwrap();
+    let cache = CniCache::new(dir.path().to_owned());
+    (dir, cache)
+}
+
+fn sandbox() -> SandboxId {
+    SandboxId::parse("5a9d").unwrap()
+}
+
+fn net1() -> InterfaceName {
+    InterfaceName::parse("net1").unwrap()
+}
+
+/// As libcni 1.3 writes it.
+fn stored(config_name: &str, sandbox: &str, interface: &str) -> Value {
+    json!({
+        "kind": "cniCacheV1",
+        "containerId": sandbox,
+        "config": "e30=",
+        "ifName": interface,
+        "networkName": config_name,
+        "netns": "/var/run/netns/cni-1",
+        "cniArgs": [["IgnoreUnknown", "true"], ["K8S_POD_UID", "u"]],
+        "capabilityArgs": {"ips": ["10.1.0.5/24"]},
+        "result": {"cniVersion": "1.1.0"},
+    })
+}
+
+fn put(dir: &Path, config_name: &str, sandbox: &str, interface: &str) {
+    let path = dir
+        .join("results")
+        .join(format!("{config_name}-{sandbox}-{interface}"));
+    fs::write(path, stored(config_name, sandbox, interface).to_string()).unwrap();
+}
+
+#[test]
+fn an_entry_tells_what_ran() {
+    let (dir, cache) = cache();
+    put(dir.path(), "my-net", "5a9d", "net1");
+    let entry = cache.entry("my-net", &sandbox(), &net1()).unwrap().unwrap();
+    assert_eq!(entry.config, b"{}");
+    assert_eq!(entry.cni_args[1], ("K8S_POD_UID".to_owned(), "u".to_owned()));
+    assert_eq!(entry.capability_args["ips"], json!(["10.1.0.5/24"]));
+    assert_eq!(entry.result, json!({"cniVersion": "1.1.0"}));
+    assert_eq!(entry.netns, "/var/run/netns/cni-1");
+}
+
+#[rstest]
+#[case::other_network("other")]
+#[case::no_name("")]
+#[case::a_path("../results/my-net")]
+#[case::absolute("/etc")]
+fn there_is_no_entry_under_another_name(#[case] config_name: &str) {
+    let (dir, cache) = cache();
+    put(dir.path(), "my-net", "5a9d", "net1");
+    assert_eq!(cache.entry(config_name, &sandbox(), &net1()).unwrap(), None);
+}
+
+#[test]
+fn all_entries_of_a_sandbox_are_found_and_no_others() {
+    let (dir, cache) = cache();
+    put(dir.path(), "a", "5a9d", "net1");
+    put(dir.path(), "b-5a9d-c", "77", "net1");
+    put(dir.path(), "b", "5a9d", "net2");
+    fs::write(dir.path().join("results/a-77-net1"), "damaged, but not ours").unwrap();
+    fs::write(
+        dir.path()
+            .join("results")
+            .join(std::ffi::OsStr::from_bytes(b"a-5a9d-\xff")),
+        "x",
+    )
+    .unwrap();
+    fs::write(
+        dir.path().join("results/old-5a9d-net3"),
+        r#"{"cniVersion":"0.3.1"}"#,
+    )
+    .unwrap();
+    let mut names: Vec<_> = cache
+        .entries(&sandbox())
+        .unwrap()
+        .into_iter()
+        .map(|entry| entry.interface.to_string())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["net1", "net2"]);
+}
+
+#[test]
+fn before_the_first_add_there_are_no_entries() {
+    let (dir, cache) = cache();
+    fs::remove_dir(dir.path().join("results")).unwrap();
+    assert_eq!(cache.entries(&sandbox()).unwrap(), []);
+    assert_eq!(cache.entry("a", &sandbox(), &net1()).unwrap(), None);
+}
+
+#[rstest]
+#[case::torn(br#"{"kind":"cniCacheV1","containerId":"5a"#.to_vec())]
+#[case::empty(Vec::new())]
+#[case::huge(vec![b' '; usize::try_from(MAX_FILE_BYTES).unwrap() + 1])]
+#[case::of_another_attachment(stored("a", "5a9d", "net9").to_string().into_bytes())]
+#[case::with_an_impossible_interface(stored("a", "5a9d", "../net1").to_string().into_bytes())]
+fn a_damaged_entry_is_an_error_and_not_absent(#[case] content: Vec<u8>) {
+    let (dir, cache) = cache();
+    fs::write(dir.path().join("results/a-5a9d-net1"), content).unwrap();
+    let entry = cache.entry("a", &sandbox(), &net1());
+    assert!(matches!(&entry, Err(CacheError::Corrupt { .. })), "{entry:?}");
+}
+
+#[test]
+fn a_damaged_entry_makes_the_whole_list_unknown() {
+    let (dir, cache) = cache();
+    put(dir.path(), "a", "5a9d", "net1");
+    fs::write(dir.path().join("results/b-5a9d-net2"), "{").unwrap();
+    assert!(matches!(
+        cache.entries(&sandbox()),
+        Err(CacheError::Corrupt { .. })
+    ));
+}
+
+#[test]
+fn links_are_not_followed() {
+    let (dir, cache) = cache();
+    std::os::unix::fs::symlink("/etc/hostname", dir.path().join("5a9d")).unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", dir.path().join("results/a-5a9d-net1")).unwrap();
+    assert!(matches!(
+        cache.delegates(&sandbox()),
+        Err(CacheError::Corrupt { .. })
+    ));
+    assert!(matches!(
+        cache.entry("a", &sandbox(), &net1()),
+        Err(CacheError::Corrupt { .. })
+    ));
+}
+
+#[test]
+fn a_sandbox_without_a_delegate_file_has_none() {
+    let (_dir, cache) = cache();
+    assert_eq!(cache.delegates(&sandbox()).unwrap(), None);
+}
+
+#[test]
+fn delegates_come_in_multus_order() {
+    let (dir, cache) = cache();
+    let file = r#"[{"Name":"podnet","Bytes":"e30="},{"Name":"default/a","Bytes":"e30="}]"#;
+    fs::write(dir.path().join("5a9d"), file).unwrap();
+    let delegates = cache.delegates(&sandbox()).unwrap().unwrap();
+    assert_eq!(
+        delegates
+            .iter()
+            .filter_map(|delegate| delegate.network.as_ref())
+            .count(),
+        1
+    );
+    assert_eq!(delegates[1].interface, Some(net1()));
+}
+
+#[test]
+fn a_damaged_delegate_file_is_an_error_and_not_absent() {
+    let (dir, cache) = cache();
+    fs::write(dir.path().join("5a9d"), "[{").unwrap();
+    assert!(matches!(
+        cache.delegates(&sandbox()),
+        Err(CacheError::Corrupt { .. })
+    ));
+}
+
+#[test]
+fn without_the_directory_nothing_is_known() {
+    let cache = CniCache::new("/nowhere/multus".into());
+    assert!(matches!(cache.check(), Err(CacheError::Directory { .. })));
+    assert!(matches!(
+        cache.delegates(&sandbox()),
+        Err(CacheError::Directory { .. })
+    ));
+    assert!(matches!(
+        cache.entries(&sandbox()),
+        Err(CacheError::Directory { .. })
+    ));
+    assert!(matches!(
+        cache.entry("a", &sandbox(), &net1()),
+        Err(CacheError::Directory { .. })
+    ));
+}

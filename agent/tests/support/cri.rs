@@ -1,0 +1,171 @@
+//! A container runtime with a fixed set of sandboxes.
+
+use std::{collections::HashMap, path::PathBuf};
+
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use proto::runtime_v1::{
+    Container, ContainerState, ListContainersRequest, ListContainersResponse, ListPodSandboxRequest,
+    ListPodSandboxResponse, PodSandbox, PodSandboxMetadata, PodSandboxState, PodSandboxStatus,
+    PodSandboxStatusRequest, PodSandboxStatusResponse, VersionRequest, VersionResponse,
+    runtime_service_server::{RuntimeService, RuntimeServiceServer},
+};
+use tempfile::TempDir;
+use tokio::{net::UnixListener, task::JoinHandle};
+use tonic::{Request, Response, Status};
+
+/// What it has, and how it behaves.
+#[derive(Clone, Default)]
+pub struct Runtime {
+    /// Its sandboxes.
+    pub sandboxes: Vec<PodSandbox>,
+    /// `info` of every PodSandboxStatus.
+    pub info: HashMap<String, String>,
+    /// Its containers; the filter of a request is ignored, as a runtime may do.
+    pub containers: Vec<Container>,
+    /// Every call fails with this.
+    pub failure: Option<Status>,
+    /// No call is ever answered.
+    pub silent: bool,
+}
+
+/// Runs until it is dropped.
+pub struct ScriptedRuntime {
+    dir: TempDir,
+    server: JoinHandle<()>,
+}
+
+/// A sandbox as the kubelet makes it; the pod is `default/p`.
+pub fn sandbox(id: &str, pod_uid: &str, state: PodSandboxState, created_at: i64) -> PodSandbox {
+    PodSandbox {
+        id: id.to_owned(),
+        metadata: Some(PodSandboxMetadata {
+            name: "p".to_owned(),
+            uid: pod_uid.to_owned(),
+            namespace: "default".to_owned(),
+        }),
+        state: state.into(),
+        created_at,
+    }
+}
+
+/// A container of a sandbox.
+pub fn container(sandbox: &str, state: ContainerState) -> Container {
+    Container {
+        id: format!("c-{sandbox}"),
+        pod_sandbox_id: sandbox.to_owned(),
+        state: state.into(),
+    }
+}
+
+impl ScriptedRuntime {
+    /// Listens at a socket of its own.
+    pub fn start(runtime: Runtime) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let listener = UnixListener::bind(dir.path().join("cri.sock")).expect("a socket");
+        let service = TowerToHyperService::new(RuntimeServiceServer::new(runtime));
+        let server = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let service = service.clone();
+                tokio::spawn(async move {
+                    let connection = auto::Builder::new(TokioExecutor::new());
+                    connection
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await
+                        .ok();
+                });
+            }
+        });
+        Self { dir, server }
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("cri.sock")
+    }
+}
+
+impl Drop for ScriptedRuntime {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Runtime {
+    async fn answer<T>(&self, answer: T) -> Result<Response<T>, Status> {
+        if self.silent {
+            std::future::pending::<()>().await;
+        }
+        self.failure.clone().map_or(Ok(Response::new(answer)), Err)
+    }
+}
+
+#[tonic::async_trait]
+impl RuntimeService for Runtime {
+    async fn version(&self, _: Request<VersionRequest>) -> Result<Response<VersionResponse>, Status> {
+        let (runtime_name, runtime_version) = ("scripted".to_owned(), "v1".to_owned());
+        self.answer(VersionResponse {
+            runtime_name,
+            runtime_version,
+        })
+        .await
+    }
+
+    async fn list_pod_sandbox(
+        &self,
+        request: Request<ListPodSandboxRequest>,
+    ) -> Result<Response<ListPodSandboxResponse>, Status> {
+        let labels = request.into_inner().filter.unwrap_or_default().label_selector;
+        let uid = labels.get("io.kubernetes.pod.uid");
+        let matches = |sandbox: &&PodSandbox| {
+            let metadata = sandbox.metadata.as_ref();
+            uid.is_none_or(|uid| metadata.is_some_and(|metadata| metadata.uid == *uid))
+        };
+        let items = self.sandboxes.iter().filter(matches).cloned().collect();
+        self.answer(ListPodSandboxResponse { items }).await
+    }
+
+    async fn pod_sandbox_status(
+        &self,
+        request: Request<PodSandboxStatusRequest>,
+    ) -> Result<Response<PodSandboxStatusResponse>, Status> {
+        let request = request.into_inner();
+        let sandbox = self
+            .sandboxes
+            .iter()
+            .find(|sandbox| sandbox.id == request.pod_sandbox_id);
+        let Some(sandbox) = sandbox.cloned() else {
+            return Err(Status::not_found("no such sandbox"));
+        };
+        let status = PodSandboxStatus {
+            id: sandbox.id,
+            metadata: sandbox.metadata,
+            state: sandbox.state,
+            created_at: sandbox.created_at,
+            linux: None,
+        };
+        let info = if request.verbose {
+            self.info.clone()
+        } else {
+            HashMap::new()
+        };
+        self.answer(PodSandboxStatusResponse {
+            status: Some(status),
+            info,
+        })
+        .await
+    }
+
+    async fn list_containers(
+        &self,
+        _: Request<ListContainersRequest>,
+    ) -> Result<Response<ListContainersResponse>, Status> {
+        self.answer(ListContainersResponse {
+            containers: self.containers.clone(),
+        })
+        .await
+    }
+}
