@@ -22,6 +22,8 @@ pub mod review;
 pub mod routes;
 pub mod run;
 pub mod server;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 pub mod verdict;
 

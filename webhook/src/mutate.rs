@@ -12,18 +12,21 @@ use shared::{
 use crate::review::Change;
 
 /// The JSON patch that fills in missing interface names; `None` when there is nothing to do.
-///
-/// An annotation that cannot be read passes unpatched: the validating webhook, which always runs after this one, refuses
-/// it with every reason at once.
 pub fn fill(change: &Change<'_>, mode: InterfaceNames, config: &Config) -> Option<Vec<u8>> {
+    patch::replace_networks(&filled(change, mode, config)?)
+}
+
+/// The networks annotation with missing interface names filled in; `None` when there is nothing to do.
+///
+/// An annotation that cannot be read passes as it is: the validating webhook, which always runs after this one, refuses
+/// it with every reason at once.
+pub fn filled(change: &Change<'_>, mode: InterfaceNames, config: &Config) -> Option<String> {
     if mode != InterfaceNames::Fill || change.pod.is_virt_launcher() {
         return None;
     }
     let list = SelectionList::parse(Some(change.annotation), change.namespace).ok()?;
     let filled = list.with_interfaces(&names(change, &list, config));
-    (filled != change.annotation)
-        .then(|| patch::replace_networks(&filled))
-        .flatten()
+    (filled != change.annotation).then_some(filled)
 }
 
 /// The names that the unnamed elements of `list` get: by position when the pod is new, else after what it has.

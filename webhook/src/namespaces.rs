@@ -59,14 +59,9 @@ impl Namespaces {
             .cache
             .look(|entries| entries.get(namespace).cloned())
             .flatten();
-        match label.as_deref() {
-            None => Override::None,
-            Some("fill") => Override::Mode(InterfaceNames::Fill),
-            Some("reject") => Override::Mode(InterfaceNames::Reject),
-            Some("warn") => Override::Mode(InterfaceNames::Warn),
-            Some("off") => Override::Mode(InterfaceNames::Off),
-            Some(_) => Override::Unreadable,
-        }
+        label.map_or(Override::None, |label| {
+            InterfaceNames::parse(&label).map_or(Override::Unreadable, Override::Mode)
+        })
     }
 }
 

@@ -1,6 +1,11 @@
 //! Puts the program together and supervises it: every task runs until the end, so the first to end is the end of all.
 
-use std::{fs, io, process::ExitCode, sync::Arc};
+use std::{
+    fs,
+    io::{self, IsTerminal},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use certs::service_names;
 use kube::{
@@ -214,7 +219,8 @@ fn start_logging(level: &str, format: LogFormat) -> Result<(), String> {
         EnvFilter::try_new(level).map_err(|error| format!("cannot use the log level {level:?}: {error}"))?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr);
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
     match format {
         LogFormat::Text => subscriber.try_init(),
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),

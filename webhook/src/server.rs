@@ -148,3 +148,6 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
         tracing::error!(%error, "a connection's task panicked");
     }
 }
+
+#[cfg(test)]
+mod tests;

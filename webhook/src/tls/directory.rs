@@ -18,6 +18,16 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Shows the pair of `directory` (`tls.crt`, `tls.key`) as it changes; it must be valid for `name`. Never returns.
 pub async fn follow(directory: &Path, name: &str, serving: &Serving, metrics: &Metrics) {
+    follow_every(INTERVAL, directory, name, serving, metrics).await;
+}
+
+async fn follow_every(
+    interval: Duration,
+    directory: &Path,
+    name: &str,
+    serving: &Serving,
+    metrics: &Metrics,
+) {
     let mut shown = None;
     let mut last_problem = None;
     loop {
@@ -45,7 +55,7 @@ pub async fn follow(directory: &Path, name: &str, serving: &Serving, metrics: &M
             report(directory, problem.as_ref(), serving, metrics);
             last_problem = problem;
         }
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(interval).await;
     }
 }
 

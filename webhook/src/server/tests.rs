@@ -1,0 +1,379 @@
+//! The server on a real socket, against clients that behave and clients that do not.
+
+use std::time::Instant;
+
+use http_body_util::StreamBody;
+use hyper::{StatusCode, body::Bytes, header};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::*;
+use crate::{
+    routes::{Bodies, Gate, MAX_BODY},
+    testing::{PATIENCE, TestServer, create, gate, know, pod, post, read, short_limits, until},
+};
+
+async fn server(limits: Limits) -> TestServer {
+    let gate = gate(&json!({}));
+    know(&gate, &[]);
+    TestServer::of_gate(gate, limits).await
+}
+
+fn review() -> Bytes {
+    create(&pod("a")).to_string().into()
+}
+
+/// Everything that the peer sends until it closes, and how long that took.
+async fn until_closed(stream: &mut (impl AsyncReadExt + Unpin)) -> (String, Duration) {
+    let begun = Instant::now();
+    let mut received = Vec::new();
+    // A reset is an end, too.
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut received))
+        .await
+        .expect("the server never closes");
+    (String::from_utf8_lossy(&received).into_owned(), begun.elapsed())
+}
+
+#[tokio::test]
+async fn reviews_are_answered_over_http1_and_http2() {
+    let server = server(Limits::default()).await;
+    let mut http1 = server.http1().await;
+    let (mut http2, _) = server.http2().await;
+
+    for _ in 0..3 {
+        let (status, body) = read(http1.send_request(post("/mutate", review())).await.unwrap()).await;
+        assert_eq!(status, StatusCode::OK);
+        let (status, other) = read(http2.send_request(post("/mutate", review())).await.unwrap()).await;
+        assert_eq!((status, other), (StatusCode::OK, body));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_never_shakes_hands_is_cut() {
+    let server = server(short_limits()).await;
+    let mut silent = TcpStream::connect(server.address).await.unwrap();
+
+    let (_, took) = until_closed(&mut silent).await;
+
+    assert!(took < PATIENCE / 4, "{took:?}");
+    until("the metric", || {
+        server
+            .metrics
+            .to_text()
+            .contains(r#"handshakes_total{outcome="timeout"} 1"#)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn plain_http_on_the_tls_port_fails_alone() {
+    let server = server(Limits::default()).await;
+    let mut plain = TcpStream::connect(server.address).await.unwrap();
+    plain.write_all(b"POST /mutate HTTP/1.1\r\n\r\n").await.unwrap();
+
+    until_closed(&mut plain).await;
+
+    let answered = server
+        .http1()
+        .await
+        .send_request(post("/mutate", review()))
+        .await
+        .unwrap();
+    assert_eq!(answered.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_idle_tls_connection_is_closed() {
+    let server = server(short_limits()).await;
+    for alpn in ["h2", "http/1.1"] {
+        let mut idle = server.connect(alpn).await;
+
+        let (_, took) = until_closed(&mut idle).await;
+
+        assert!(took < PATIENCE / 4, "{alpn}: {took:?}");
+    }
+}
+
+#[tokio::test]
+async fn headers_that_come_too_slowly_are_cut() {
+    let server = server(short_limits()).await;
+    let mut slow = server.connect("http/1.1").await;
+    let (mut reading, mut writing) = tokio::io::split(&mut slow);
+    let trickle = async {
+        writing
+            .write_all(b"POST /mutate HTTP/1.1\r\nhost: ")
+            .await
+            .unwrap();
+        loop {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if writing.write_all(b"x").await.and(writing.flush().await).is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+
+    let (received, took) = tokio::select! {
+        closed = until_closed(&mut reading) => closed,
+        () = trickle => unreachable!("trickles forever"),
+    };
+
+    assert!(!received.contains("200 OK"), "{received}");
+    assert!(took < PATIENCE / 4, "{took:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_is_given_up() {
+    let gate = Gate {
+        bodies: Bodies::with_deadline(Duration::from_millis(200)),
+        ..gate(&json!({}))
+    };
+    let server = TestServer::of_gate(gate, Limits::default()).await;
+    let mut slow = server.connect("http/1.1").await;
+    let head =
+        "POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+    slow.write_all(head.as_bytes()).await.unwrap();
+
+    let (received, took) = until_closed(&mut slow).await;
+
+    assert!(received.starts_with("HTTP/1.1 408 "), "{received}");
+    assert!(took < PATIENCE / 4, "{took:?}");
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_announced_or_not() {
+    let server = server(Limits::default()).await;
+    let too_large = Bytes::from(vec![b' '; MAX_BODY + 1]);
+
+    let (mut http2, _) = server.http2().await;
+    let announced = http2.send_request(post("/mutate", too_large)).await.unwrap();
+    assert_eq!(announced.status(), StatusCode::PAYLOAD_TOO_LARGE);
+
+    // Chunked: nobody says how much will come.
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(server.connect("http/1.1").await))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let chunk = || Ok::<_, std::io::Error>(hyper::body::Frame::data(Bytes::from(vec![b' '; 64 * 1024])));
+    let endless = StreamBody::new(futures::stream::repeat_with(chunk));
+    let request = post("/mutate", "").map(|_| endless);
+    let response = timeout(PATIENCE, sender.send_request(request))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_large_bodies_than_fit_into_memory_at_once_are_all_answered() {
+    let gate = Gate {
+        bodies: Bodies::with_deadline(PATIENCE),
+        ..gate(&json!({}))
+    };
+    know(&gate, &[]);
+    let server = TestServer::of_gate(gate, Limits::default()).await;
+    // A valid review, most of whose bytes nobody needs.
+    let mut pod = pod("a");
+    pod["spec"]["filler"] = "x".repeat(MAX_BODY - 10_000).into();
+    let body = Bytes::from(create(&pod).to_string());
+    let asks = (0..6).map(|_| async {
+        let (mut http2, _) = server.http2().await;
+        http2
+            .send_request(post("/mutate", body.clone()))
+            .await
+            .unwrap()
+            .status()
+    });
+
+    let answers = timeout(PATIENCE * 2, futures::future::join_all(asks))
+        .await
+        .unwrap();
+
+    assert!(answers.iter().all(StatusCode::is_success), "{answers:?}");
+}
+
+#[tokio::test]
+async fn a_packed_body_is_refused_unopened() {
+    let server = server(Limits::default()).await;
+    let mut request = post("/mutate", vec![0x1f, 0x8b, 8, 0]);
+    request
+        .headers_mut()
+        .insert(header::CONTENT_ENCODING, "gzip".parse().unwrap());
+
+    let response = server.http1().await.send_request(request).await.unwrap();
+
+    assert_eq!(response.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_wait_for_their_turn() {
+    let server = server(Limits {
+        connections: 1,
+        ..Limits::default()
+    })
+    .await;
+    let first = server.connect("http/1.1").await;
+    let mut second = Box::pin(server.http1());
+    assert!(
+        timeout(Duration::from_millis(100), &mut second).await.is_err(),
+        "two at once"
+    );
+
+    drop(first);
+
+    let response = second
+        .await
+        .send_request(post("/mutate", review()))
+        .await
+        .unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn open_connections_and_requests_are_counted_and_counted_down() {
+    let server = server(Limits::default()).await;
+    let mut http1 = server.http1().await;
+    read(http1.send_request(post("/mutate", review())).await.unwrap()).await;
+    assert!(
+        server
+            .metrics
+            .to_text()
+            .contains("dynamic_networks_webhook_connections 1")
+    );
+
+    drop(http1);
+
+    until("no connections", || {
+        server
+            .metrics
+            .to_text()
+            .contains("dynamic_networks_webhook_connections 0")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn while_draining_new_connections_are_served_and_told_to_close() {
+    let server = server(short_limits()).await;
+    let mut old = server.http1().await;
+    read(old.send_request(post("/mutate", review())).await.unwrap()).await;
+    server.drain.cancel();
+
+    for http1 in [&mut old, &mut server.http1().await] {
+        let response = http1.send_request(post("/mutate", review())).await.unwrap();
+        assert_eq!(response.headers()[header::CONNECTION], "close");
+        assert_eq!(read(response).await.0, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn while_draining_http2_connections_are_asked_to_go_after_an_answer() {
+    let server = server(Limits {
+        idle: PATIENCE,
+        headers: PATIENCE,
+        quiet: PATIENCE,
+        ..short_limits()
+    })
+    .await;
+    let (mut used, used_ends) = server.http2().await;
+    read(used.send_request(post("/mutate", review())).await.unwrap()).await;
+    server.drain.cancel();
+    timeout(PATIENCE / 2, used_ends)
+        .await
+        .expect("asked to go at once")
+        .unwrap()
+        .unwrap();
+
+    let (mut fresh, fresh_ends) = server.http2().await;
+    let answered = read(fresh.send_request(post("/mutate", review())).await.unwrap()).await;
+
+    assert_eq!(answered.0, StatusCode::OK);
+    timeout(PATIENCE / 2, fresh_ends)
+        .await
+        .expect("asked to go after its answer")
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test]
+async fn the_server_stops_when_no_request_has_come_for_a_while() {
+    let limits = short_limits();
+    let server = server(limits).await;
+    server.drain.cancel();
+    let begun = Instant::now();
+    while begun.elapsed() < limits.quiet * 2 {
+        let mut http1 = server.http1().await;
+        assert_eq!(
+            read(http1.send_request(post("/mutate", review())).await.unwrap())
+                .await
+                .0,
+            StatusCode::OK
+        );
+        tokio::time::sleep(limits.quiet / 20).await;
+    }
+    assert!(!server.task.is_finished(), "it waits for the last request");
+
+    timeout(PATIENCE, server.task).await.expect("it stops").unwrap();
+
+    assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+#[tokio::test]
+async fn draining_ends_also_under_endless_requests() {
+    let server = server(Limits {
+        drain: Duration::from_millis(500),
+        ..short_limits()
+    })
+    .await;
+    let (mut http2, _) = server.http2().await;
+    let endless = tokio::spawn(async move {
+        while let Ok(response) = http2.send_request(post("/mutate", review())).await {
+            read(response).await;
+        }
+    });
+
+    server.drain.cancel();
+
+    timeout(PATIENCE, server.task).await.expect("it stops").unwrap();
+    endless.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_that_is_under_way_at_the_end_is_answered() {
+    let limits = Limits {
+        quiet: Duration::ZERO,
+        farewell: PATIENCE,
+        ..short_limits()
+    };
+    let (arrived, release) = (
+        Arc::new(tokio::sync::Notify::new()),
+        Arc::new(tokio::sync::Notify::new()),
+    );
+    let (seen, gate) = (Arc::clone(&arrived), Arc::clone(&release));
+    let slow = Router::new().route(
+        "/slow",
+        axum::routing::post(async move || {
+            seen.notify_one();
+            gate.notified().await;
+            "done"
+        }),
+    );
+    let server = TestServer::start(slow, limits).await;
+    let (mut http2, _) = server.http2().await;
+    let asked = tokio::spawn(async move { read(http2.send_request(post("/slow", "")).await.unwrap()).await });
+    arrived.notified().await;
+    server.drain.cancel();
+    until("no longer listening", || {
+        std::net::TcpStream::connect(server.address).is_err()
+    })
+    .await;
+
+    release.notify_one();
+
+    assert_eq!(asked.await.unwrap(), (StatusCode::OK, Bytes::from("done")));
+    timeout(PATIENCE, server.task).await.expect("it stops").unwrap();
+}

@@ -1,0 +1,287 @@
+//! What the tests share: reviews as an API server sends them, and a server on the loopback with clients that trust it.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, http::Request as HttpRequest};
+use certs::Authority;
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    Response, StatusCode,
+    body::{Bytes, Incoming},
+    client::conn::{http1, http2},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+use serde_json::{Map, Value, json};
+use shared::{annotations, config::Config};
+use time::OffsetDateTime;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use crate::{
+    metrics::Metrics,
+    namespaces::Namespaces,
+    networks::{NetworkAttachmentDefinition, Networks},
+    routes::{Bodies, Gate, router},
+    server::{Drain, Limits, Server},
+    tls::{Serving, server_config},
+};
+
+/// No condition takes this long.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+/// The name that clients ask for.
+pub const SERVER_NAME: &str = "gate.ns.svc";
+
+/// A configuration file's content.
+pub fn config(content: &Value) -> Arc<Config> {
+    Arc::new(Config::parse(&content.to_string()).unwrap())
+}
+
+/// A gate with a configuration, whose caches have not listed anything yet.
+pub fn gate(content: &Value) -> Gate {
+    Gate {
+        config: config(content),
+        networks: Arc::default(),
+        namespaces: Arc::default(),
+        client: None,
+        metrics: Metrics::default(),
+        bodies: Bodies::default(),
+    }
+}
+
+/// Complete caches with these networks (`name`: config) in the namespace `default`.
+pub fn know(gate: &Gate, networks: &[(&str, Value)]) {
+    let definitions: Vec<_> = networks
+        .iter()
+        .map(|(name, config)| network("default", name, config))
+        .collect();
+    gate.networks.replace(&definitions);
+    gate.namespaces.replace([]);
+}
+
+/// A NetworkAttachmentDefinition; a `config` of null is an empty spec.
+pub fn network(namespace: &str, name: &str, config: &Value) -> NetworkAttachmentDefinition {
+    let spec = if config.is_null() {
+        json!({})
+    } else {
+        json!({ "config": config.to_string() })
+    };
+    serde_json::from_value(json!({ "metadata": { "namespace": namespace, "name": name }, "spec": spec }))
+        .unwrap()
+}
+
+/// A runnable config with these capabilities.
+pub fn macvlan(capabilities: &[&str]) -> Value {
+    let capabilities: Map<String, Value> = capabilities
+        .iter()
+        .map(|&name| (name.to_owned(), true.into()))
+        .collect();
+    json!({ "cniVersion": "1.0.0", "name": "m", "plugins": [
+        { "type": "macvlan", "master": "eth1", "capabilities": capabilities, "ipam": { "type": "static" } },
+    ] })
+}
+
+/// A pod with a networks annotation.
+pub fn pod(networks: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "worker",
+            "namespace": "default",
+            "annotations": { (annotations::NETWORKS): networks, "other": "annotation" },
+        },
+        "spec": { "containers": [] },
+    })
+}
+
+/// A review of the creation of `pod`.
+pub fn create(pod: &Value) -> Value {
+    review("CREATE", Some(pod), None)
+}
+
+/// A review of the change of `old` into `pod`.
+pub fn update(old: &Value, pod: &Value) -> Value {
+    review("UPDATE", Some(pod), Some(old))
+}
+
+/// A review.
+pub fn review(operation: &str, object: Option<&Value>, old: Option<&Value>) -> Value {
+    json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "0a1b",
+            "kind": { "group": "", "version": "v1", "kind": "Pod" },
+            "resource": { "group": "", "version": "v1", "resource": "pods" },
+            "name": object.or(old).and_then(|pod| pod["metadata"]["name"].as_str()),
+            "namespace": "default",
+            "operation": operation,
+            "userInfo": { "username": "admin" },
+            "object": object,
+            "oldObject": old,
+            "dryRun": false,
+            "options": null,
+        },
+    })
+}
+
+/// A request with this body, as the API server makes it.
+pub fn post(path: &str, body: impl Into<Bytes>) -> HttpRequest<Full<Bytes>> {
+    let request = HttpRequest::post(path)
+        .header("host", SERVER_NAME)
+        .header("content-type", "application/json");
+    request.body(Full::new(body.into())).unwrap()
+}
+
+/// What a gate answers: the HTTP status and the body.
+pub async fn ask_raw(gate: &Gate, request: HttpRequest<Full<Bytes>>) -> (StatusCode, Bytes) {
+    let response = router(gate.clone())
+        .oneshot(request.map(Body::new))
+        .await
+        .unwrap();
+    let status = response.status();
+    (status, response.into_body().collect().await.unwrap().to_bytes())
+}
+
+/// The `response` in a gate's answer to a review.
+pub async fn ask(gate: &Gate, path: &str, review: &Value) -> Value {
+    let (status, body) = ask_raw(gate, post(path, review.to_string())).await;
+    assert_eq!(status, StatusCode::OK, "{body:?}");
+    let mut answer: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(answer["apiVersion"], "admission.k8s.io/v1");
+    assert_eq!(answer["kind"], "AdmissionReview");
+    assert_eq!(answer["response"]["uid"], review["request"]["uid"]);
+    answer["response"].take()
+}
+
+/// Waits for a condition.
+pub async fn until(what: &str, condition: impl Fn() -> bool) {
+    let met = tokio::time::timeout(PATIENCE, async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    assert!(met.await.is_ok(), "never happened: {what}");
+}
+
+/// A server on the loopback.
+pub struct TestServer {
+    pub address: SocketAddr,
+    pub serving: Arc<Serving>,
+    pub metrics: Metrics,
+    pub drain: CancellationToken,
+    pub task: JoinHandle<()>,
+    pub authority: Authority,
+}
+
+/// Limits that a test can wait for.
+pub fn short_limits() -> Limits {
+    Limits {
+        handshake: Duration::from_millis(300),
+        headers: Duration::from_millis(300),
+        idle: Duration::from_millis(600),
+        farewell: Duration::from_millis(300),
+        quiet: Duration::from_millis(600),
+        drain: Duration::from_secs(5),
+        ..Limits::default()
+    }
+}
+
+impl TestServer {
+    /// Serves `router` with a certificate of its own CA.
+    pub async fn start(router: Router, limits: Limits) -> Self {
+        let now = OffsetDateTime::now_utc();
+        let authority = Authority::generate(now).unwrap();
+        let metrics = Metrics::default();
+        let serving = Arc::new(Serving::new(metrics.clone()));
+        serving.show(authority.sign(&[SERVER_NAME.to_owned()], now).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let drain = CancellationToken::new();
+        let server = Server {
+            listener,
+            tls: Some(TlsAcceptor::from(Arc::new(
+                server_config(Arc::clone(&serving)).unwrap(),
+            ))),
+            router,
+            limits,
+            drain: Drain::new(drain.clone()),
+            metrics: metrics.clone(),
+        };
+        let task = tokio::spawn(server.run());
+        Self {
+            address,
+            serving,
+            metrics,
+            drain,
+            task,
+            authority,
+        }
+    }
+
+    /// A server with a gate's router.
+    pub async fn of_gate(gate: Gate, limits: Limits) -> Self {
+        Self::start(router(gate), limits).await
+    }
+
+    /// A TLS connection that trusts the server's own CA.
+    pub async fn connect(&self, alpn: &str) -> TlsStream<TcpStream> {
+        connect(self.address, self.authority.certificate_pem(), alpn)
+            .await
+            .unwrap()
+    }
+
+    /// An HTTP/1.1 connection.
+    pub async fn http1(&self) -> http1::SendRequest<Full<Bytes>> {
+        let (sender, connection) = http1::handshake(TokioIo::new(self.connect("http/1.1").await))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        sender
+    }
+
+    /// An HTTP/2 connection, and the task that ends with it.
+    pub async fn http2(&self) -> (http2::SendRequest<Full<Bytes>>, JoinHandle<hyper::Result<()>>) {
+        let io = TokioIo::new(self.connect("h2").await);
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        (sender, tokio::spawn(connection))
+    }
+}
+
+/// A TLS connection that trusts `authorities` (PEM).
+pub async fn connect(
+    address: SocketAddr,
+    authorities: &str,
+    alpn: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    for authority in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
+        roots.add(authority.unwrap()).unwrap();
+    }
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+    let stream = TcpStream::connect(address).await?;
+    TlsConnector::from(Arc::new(config))
+        .connect(ServerName::try_from(SERVER_NAME).unwrap(), stream)
+        .await
+}
+
+/// A response's status and body.
+pub async fn read(response: Response<Incoming>) -> (StatusCode, Bytes) {
+    let status = response.status();
+    (status, response.into_body().collect().await.unwrap().to_bytes())
+}
