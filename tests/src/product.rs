@@ -139,7 +139,7 @@ impl Cluster {
         .await
     }
 
-    async fn program_pods(&self, app: &str) -> Result<Vec<ApiPod>> {
+    pub(crate) async fn program_pods(&self, app: &str) -> Result<Vec<ApiPod>> {
         let api: Api<ApiPod> = Api::namespaced(self.client.clone(), NAMESPACE);
         let pods = api
             .list(&ListParams::default())

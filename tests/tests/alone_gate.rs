@@ -1,0 +1,144 @@
+//! The gate under a stream of requests: replaced, killed, taken away, with another CA. And not called when it has nothing to say.
+
+use k8s_openapi::api::core::v1::Pod as ApiPod;
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+use tests::{Asked, Error, LONG, Result, alone_in_namespace, eventually, macvlan};
+use time::{Duration, OffsetDateTime};
+
+#[tokio::test]
+async fn a_rollout_fails_no_call() -> Result<()> {
+    alone_in_namespace("rollout", async |ns| {
+        ns.create_nad("blue", macvlan()).await?;
+        ns.is_filled(true).await?;
+        let asked = ns.asks_while(ns.cluster.roll_webhook()).await?;
+        all_filled(&asked);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_crash_of_one_replica_is_over_in_moments() -> Result<()> {
+    alone_in_namespace("crash", async |ns| {
+        ns.create_nad("blue", macvlan()).await?;
+        ns.is_filled(true).await?;
+        let asked = ns
+            .asks_while(async {
+                ns.cluster.kill_one_webhook().await?;
+                ns.cluster.installed().await
+            })
+            .await?;
+        println!("kill -9 of one replica: {asked:?}");
+        // What was on its connections went through unfilled, which is what failing open means. It may not go on.
+        assert!(asked.unfilled * 20 < asked.calls, "{asked:?}");
+        all_filled(&ns.asks_while(async { ns.is_filled(true).await }).await?);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_new_ca_fails_no_call() -> Result<()> {
+    alone_in_namespace("rotation", async |ns| {
+        ns.create_nad("blue", macvlan()).await?;
+        ns.cluster.run_webhooks(3).await?;
+        ns.is_filled(true).await?;
+        // A CA in its last days: due for replacement, still valid.
+        let old =
+            certs::Authority::generate(OffsetDateTime::now_utc() - certs::CA_LIFETIME + Duration::days(3))
+                .map_err(unexpected)?;
+        ns.cluster
+            .put_ca(&json!({"ca.crt": old.certificate_pem(), "ca.key": old.key_pem()}))
+            .await?;
+        // Put there by force it is trusted from one moment to the next; what follows by itself has no such moment.
+        ns.is_filled(true).await?;
+        let asked = ns
+            .asks_while(async {
+                eventually(LONG * 2, "another CA signs", async || {
+                    let secret = ns.cluster.ca_secret().await?;
+                    let active = secret
+                        .data
+                        .unwrap_or_default()
+                        .remove("ca.crt")
+                        .unwrap_or_default()
+                        .0;
+                    let previous = String::from_utf8_lossy(&active) == old.certificate_pem();
+                    if previous {
+                        Err(Error::Unexpected("the old one signs".to_owned()))
+                    } else {
+                        Ok(())
+                    }
+                })
+                .await?;
+                ns.cluster.installed().await
+            })
+            .await?;
+        println!("rotation of the CA: {asked:?}");
+        all_filled(&asked);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn pods_without_networks_never_call_it() -> Result<()> {
+    const PODS: usize = 500;
+    alone_in_namespace("vain", async |ns| {
+        let api: Api<ApiPod> = Api::namespaced(ns.cluster.client.clone(), &ns.name);
+        let before = ns.cluster.reviews().await?;
+        for index in 0..PODS {
+            // Gated from scheduling: its whole life is API traffic.
+            let pod: ApiPod = serde_json::from_value(json!({
+                "metadata": {"name": format!("plain-{index}"), "annotations": if index % 2 == 0 { json!(null) } else { json!({"a": "b"}) }},
+                "spec": {"schedulingGates": [{"name": "tests.invalid/never"}], "containers": [{"name": "app", "image": "none"}]},
+            })).map_err(unexpected)?;
+            api.create(&PostParams::default(), &pod).await.map_err(unexpected)?;
+            let churn = json!({"status": {"message": format!("churn {index}")}});
+            api.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(churn)).await.map_err(unexpected)?;
+            let label = json!({"metadata": {"labels": {"churn": "yes"}}});
+            api.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(label)).await.map_err(unexpected)?;
+        }
+        let all = ListParams::default();
+        api.delete_collection(&DeleteParams::default().grace_period(0), &all).await.map_err(unexpected)?;
+        assert_eq!(ns.cluster.reviews().await? - before, 0, "calls for pods without networks");
+        // The count would have shown one.
+        ns.create_nad("blue", macvlan()).await?;
+        ns.is_filled(true).await?;
+        assert!(ns.cluster.reviews().await? > before);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn nothing_stands_still_without_it() -> Result<()> {
+    alone_in_namespace("down", async |ns| {
+        ns.create_nad("blue", macvlan()).await?;
+        ns.cluster.stop_webhook().await?;
+        let plain = ns.running_pod("plain", tests::NO_NETWORKS).await?;
+        plain.has_exactly(&[]).await?;
+        // It fails open: multus names the network, and the agent plugs what has a name.
+        let pod = ns.running_pod("networks", "blue").await?;
+        pod.has_exactly(&["net1"]).await?;
+        pod.annotate("blue@net1,blue@net2").await?;
+        pod.has_exactly(&["net1", "net2"]).await?;
+        // kube-system is never asked about: the agent itself can be replaced, and so can the gate.
+        ns.cluster.restart_agent().await?;
+        ns.cluster.start_webhook().await?;
+        ns.is_filled(true).await
+    })
+    .await
+}
+
+fn all_filled(asked: &Asked) {
+    assert!(asked.calls > 20, "too few calls to tell: {asked:?}");
+    assert_eq!(asked.unfilled, 0, "{asked:?}");
+}
+
+fn unexpected(error: impl std::fmt::Display) -> Error {
+    Error::Unexpected(error.to_string())
+}
