@@ -11,6 +11,7 @@
 #   ctl.sh wait COMPONENT        waits until it serves
 #   ctl.sh logs COMPONENT        prints its log
 #   ctl.sh components            their names
+#   ctl.sh reboot                the node loses its power, and starts again with what is on its disk
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -80,6 +81,17 @@ load() {
     done
 }
 
+reboot() {
+    local mark component
+    mark=/proc/$(node_pid "$node")/root/run/rebooting
+    touch "$mark"
+    node_exec "$node" kill -USR1 1 || true # it kills this one too
+    wait_until 30 test ! -e "$mark" || fail "node$node does not end its processes"
+    for component in $(components_of "$node"); do
+        await_component "$node" "$component"
+    done
+}
+
 # The init of every node runs, in our group, and all components with it.
 alive() {
     local number component
@@ -101,6 +113,7 @@ case $verb in
 alive) alive ;;
 exec) node_exec "$node" "$@" ;;
 load) load "$@" ;;
+reboot) reboot ;;
 components) components_of "$node" | tr ' ' '\n' ;;
 stop | start | restart | kill | wait | logs)
     known_component "${1:-}"

@@ -2,6 +2,9 @@
 # shellcheck disable=SC2034 # read by those who source this file
 # Names, paths and messages that all scripts of the local cluster share. To be sourced.
 
+# A failure inside $(...) is one too.
+shopt -s inherit_errexit
+
 CLUSTER_SOURCE=$(cd -P "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 CHECKOUT=$(cd -P "$CLUSTER_SOURCE/../.." && pwd)
 

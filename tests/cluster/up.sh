@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Brings up the cluster of this checkout: a real Kubernetes node (or more: NODES=2), made of namespaces.
-# Builds first what is not in the cache. Run as yourself: only the node itself needs root, by sudo.
+# Brings up the cluster of this checkout: a real Kubernetes node made of namespaces (NODES=2: that many; MULTUS=4.2.2:
+# with the multus of components/multus-4.2.2). Builds first what is not in the cache. Run as yourself: only the nodes
+# need root, by sudo.
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -13,13 +14,18 @@ fi
 
 built=$("$CLUSTER_SOURCE/build.sh" --print-directory)
 "$CLUSTER_SOURCE/build.sh"
+multus=$built
+if [[ -n ${MULTUS:-} ]]; then
+    multus=$("$CLUSTER_SOURCE/build.sh" --print-directory "multus-$MULTUS")
+    "$CLUSTER_SOURCE/build.sh" "multus-$MULTUS"
+fi
 # What a killed run may have left.
 "$CLUSTER_SOURCE/down.sh" --quiet
 
 began=$SECONDS
 "$CLUSTER_SOURCE/images.sh" "$STATE/images"
 say "Starting ${NODES:-1} node(s)..."
-if ! as_root "$CLUSTER_SOURCE/host/start.sh" "$built/bin" "${NODES:-1}"; then
+if ! as_root "$CLUSTER_SOURCE/host/start.sh" "$built/bin" "$multus/bin" "${NODES:-1}"; then
     "$CLUSTER_SOURCE/down.sh" --quiet
     fail "the cluster did not start; the logs are in $STATE/logs"
 fi

@@ -83,6 +83,6 @@ ready_kube-proxy() { fetch http://127.0.0.1:10256/healthz; }
 needs_multus() { ready_kube-apiserver; }
 run_multus() {
     export MULTUS_NODE_NAME=$NODE KUBERNETES_SERVICE_HOST=10.96.0.1 KUBERNETES_SERVICE_PORT=443
-    exec multus-daemon --config=/etc/cni/net.d/multus.d/daemon-config.json
+    exec /run/cluster/multus/multus-daemon --config=/etc/cni/net.d/multus.d/daemon-config.json
 }
 ready_multus() { fetch --unix-socket /run/multus/multus.sock http://multus/healthz; }

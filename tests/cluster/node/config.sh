@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# The configuration files of a node's components. Runs inside the node's namespaces; sourced by init.sh.
+# The files that a node's components read. Runs inside the node's namespaces; sourced by init.sh.
 
 write_configuration() {
-    mkdir -p "$LOGS" "$SUPERVISOR"
+    mkdir -p "$LOGS"
     write_containerd
     write_kubelet
     write_kube_proxy
@@ -73,7 +73,7 @@ EOT
 write_cni() {
     local plugin
     mkdir -p /etc/cni/net.d /opt/cni/bin
-    for plugin in "$BIN"/cni/* "$BIN"/multus-shim; do
+    for plugin in "$BIN"/cni/* /run/cluster/multus/multus-shim; do
         ln -s "$plugin" /opt/cni/bin/
     done
     cat >/etc/cni/net.d/10-podnet.conf <<EOT
@@ -83,10 +83,7 @@ EOT
 }
 
 write_multus() {
-    local account=/run/secrets/kubernetes.io/serviceaccount
-    mkdir -p /etc/cni/net.d/multus.d $account
-    cp "$CREDENTIALS/ca.crt" $account/ca.crt
-    cp "$CREDENTIALS/multus.token" $account/token
+    mkdir -p /etc/cni/net.d/multus.d
     cat >/etc/cni/net.d/multus.d/daemon-config.json <<EOT
 {
     "cniVersion": "0.3.1",
@@ -99,4 +96,12 @@ write_multus() {
     "multusConfigFile": "auto"
 }
 EOT
+}
+
+# What is in /run, and so gone after a reboot: what multus' pod would get from the kubelet.
+write_runtime_files() {
+    local account=/run/secrets/kubernetes.io/serviceaccount
+    mkdir -p $account
+    cp "$CREDENTIALS/ca.crt" $account/ca.crt
+    cp "$CREDENTIALS/multus.token" $account/token
 }

@@ -36,10 +36,38 @@ supervise() {
     done
 }
 
+start_components() {
+    local component
+    write_runtime_files
+    for component in $COMPONENTS; do
+        mkdir -p "$SUPERVISOR/$component"
+        supervise "$component" &
+    done
+}
+
+# A power failure: nothing has the time to clean up, the disk stays, and what only the kernel knew is gone.
+reboot() {
+    local mounted link
+    kill -KILL -1
+    wait
+    for mounted in $(awk '$2 ~ "^/(run|var/lib/kubelet)/" && $2 !~ "^/run/cluster/" { print $2 }' /proc/mounts | tac); do
+        umount -l "$mounted"
+    done
+    find /run -mindepth 1 -maxdepth 1 ! -name cluster -exec rm -rf --one-file-system {} +
+    find /sys/fs/cgroup -path "*$CGROUP_ROOT/*" -depth -type d -exec rmdir {} + || true
+    nft flush ruleset
+    for link in $(ip -brief link show type bridge | awk '$1 !~ /^eth/ { print $1 }'); do
+        ip link del "$link"
+    done
+    start_components
+}
+
 write_configuration
 until [[ -e $STATE/$NODE/network-is-up ]]; do sleep 0.05; done
-for component in $COMPONENTS; do
-    mkdir -p "$SUPERVISOR/$component"
-    supervise "$component" &
+trap reboot USR1
+start_components
+# The signal ends one wait; the next is for the components that it has started.
+while :; do
+    wait || true
+    sleep 0.1
 done
-wait
