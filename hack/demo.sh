@@ -9,6 +9,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 POD=macvlan1-worker1
 NETWORKS=k8s.v1.cni.cncf.io/networks
 NETWORKS_PATH='{.metadata.annotations.k8s\.v1\.cni\.cncf\.io/networks}'
+STATUS_PATH='{.metadata.annotations.k8s\.v1\.cni\.cncf\.io/network-status}'
+EVENT_COLUMNS=custom-columns=FROM:.source.component,REASON:.reason,MESSAGE:.message
 SHOW_NETWORKS="kubectl get pod $POD -o jsonpath='$NETWORKS_PATH{\"\n\"}'"
 STEP_TIMEOUT=30
 
@@ -78,7 +80,7 @@ networks_annotation() { kubectl get pod "$POD" -o "jsonpath=$NETWORKS_PATH"; }
 
 # The interfaces that network-status lists, without the cluster network's, sorted.
 listed() {
-    kubectl get pod "$POD" -o 'jsonpath={.metadata.annotations.k8s\.v1\.cni\.cncf\.io/network-status}' |
+    kubectl get pod "$POD" -o "jsonpath=$STATUS_PATH" |
         grep -oE '"interface": *"[^"]+"' | cut -d'"' -f4 | { grep -vx eth0 || true; } | sort | xargs
 }
 
@@ -88,40 +90,35 @@ mac() { in_pod cat "/sys/class/net/$1/address"; }
 # before kubectl does; a loop inside the pod looks every 10 ms.
 edit() {
     local edited
-    exec 4< <(in_pod sh -c "echo watching; until [ \"\$($PLUGGED)\" = '$2' ]; do sleep 0.01; done; echo plugged")
+    exec 4< <(in_pod sh -c "echo watching; until [ \"\$($PLUGGED)\" = '$2' ]; do sleep 0.01; done; echo done")
     read -r -t "$STEP_TIMEOUT" -u 4 _ || wrong "no command can be run in the pod"
     edited=$(date +%s%3N)
     typed "$1"
     read -r -t "$STEP_TIMEOUT" -u 4 _ ||
         wrong "after $STEP_TIMEOUT s the pod should have \"$2\" and has \"$(plugged)\""
-    echo "-- $(($(date +%s%3N) - edited)) ms from edit to plugged"
+    echo "-- $(($(date +%s%3N) - edited)) ms from the edit until the pod had just: ${2:-none}"
     exec 4<&-
-    expect "$2"
 }
 
-# expect INTERFACES: kernel and network-status agree on them. Shows both.
+# expect INTERFACES [REASON INTERFACE...]: the kernel in the pod and network-status agree on the first, the agent told
+# of the others. Shows all three.
 expect() {
-    local names end=$((SECONDS + STEP_TIMEOUT))
-    names=$(tr ' ' '\n' <<<"$1" | cut -d= -f1 | xargs)
-    [[ "$(plugged)" == "$1" ]] || wrong "the pod should have \"$1\" and has \"$(plugged)\""
+    local interfaces=$1 reason=${2:-} end=$((SECONDS + STEP_TIMEOUT)) names interface
+    shift $(($# > 1 ? 2 : 1))
+    names=$(tr ' ' '\n' <<<"$interfaces" | cut -d= -f1 | xargs)
+    [[ "$(plugged)" == "$interfaces" ]] || wrong "the pod should have \"$interfaces\" and has \"$(plugged)\""
     until [[ "$(listed)" == "$names" ]]; do
         ((SECONDS < end)) || wrong "network-status should list \"$names\" and lists \"$(listed)\""
     done
-    typed "kubectl exec $POD -- ip -o -4 addr"
-    typed "kubectl get pod $POD -o jsonpath='{.metadata.annotations.k8s\\.v1\\.cni\\.cncf\\.io/network-status}' | tr -d ' \\n'"
-    echo
-}
-
-# expect_events REASON INTERFACE...: the agent told of each. Shows all events about interfaces.
-expect_events() {
-    local reason=$1 interface end=$((SECONDS + STEP_TIMEOUT))
-    shift
     for interface in "$@"; do
         until events_of "$reason" | grep -qw "$interface"; do
             ((SECONDS < end)) || wrong "there is no event $reason for $interface"
         done
     done
-    typed "kubectl get events --field-selector involvedObject.name=$POD --sort-by=.lastTimestamp -o custom-columns=FROM:.source.component,REASON:.reason,MESSAGE:.message | grep Interface"
+    typed "kubectl exec $POD -- ip -o -4 addr"
+    typed "kubectl get pod $POD -o jsonpath='$STATUS_PATH' | tr -d ' \\n'"
+    echo
+    typed "kubectl get events --field-selector involvedObject.name=$POD --sort-by=.lastTimestamp -o $EVENT_COLUMNS | grep Interface"
 }
 
 events_of() {
@@ -130,27 +127,27 @@ events_of() {
 }
 
 story() {
+    local one="net1=10.1.1.11/24" three="ens4=10.1.2.11/24 net1=10.1.1.11/24 net2=10.1.3.11/24"
     local list first_mac before refusal
     title "1  A pod with one network; its element has no interface name"
     typed "kubectl apply -f examples/original-setup.yaml"
     typed "kubectl wait --for=condition=Ready --timeout=60s pod/$POD"
     typed "$SHOW_NETWORKS"
     [[ "$(networks_annotation)" == *'"net1"'* ]] || wrong "the webhook filled in no name"
-    expect "net1=10.1.1.11/24"
+    expect "$one"
     first_mac=$(mac net1)
 
     title "2  Plug: the file that adds ens4"
     edit "kubectl apply -f examples/interface-add.yaml" "ens4=10.1.2.11/24 net1=10.1.1.11/24"
-    expect_events AddedInterface ens4
+    expect "ens4=10.1.2.11/24 net1=10.1.1.11/24" AddedInterface ens4
 
     title "3  Plug one more, without a name: the answer shows the name that it got"
     list='[{"name":"macvlan1-config","ips":["10.1.1.11/24"],"interface":"net1"},'
     list+='{"name":"macvlan1-config","ips":["10.1.2.11/24"],"interface":"ens4"},'
     list+='{"name":"macvlan1-config","ips":["10.1.3.11/24"]}]'
-    edit "kubectl annotate pod $POD --overwrite $NETWORKS='$list' -o jsonpath='$NETWORKS_PATH{\"\\n\"}'" \
-        "ens4=10.1.2.11/24 net1=10.1.1.11/24 net2=10.1.3.11/24"
+    edit "kubectl annotate pod $POD --overwrite $NETWORKS='$list' -o jsonpath='$NETWORKS_PATH{\"\\n\"}'" "$three"
     [[ "$(networks_annotation)" == *'"net2"'* ]] || wrong "the third element did not become net2"
-    expect_events AddedInterface ens4 net2
+    expect "$three" AddedInterface ens4 net2
 
     title "4  A wrong edit is refused: net1 cannot be there twice"
     before=$(networks_annotation)
@@ -158,25 +155,29 @@ story() {
     echo "$refusal"
     [[ "$refusal" == *"field interface"*net1* ]] || wrong "that is not a refusal that names the field"
     [[ "$(networks_annotation)" == "$before" ]] || wrong "the annotation changed"
-    expect "ens4=10.1.2.11/24 net1=10.1.1.11/24 net2=10.1.3.11/24"
+    expect "$three"
 
     title "5  The first file again, its element without a name: net1 stays as it is, the others go"
-    edit "kubectl apply -f examples/original-setup.yaml" "net1=10.1.1.11/24"
-    expect_events RemovedInterface ens4 net2
-    [[ "$(mac net1)" == "$first_mac" ]] || wrong "net1 has another MAC address than before: $first_mac"
-    echo "-- net1 has the MAC address of step 1 still: $first_mac"
+    edit "kubectl apply -f examples/original-setup.yaml" "$one"
+    expect "$one" RemovedInterface ens4 net2
+    is_untouched "$first_mac"
 
     title "6  And again, over the pod as it was filled: nothing changes"
     before=$(whole_pod)
     typed "kubectl apply -f examples/original-setup.yaml"
     [[ "$(whole_pod)" == "$before" ]] || wrong "the pod was changed"
-    expect "net1=10.1.1.11/24"
-    [[ "$(mac net1)" == "$first_mac" ]] || wrong "net1 has another MAC address than before: $first_mac"
-    echo "-- the pod is as it was, net1 too: $first_mac"
+    expect "$one"
+    is_untouched "$first_mac"
 
     title "7  Unplug all"
     edit "kubectl apply -f examples/interface-remove.yaml" ""
-    expect_events RemovedInterface net1
+    expect "" RemovedInterface net1
+}
+
+# is_untouched MAC: net1 was not plugged anew.
+is_untouched() {
+    [[ "$(mac net1)" == "$1" ]] || wrong "net1 has another MAC address than in step 1: $1"
+    echo "-- net1 has the MAC address of step 1 still: $1"
 }
 
 # All of it but its version, which counts who applied it last, too.

@@ -18,7 +18,8 @@ stage() {
 }
 
 summary() {
-    printf '\n%s\n' "${STAGES[@]}"
+    echo
+    printf '%s\n' "${STAGES[@]}"
 }
 
 # The image that the manifest names, with the quick profile.
