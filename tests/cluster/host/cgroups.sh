@@ -19,18 +19,24 @@ cgroup_of_processes() {
 }
 
 cgroup_create() { # NODES
-    local hierarchy node controller
+    local hierarchy node
     for hierarchy in $(cgroup_hierarchies); do
         for ((node = 1; node <= $1; node++)); do
             mkdir -p "$hierarchy/$CGROUP/node$node"
         done
-        [[ -e $hierarchy/cgroup.controllers ]] || continue
-        for controller in $(<"$hierarchy/cgroup.controllers"); do
-            echo "+$controller" >"$hierarchy/cgroup.subtree_control" || return 1
-            echo "+$controller" >"$hierarchy/$CGROUP/cgroup.subtree_control" || return 1
-        done
+        [[ ! -e $hierarchy/cgroup.controllers ]] || cgroup_delegate "$hierarchy" || return 1
     done
     mkdir -p "$(cgroup_of_processes)"
+}
+
+# v2: hands the controllers down to the nodes' groups. The kubelet cannot do without four of them.
+cgroup_delegate() { # HIERARCHY
+    local controller
+    for controller in $(<"$1/cgroup.controllers"); do
+        if ! echo "+$controller" >"$1/cgroup.subtree_control" || ! echo "+$controller" >"$1/$CGROUP/cgroup.subtree_control"; then
+            [[ ! $controller =~ ^(cpu|cpuset|memory|pids)$ ]] || return 1
+        fi
+    done 2>/dev/null
 }
 
 cgroup_processes() {

@@ -33,14 +33,14 @@ table ip kernel-check {
 EOT
 }
 
-# v1: each in a hierarchy of its own. v2: all may be given to children.
+# v1: each in a hierarchy of its own. v2: all can be given to children.
 controllers() {
     local name
     if [[ -e /sys/fs/cgroup/cgroup.controllers ]]; then
         for name in cpu cpuset memory pids; do
-            grep -qw "$name" /sys/fs/cgroup/cgroup.controllers || return 1
+            grep -qw "$name" /sys/fs/cgroup/cgroup.subtree_control ||
+                echo "+$name" >/sys/fs/cgroup/cgroup.subtree_control || return 1
         done
-        [[ -w /sys/fs/cgroup/cgroup.subtree_control ]]
     else
         for name in cpu cpuacct cpuset memory pids devices; do
             awk -v name="$name" '$3 == "cgroup" && ("," $4 ",") ~ "," name "," { found = 1 } END { exit !found }' /proc/mounts || return 1
