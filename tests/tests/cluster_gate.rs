@@ -119,10 +119,7 @@ async fn kubectl_prints_the_refusal() -> Result<()> {
 
         match ns.cluster.kubectl(&command).await {
             Err(Error::Command { stderr, .. }) => {
-                assert!(
-                    stderr.contains("validate.dynamic-networks.k8s.cni.cncf.io"),
-                    "{stderr}"
-                );
+                assert!(stderr.contains(shared::annotations::NETWORKS), "{stderr}");
                 assert!(stderr.contains("element 0") && stderr.contains("lo"), "{stderr}");
                 Ok(())
             }
