@@ -58,6 +58,15 @@ impl Node {
         source.get(self.start..self.end).unwrap_or_default()
     }
 
+    /// The value for a message: a string without its quotes.
+    pub fn shown<'a>(&'a self, source: &'a str) -> &'a str {
+        if let Tree::Text(text) = &self.tree {
+            text
+        } else {
+            self.raw(source)
+        }
+    }
+
     /// What kind of value this is, with its article.
     pub fn kind(&self) -> &'static str {
         match self.tree {

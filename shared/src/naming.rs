@@ -4,20 +4,20 @@ use std::collections::HashSet;
 
 use crate::{
     names::InterfaceName,
-    selection::{DEFAULT_INTERFACE, SelectionList},
+    selection::{DEFAULT_INTERFACE, Selection, SelectionList},
     status::StatusEntry,
 };
 
 /// What multus would name each *unnamed* element at pod start: element i is `net{1+i+offset}`. `None` for named ones.
 pub fn multus_names(list: &SelectionList, offset: u32) -> Vec<Option<InterfaceName>> {
-    let name = |index: usize| {
-        let position = u32::try_from(index).unwrap_or(u32::MAX);
-        InterfaceName::net(position.saturating_add(1).saturating_add(offset))
+    let name = |(index, element): (usize, &Selection)| {
+        let position = u32::try_from(index).unwrap_or(u32::MAX).saturating_add(1);
+        element
+            .interface
+            .is_none()
+            .then(|| InterfaceName::net(position.saturating_add(offset)))
     };
-    let unnamed = |(index, element): (usize, &crate::selection::Selection)| {
-        element.interface.is_none().then(|| name(index))
-    };
-    list.elements.iter().enumerate().map(unnamed).collect()
+    list.elements.iter().enumerate().map(name).collect()
 }
 
 /// Names for the unnamed elements of a pod being created: what multus would name it when that is free, else the lowest free `netN`
@@ -87,10 +87,13 @@ fn adoptable(
     taken: &HashSet<String>,
     list: &SelectionList,
 ) -> Option<InterfaceName> {
-    let wanted = !entry.default && entry.name == network && !taken.contains(&entry.interface);
-    let reserved = entry.interface == "lo" || entry.interface == DEFAULT_INTERFACE;
-    let name = InterfaceName::parse(&entry.interface).ok()?;
-    (wanted && !reserved && list.can_hold(&name)).then_some(name)
+    if entry.default || entry.name != network || taken.contains(&entry.interface) {
+        return None;
+    }
+    let is_reserved = entry.interface == "lo" || entry.interface == DEFAULT_INTERFACE;
+    InterfaceName::parse(&entry.interface)
+        .ok()
+        .filter(|name| !is_reserved && list.can_hold(name))
 }
 
 /// Gives the lowest free `netN` from `first` on to each unnamed element that has none yet.

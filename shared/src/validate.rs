@@ -89,25 +89,26 @@ pub struct Findings {
 /// was there before never blocks an unrelated edit, least of all its neighbour's removal.
 pub fn validate(subject: &Subject<'_>, config: &Config, networks: &dyn Networks) -> Findings {
     let mut findings = Findings::default();
-    let before = previous::counterparts(subject);
+    let previous = previous::of(subject);
     if subject.host_network
         && matches!(subject.operation, Operation::Create)
         && !subject.list.elements.is_empty()
     {
         findings.warn("the pod uses the host's network: its networks annotation has no effect");
     }
-    for (index, (element, before)) in subject.list.elements.iter().zip(&before).enumerate() {
+    for (index, (element, previous)) in subject.list.elements.iter().zip(&previous).enumerate() {
+        let findings = &mut findings;
         element::Judge {
             subject,
             config,
             index,
             element,
-            before: *before,
-            findings: &mut findings,
+            previous: *previous,
+            findings,
         }
         .judge(networks);
     }
-    interfaces::judge(subject, config, &before, &mut findings);
+    interfaces::judge(subject, config, &previous, &mut findings);
     findings.violations.sort_by_key(|violation| violation.element);
     findings
 }

@@ -54,23 +54,23 @@ rules! {
     /// A number that does not survive multus.
     NumberRange, "number-range", true, "Numbers are at most 2^53 in magnitude: multus passes them through a floating-point number.";
     /// A known key with a value of the wrong JSON type.
-    FieldType, "field-type", true, "Known keys have values of their JSON type.";
+    FieldType, "field-type", true, "Known keys have values of their JSON type; multus overlooks only ipam-claim-reference.";
     /// A text element that is empty, or has more than one `/` or `@`.
-    TextSyntax, "text-syntax", true, "A text element is written [namespace/]name[@interface].";
+    TextSyntax, "text-syntax", true, "A text element is written [namespace/]name[@interface]; multus finds no network for an empty one, and the pod does not start.";
     /// Not the name of a NetworkAttachmentDefinition.
     NetworkName, "network-name", true, "The name is an object's name and the namespace a namespace's; in text, the name has no dots.";
     /// Not the name of an interface.
     InterfaceName, "interface-name", true, "An interface name has 1 to 15 bytes, is not '.' or '..', and has no '/', ':', '%', whitespace or control characters.";
     /// `lo` or the pod's default interface.
-    InterfaceReserved, "interface-reserved", true, "The interface is neither lo nor the pod's default interface eth0.";
+    InterfaceReserved, "interface-reserved", true, "The interface is neither lo nor the pod's default interface eth0, nor one that multus gives to its default networks.";
     /// An interface name that occurs twice in the pod.
-    InterfaceDuplicate, "interface-duplicate", true, "Interface names are unique in the pod.";
+    InterfaceDuplicate, "interface-duplicate", true, "Interface names are unique in the pod: multus fails at the second one.";
     /// Not an IP address, or no list of them.
     IpAddress, "ip-address", false, "Every entry of ips is an IPv4 or IPv6 address, with or without a prefix length.";
     /// Not a hardware address.
     MacAddress, "mac-address", true, "mac is a hardware address of 6, 8 or 20 bytes with separators: only the newest builds of multus do without them.";
     /// Not an InfiniBand GUID.
-    InfinibandGuid, "infiniband-guid", true, "infiniband-guid is a GUID of 8 bytes.";
+    InfinibandGuid, "infiniband-guid", true, "infiniband-guid is a GUID of 8 bytes; multus would take the length of any hardware address.";
     /// Not a gateway, or too many.
     DefaultRoute, "default-route", true, "default-route lists gateway addresses, at most one of each family in the pod: multus does no multi-path.";
     /// A port mapping that no plugin would take.

@@ -263,7 +263,7 @@ fn integer(reader: &mut Reader<'_>, field: &'static str, members: &[Member], key
     };
     if number.is_none() {
         let message = format!("{key} must be an integer, written without quotes, point or exponent");
-        reader.refuse(Rule::FieldType, field, value.raw(reader.source), message);
+        reader.refuse(Rule::FieldType, field, value.shown(reader.source), message);
     }
     number
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     json::{self, JsonError, Member, Node, Tree},
     names::{InterfaceName, NetworkName, NetworkNameError, is_label, is_subdomain},
-    violation::{Rule, Violation},
+    violation::{Rule, Violation, shown},
 };
 
 const EXAMPLE: &str = r#"[{"name":"macvlan1","interface":"net1"}]"#;
@@ -221,7 +221,7 @@ impl<'a> Reader<'a> {
 
     pub fn refuse_type(&mut self, field: &'static str, value: &Node, wanted: &str) {
         let message = format!("must be {wanted}, not {}", value.kind());
-        self.refuse(Rule::FieldType, field, value.raw(self.source), message);
+        self.refuse(Rule::FieldType, field, value.shown(self.source), message);
     }
 
     pub fn refuse(&mut self, rule: Rule, field: &'static str, value: &str, message: String) {
@@ -241,8 +241,11 @@ impl<'a> Reader<'a> {
             else {
                 continue;
             };
-            let message = format!("multus would read this key as \"{meant}\"; write \"{meant}\"");
-            let violation = Violation::of_element(Rule::KeySpelling, self.index, message).value(key);
+            let message = format!(
+                "multus reads the key \"{}\" as \"{meant}\"; write \"{meant}\"",
+                shown(key)
+            );
+            let violation = Violation::of_element(Rule::KeySpelling, self.index, message);
             self.violations.push(violation.network(&self.network));
         }
     }
@@ -261,10 +264,11 @@ impl<'a> Reader<'a> {
                 let mut seen = HashSet::new();
                 for member in members {
                     if !seen.insert(member.key.as_str()) {
-                        let message = "this key occurs twice in one object; keep one of them";
+                        let key = shown(&member.key);
+                        let message =
+                            format!("the key \"{key}\" occurs twice in one object; keep one of them");
                         let violation = Violation::of_element(Rule::DuplicateKey, self.index, message);
-                        self.violations
-                            .push(violation.network(&self.network).value(&member.key));
+                        self.violations.push(violation.network(&self.network));
                     }
                     self.check_values(&member.value);
                 }

@@ -21,6 +21,7 @@ pub(super) fn elements(
     let mut start = 0;
     for (index, item) in source.split(',').enumerate() {
         let mut parser = Parser {
+            network: String::new(),
             index,
             item,
             start,
@@ -38,6 +39,8 @@ struct Parser<'a> {
     item: &'a str,
     /// Where the item begins in the source.
     start: usize,
+    /// The network as it is written, once it is known.
+    network: String,
     violations: &'a mut Vec<Violation>,
 }
 
@@ -65,7 +68,8 @@ impl Parser<'_> {
         } else {
             namespace
         };
-        element.network = format!("{namespace}/{name}");
+        self.network = format!("{namespace}/{name}");
+        element.network.clone_from(&self.network);
         let network = self.network(namespace, name);
         let wanted = interface.map(str::trim).unwrap_or_default();
         match InterfaceName::parse(wanted) {
@@ -119,17 +123,17 @@ impl Parser<'_> {
     }
 
     fn refuse(&mut self, rule: Rule, field: Option<&'static str>, value: &str, message: String) {
-        let violation = Violation::of_element(rule, self.index, message).value(value);
-        self.violations.push(match field {
-            Some(field) => violation.field(field),
-            None => violation,
-        });
+        let mut violation = Violation::of_element(rule, self.index, message).value(value);
+        if let Some(field) = field {
+            violation = violation.network(&self.network).field(field);
+        }
+        self.violations.push(violation);
     }
 }
 
 fn form_error(item: &str, name: &str, rest: &str, interface: Option<&str>) -> Option<&'static str> {
     if item.is_empty() {
-        Some("the element is empty: is there a comma too many?")
+        Some("the element is empty, perhaps by a comma too many")
     } else if interface.is_some_and(|interface| interface.contains('@')) {
         Some("the element has more than one '@'")
     } else if rest.contains('/') {

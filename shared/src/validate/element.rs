@@ -1,6 +1,6 @@
 //! One element in its surroundings: its network, and what it asks of it.
 
-use super::{Findings, Network, Networks, Operation, Subject, isolation_allows};
+use super::{Findings, Network, Networks, Operation, Subject, isolation_allows, previous::Previous};
 use crate::{
     cni::NetworkConfig,
     config::{Config, MissingNetworks},
@@ -110,14 +110,16 @@ pub(super) struct Judge<'a> {
     pub config: &'a Config,
     pub index: usize,
     pub element: &'a Selection,
-    /// The element that it continues; `None`: it is new.
-    pub before: Option<&'a Selection>,
+    pub previous: Previous<'a>,
     pub findings: &'a mut Findings,
 }
 
 impl Judge<'_> {
     pub fn judge(&mut self, networks: &dyn Networks) {
-        let asked = Asked::of(self.element, self.before);
+        let asked = Asked::of(self.element, self.previous.element);
+        if !self.is_new() && asked.is_empty() {
+            return;
+        }
         self.judge_place();
         self.judge_changes(&asked);
         match networks.network(&self.element.network) {
@@ -143,7 +145,7 @@ impl Judge<'_> {
     }
 
     fn is_new(&self) -> bool {
-        self.before.is_none()
+        self.previous.element.is_none()
     }
 
     /// Whether a network that comes in is hot-plugged: multus at pod start does not see it.
@@ -189,7 +191,7 @@ impl Judge<'_> {
 
     /// Fields that cannot be changed any more.
     fn judge_changes(&mut self, asked: &[Asked]) {
-        let plugged = self.before.is_some() && self.is_plugged();
+        let plugged = self.previous.is_plugged;
         for field in asked {
             let shown = self.value(*field);
             let at = Some((field.key(), shown.as_str()));
@@ -217,21 +219,6 @@ impl Judge<'_> {
                 _ => {}
             }
         }
-    }
-
-    /// Whether network-status lists the attachment that this element continues.
-    fn is_plugged(&self) -> bool {
-        let Operation::Update { old, status, .. } = &self.subject.operation else {
-            return false;
-        };
-        let names = super::previous::names(self.subject.list, *old, status);
-        let Some(Some(name)) = names.get(self.index) else {
-            return false;
-        };
-        let network = self.element.network.to_string();
-        status
-            .iter()
-            .any(|entry| !entry.default && entry.name == network && entry.interface == name.as_str())
     }
 
     fn value(&self, field: Asked) -> String {

@@ -1,6 +1,6 @@
 //! The interface names of a list: those that are missing, and those that multus gives to others at pod start.
 
-use super::{Findings, Operation, Subject};
+use super::{Findings, Operation, Subject, previous::Previous};
 use crate::{
     config::{Config, InterfaceNames},
     names::InterfaceName,
@@ -12,7 +12,7 @@ use crate::{
 pub(super) fn judge(
     subject: &Subject<'_>,
     config: &Config,
-    before: &[Option<&Selection>],
+    previous: &[Previous<'_>],
     findings: &mut Findings,
 ) {
     let offset = config.offset_in(subject.namespace);
@@ -27,9 +27,15 @@ pub(super) fn judge(
     if subject.virt_launcher {
         return;
     }
-    let elements = subject.list.elements.iter().zip(proposed).zip(before).enumerate();
-    for (index, ((element, proposed), before)) in elements {
-        if let (Some(name), None, None) = (proposed, &element.interface, before) {
+    let elements = subject
+        .list
+        .elements
+        .iter()
+        .zip(proposed)
+        .zip(previous)
+        .enumerate();
+    for (index, ((element, proposed), previous)) in elements {
+        if let (Some(name), None, None) = (proposed, &element.interface, previous.element) {
             judge_unnamed(subject, index, element, &name, findings);
         }
     }

@@ -1,4 +1,6 @@
-//! What was there before: which element of the old list a new one continues.
+//! What was there before: which element of the old list a new one continues, and whether it is plugged.
+
+use std::collections::HashSet;
 
 use super::{Operation, Subject};
 use crate::{
@@ -8,41 +10,55 @@ use crate::{
     status::StatusEntry,
 };
 
-/// For each element of the new list, the old element that it continues: the same network under the same interface name, or without
-/// any in both. `None`: it is new.
-pub(super) fn counterparts<'a>(subject: &Subject<'a>) -> Vec<Option<&'a Selection>> {
-    let nothing = vec![None; subject.list.elements.len()];
+/// What is known of an element from before.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Previous<'a> {
+    /// The old element that it continues: the same network under the same interface name, or without any in both. `None`: it is new.
+    pub element: Option<&'a Selection>,
+    /// network-status lists the attachment of that element.
+    pub is_plugged: bool,
+}
+
+/// One entry for each element of the new list.
+pub(super) fn of<'a>(subject: &Subject<'a>) -> Vec<Previous<'a>> {
     let Operation::Update {
         old: Some(old),
         status,
         ..
     } = &subject.operation
     else {
-        return nothing;
+        return vec![Previous::default(); subject.list.elements.len()];
     };
     let old_names = names(old, None, status);
     let new_names = names(subject.list, Some(old), status);
+    let plugged: HashSet<(&str, &str)> = status
+        .iter()
+        .filter(|entry| !entry.default)
+        .map(|entry| (entry.name.as_str(), entry.interface.as_str()))
+        .collect();
     let mut free: Vec<bool> = vec![true; old.elements.len()];
-    let mut counterpart = |element: &Selection, name: &Option<InterfaceName>| {
+    let mut previous = |element: &Selection, name: &Option<InterfaceName>| {
         let mut candidates = old.elements.iter().zip(&old_names).zip(&mut free);
         let ((found, _), free) = candidates.find(|((old, old_name), free)| {
             let both_unnamed = element.interface.is_none() && old.interface.is_none();
             **free && old.network == element.network && (both_unnamed || *old_name == name)
         })?;
         *free = false;
-        Some(found)
+        let interface = name.as_ref().map(InterfaceName::as_str).unwrap_or_default();
+        let is_plugged = plugged.contains(&(element.network.to_string().as_str(), interface));
+        Some(Previous {
+            element: Some(found),
+            is_plugged,
+        })
     };
-    subject
-        .list
-        .elements
-        .iter()
-        .zip(&new_names)
-        .map(|(element, name)| counterpart(element, name))
+    let elements = subject.list.elements.iter().zip(&new_names);
+    elements
+        .map(|(element, name)| previous(element, name).unwrap_or_default())
         .collect()
 }
 
 /// The interface of each element: its own, or the one that the webhook would fill in.
-pub(super) fn names(
+fn names(
     list: &SelectionList,
     old: Option<&SelectionList>,
     status: &[StatusEntry],
