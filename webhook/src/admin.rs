@@ -82,3 +82,6 @@ async fn metrics(Extract(admin): Extract<Admin>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], admin.metrics.to_text()).into_response()
 }
+
+#[cfg(test)]
+mod tests;

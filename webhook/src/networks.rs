@@ -20,6 +20,9 @@ use crate::{
     metrics::Metrics,
 };
 
+/// Networks that are compared with a missing one, so that a list of missing networks costs little in any cluster.
+const MAX_CANDIDATES: usize = 1000;
+
 /// What is known about all networks.
 #[derive(Debug)]
 pub struct Networks {
@@ -68,9 +71,14 @@ impl validate::Networks for Networks {
     fn network(&self, name: &NetworkName) -> Network {
         let known = self.cache.look(|entries| match entries.get(name) {
             Some(summary) => summary.network(name),
-            None => Network::Missing {
-                similar: validate::similar(name, entries.keys()),
-            },
+            None => {
+                let close = |other: &&NetworkName| {
+                    other.namespace() == name.namespace() || other.name() == name.name()
+                };
+                let candidates = entries.keys().filter(close).take(MAX_CANDIDATES);
+                let similar = validate::similar(name, candidates);
+                Network::Missing { similar }
+            }
         });
         known.unwrap_or(Network::Unknown)
     }

@@ -3,10 +3,14 @@
 //! Of the pods in it only what the rules need is read; everything else is skipped without being stored. What cannot be
 //! read is never admitted: a broken envelope is an HTTP error, a broken pod a refusal that carries the review's uid.
 
+mod objects;
+
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use shared::annotations;
+
+use objects::Object;
 
 /// The one version of the envelope that is spoken.
 const API_VERSION: &str = "admission.k8s.io/v1";
@@ -23,7 +27,7 @@ pub struct Request<'a> {
     #[serde(borrow)]
     pub operation: Cow<'a, str>,
     /// What the request is addressed to.
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "objects::required")]
     pub resource: Resource<'a>,
     /// `status` and the like; absent or empty for the pod itself.
     #[serde(default, borrow)]
@@ -38,10 +42,10 @@ pub struct Request<'a> {
     #[serde(default)]
     pub dry_run: Option<bool>,
     /// The pod as it would be stored; none on delete.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "objects::optional")]
     pub object: Option<Pod>,
     /// The pod as it is stored; none on create.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "objects::optional")]
     pub old_object: Option<Pod>,
 }
 
@@ -59,11 +63,11 @@ pub struct Resource<'a> {
 /// What is read of a pod.
 #[derive(Debug, Default, Deserialize)]
 pub struct Pod {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "objects::optional")]
     metadata: Option<Metadata>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "objects::optional")]
     spec: Option<Spec>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "objects::optional")]
     status: Option<Status>,
 }
 
@@ -72,9 +76,9 @@ pub struct Pod {
 struct Metadata {
     #[serde(default)]
     generate_name: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "objects::optional")]
     annotations: Option<Annotations>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "objects::optional")]
     labels: Option<Labels>,
 }
 
@@ -257,6 +261,7 @@ struct Review<'a, R> {
     api_version: Cow<'a, str>,
     #[serde(borrow)]
     kind: Cow<'a, str>,
+    #[serde(default, deserialize_with = "objects::optional")]
     request: Option<R>,
 }
 
@@ -270,8 +275,8 @@ struct OnlyUid {
 /// # Errors
 /// See [`Unreadable`].
 pub fn read(body: &[u8]) -> Result<Request<'_>, Unreadable> {
-    let cause = match serde_json::from_slice::<Review<'_, Request<'_>>>(body) {
-        Ok(review) => {
+    let cause = match serde_json::from_slice::<Object<Review<'_, Request<'_>>>>(body) {
+        Ok(Object(review)) => {
             let request = envelope(&review.api_version, &review.kind, review.request)?;
             return if request.uid.is_empty() {
                 Err(without_uid())
@@ -282,7 +287,7 @@ pub fn read(body: &[u8]) -> Result<Request<'_>, Unreadable> {
         Err(error) => error.to_string(),
     };
     // The exception: read again for the uid alone, so that the answer can say what is wrong with the rest.
-    let review: Review<'_, OnlyUid> = serde_json::from_slice(body)
+    let Object(review): Object<Review<'_, OnlyUid>> = serde_json::from_slice(body)
         .map_err(|error| Unreadable::Review(format!("the body is no AdmissionReview: {error}")))?;
     let OnlyUid { uid } = envelope(&review.api_version, &review.kind, review.request)?;
     if uid.is_empty() {

@@ -29,8 +29,7 @@ use tower::ServiceExt;
 
 use crate::{
     metrics::Metrics,
-    namespaces::Namespaces,
-    networks::{NetworkAttachmentDefinition, Networks},
+    networks::NetworkAttachmentDefinition,
     routes::{Bodies, Gate, router},
     server::{Drain, Limits, Server},
     tls::{Serving, server_config},
@@ -284,4 +283,82 @@ pub async fn connect(
 pub async fn read(response: Response<Incoming>) -> (StatusCode, Bytes) {
     let status = response.status();
     (status, response.into_body().collect().await.unwrap().to_bytes())
+}
+
+/// A pod as the decisions read it.
+pub fn parsed(pod: &Value) -> crate::review::Pod {
+    serde_json::from_value(pod.clone()).unwrap()
+}
+
+/// The object after a gate's answer, as the API server makes it.
+pub fn patched(object: &Value, answer: &Value) -> Value {
+    use base64::prelude::{BASE64_STANDARD, Engine};
+    let mut object = object.clone();
+    if let Some(patch) = answer["patch"].as_str() {
+        assert_eq!(answer["patchType"], "JSONPatch");
+        let patch = BASE64_STANDARD.decode(patch).unwrap();
+        json_patch::patch(
+            &mut object,
+            &serde_json::from_slice::<json_patch::Patch>(&patch).unwrap(),
+        )
+        .unwrap();
+    }
+    object
+}
+
+/// The networks annotation of a pod.
+pub fn networks_of(pod: &Value) -> &str {
+    pod["metadata"]["annotations"][annotations::NETWORKS]
+        .as_str()
+        .unwrap()
+}
+
+/// How many cases a property is tried with: `PROPTEST_CASES`, or a number that takes about a second.
+pub fn cases(usual: u32) -> proptest::prelude::ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok());
+    proptest::prelude::ProptestConfig {
+        cases: asked.unwrap_or(usual),
+        ..Default::default()
+    }
+}
+
+/// A client whose API server is a function from method, path and query to status and body.
+pub fn client(answer: impl Fn(&str, &str) -> (u16, Value) + Clone + Send + Sync + 'static) -> kube::Client {
+    let service = tower::service_fn(move |request: HttpRequest<kube::client::Body>| {
+        let path = request
+            .uri()
+            .path_and_query()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let (status, body) = answer(request.method().as_str(), &path);
+        // A text is sent as it is: the lines of a watch.
+        let body = body.as_str().map_or_else(|| body.to_string(), str::to_owned);
+        async move {
+            let response = Response::builder().status(status);
+            Ok::<_, std::convert::Infallible>(
+                response
+                    .body(kube::client::Body::from(body.into_bytes()))
+                    .unwrap(),
+            )
+        }
+    });
+    kube::Client::new(service, "default")
+}
+
+/// The API server's answer when it is in trouble.
+pub fn failure() -> (u16, Value) {
+    (
+        500,
+        json!({ "kind": "Status", "status": "Failure", "code": 500, "message": "down" }),
+    )
+}
+
+/// The API server's answer when there is no such thing.
+pub fn not_found() -> (u16, Value) {
+    (
+        404,
+        json!({ "kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound", "message": "not found" }),
+    )
 }

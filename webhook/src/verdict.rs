@@ -132,6 +132,3 @@ pub fn broken_rules(findings: &Findings) -> Vec<Rule> {
     rules.dedup();
     rules
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,1 +1,127 @@
+//! What `lint` prints, and its exit status.
 
+use rstest::rstest;
+
+use super::*;
+
+const NETWORK: &str = r#"
+apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: { name: a }
+spec:
+  config: '{"cniVersion":"1.0.0","name":"a","type":"macvlan","master":"eth1"}'
+"#;
+
+fn a_pod(networks: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  annotations:\n    k8s.v1.cni.cncf.io/networks: {networks}\nspec: {{}}\n"
+    )
+}
+
+fn lint_text(text: &str) -> (Outcome, String) {
+    let mut out = Vec::new();
+    let texts = [("f.yaml".to_owned(), text.to_owned())];
+    let outcome = judge(&texts, &Config::default(), &mut out).unwrap();
+    (outcome, String::from_utf8(out).unwrap())
+}
+
+#[test]
+fn a_good_pod_and_its_network_are_admitted() {
+    let (outcome, out) = lint_text(&format!("{NETWORK}---\n{}", a_pod("a@net1")));
+
+    assert_eq!(outcome, Outcome::Admitted);
+    assert_eq!(
+        out,
+        "f.yaml: NetworkAttachmentDefinition default/a: ok\nf.yaml: Pod default/p: ok\n"
+    );
+}
+
+#[test]
+fn what_would_be_filled_in_is_shown() {
+    let (outcome, out) = lint_text(&a_pod("a"));
+
+    assert_eq!(outcome, Outcome::Admitted);
+    assert_eq!(
+        out,
+        "f.yaml: Pod default/p: ok, with interface names filled in\n  filled in: a@net1\n"
+    );
+}
+
+#[test]
+fn every_violation_of_every_document_is_printed() {
+    let (outcome, out) = lint_text(&format!("{}---\n{}", a_pod("a@eth0,b@lo"), a_pod("'[null]'")));
+
+    assert_eq!(outcome, Outcome::Refused);
+    assert_eq!(out.matches("refused").count(), 2, "{out}");
+    assert_eq!(out.matches("  error: ").count(), 3, "{out}");
+}
+
+#[test]
+fn a_network_that_cannot_run_is_refused_together_with_its_pods() {
+    let broken = NETWORK.replace(r#","type":"macvlan""#, "");
+    let (outcome, out) = lint_text(&format!("{broken}---\n{}", a_pod("a@net1")));
+
+    assert_eq!(outcome, Outcome::Refused);
+    assert!(
+        out.contains("NetworkAttachmentDefinition default/a: cannot run"),
+        "{out}"
+    );
+    assert!(out.contains("network-config"), "{out}");
+}
+
+#[test]
+fn networks_that_are_not_in_the_files_are_nobodys_fault() {
+    let config = Config::parse(r#"{"missingNetworks":"reject"}"#).unwrap();
+    let texts = [(
+        "f".to_owned(),
+        format!("{NETWORK}---\n{}", a_pod("elsewhere@net1")),
+    )];
+
+    assert_eq!(
+        judge(&texts, &config, &mut Vec::new()).unwrap(),
+        Outcome::Admitted
+    );
+}
+
+#[test]
+fn templates_and_lists_are_looked_into() {
+    let deployment = r#"{"kind":"Deployment","metadata":{"name":"d","namespace":"x"},"spec":{"template":
+        {"metadata":{"annotations":{"k8s.v1.cni.cncf.io/networks":"a@eth0"}}}}}"#;
+    let (outcome, out) = lint_text(&format!(
+        r#"{{"kind":"List","items":[{deployment},{{"kind":"Service"}}]}}"#
+    ));
+
+    assert_eq!(outcome, Outcome::Refused);
+    assert!(out.starts_with("f.yaml: Deployment x/d: refused\n"), "{out}");
+}
+
+#[rstest]
+#[case::no_yaml("a: [")]
+#[case::a_number("7")]
+#[case::no_kind("a: b")]
+#[case::a_bomb(
+    "a: &a [x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e]\ng: [*f,*f,*f,*f,*f,*f,*f,*f]\n"
+)]
+#[case::an_annotation_map_that_is_none("kind: Pod\nmetadata: {name: p, annotations: [a]}")]
+fn what_cannot_be_read_is_said(#[case] text: &str) {
+    let (outcome, out) = lint_text(text);
+
+    assert_eq!(outcome, Outcome::Unreadable, "{out}");
+    assert!(out.contains("unreadable"), "{out}");
+}
+
+#[test]
+fn files_without_pods_and_networks_are_fine() {
+    assert_eq!(lint_text("kind: Service\n---\n---\n").0, Outcome::Admitted);
+}
+
+#[test]
+fn kubectl_apply_of_a_pod_in_json_reads_the_same() {
+    let json = r#"{"kind":"Pod","metadata":{"generateName":"p-","annotations":{"k8s.v1.cni.cncf.io/networks":"[{\"name\":\"a\"}]"}}}"#;
+
+    assert!(
+        lint_text(json)
+            .1
+            .contains("Pod default/p-: ok, with interface names filled in")
+    );
+}

@@ -1,1 +1,131 @@
-//! tests
+//! What is kept of networks, and what is said about those that are not there.
+
+use rstest::rstest;
+use serde_json::{Value, json};
+use shared::validate::Networks as _;
+
+use super::*;
+use crate::testing::{macvlan, network};
+
+fn name(text: &str) -> NetworkName {
+    NetworkName::parse(text).unwrap()
+}
+
+fn knowing(definitions: &[NetworkAttachmentDefinition]) -> Networks {
+    let networks = Networks::default();
+    networks.replace(definitions);
+    networks
+}
+
+#[test]
+fn the_essence_declares_what_the_whole_declares() {
+    let mut config = macvlan(&["ips"]);
+    config["plugins"][0]["capabilities"]["mac"] = false.into();
+    config["plugins"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({ "type": "portmap", "capabilities": { "portMappings": true } }));
+
+    let Network::Present {
+        config: Some(Ok(kept)),
+        needs_device,
+    } = knowing(&[network("x", "n", &config)]).network(&name("x/n"))
+    else {
+        panic!("it is there");
+    };
+
+    let declared = ["ips", "mac", "portMappings", "bandwidth"].map(|capability| kept.declares(capability));
+    assert_eq!((declared, needs_device), ([true, false, true, false], false));
+}
+
+#[rstest]
+#[case::no_spec(json!({ "metadata": { "namespace": "x", "name": "n" } }))]
+#[case::null_spec(json!({ "metadata": { "namespace": "x", "name": "n" }, "spec": null }))]
+#[case::empty_config(json!({ "metadata": { "namespace": "x", "name": "n" }, "spec": { "config": "" } }))]
+fn a_network_without_a_config_has_it_on_the_node(#[case] object: Value) {
+    let definition: NetworkAttachmentDefinition = serde_json::from_value(object).unwrap();
+
+    let found = knowing(&[definition]).network(&name("x/n"));
+
+    assert_eq!(
+        found,
+        Network::Present {
+            config: None,
+            needs_device: false
+        }
+    );
+}
+
+#[test]
+fn a_config_that_cannot_run_is_kept_as_the_reason() {
+    let found = knowing(&[network("x", "n", &json!({ "plugins": [] }))]).network(&name("x/n"));
+
+    assert!(
+        matches!(
+            found,
+            Network::Present {
+                config: Some(Err(_)),
+                ..
+            }
+        ),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_network_with_a_resource_needs_a_device() {
+    let mut definition = network("x", "n", &macvlan(&[]));
+    let resource = (
+        shared::annotations::RESOURCE_NAME.to_owned(),
+        "vendor/vf".to_owned(),
+    );
+    definition.metadata.annotations = Some([resource].into());
+
+    assert!(matches!(
+        knowing(&[definition]).network(&name("x/n")),
+        Network::Present {
+            needs_device: true,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn nothing_is_missing_before_there_is_a_list() {
+    assert_eq!(Networks::default().network(&name("x/n")), Network::Unknown);
+}
+
+#[test]
+fn a_missing_network_comes_with_similar_ones() {
+    let networks = knowing(&["n1", "other"].map(|name| network("x", name, &macvlan(&[]))));
+
+    let found = networks.network(&name("x/n2"));
+
+    assert_eq!(
+        found,
+        Network::Missing {
+            similar: vec![name("x/n1")]
+        }
+    );
+}
+
+#[test]
+fn an_odd_object_does_not_hide_the_others() {
+    let odd: NetworkAttachmentDefinition = serde_json::from_value(json!({ "spec": ["?"] })).unwrap();
+
+    let networks = knowing(&[odd, network("x", "n", &macvlan(&[]))]);
+
+    assert!(matches!(networks.network(&name("x/n")), Network::Present { .. }));
+}
+
+/// The budget of a network in the cache is 1 KiB; a network of usual size stays far below.
+#[test]
+fn what_is_kept_is_small() {
+    let mut config = macvlan(&["ips", "mac"]);
+    config["plugins"][0]["ipam"]["addresses"] = json!(vec!["198.18.0.1/24"; 100]);
+    let (_, summary) = network("x", "n", &config).summary().unwrap();
+
+    let size = size_of::<NetworkName>() + size_of::<Summary>() + format!("{summary:?}").len();
+
+    assert!(size < 512, "{size}: {summary:?}");
+}

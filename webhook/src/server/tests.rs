@@ -158,7 +158,7 @@ async fn a_body_over_the_limit_is_refused_announced_or_not() {
             .await
             .unwrap();
     tokio::spawn(connection);
-    let chunk = || Ok::<_, std::io::Error>(hyper::body::Frame::data(Bytes::from(vec![b' '; 64 * 1024])));
+    let chunk = || Ok::<_, io::Error>(hyper::body::Frame::data(Bytes::from(vec![b' '; 64 * 1024])));
     let endless = StreamBody::new(futures::stream::repeat_with(chunk));
     let request = post("/mutate", "").map(|_| endless);
     let response = timeout(PATIENCE, sender.send_request(request))

@@ -1,0 +1,98 @@
+//! When a replica is ready, and why not.
+
+use axum::body::Body;
+use certs::Authority;
+use http_body_util::BodyExt;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::*;
+
+struct Fixture {
+    admin: Admin,
+    begun: CancellationToken,
+}
+
+fn starting() -> Fixture {
+    let metrics = Metrics::default();
+    let begun = CancellationToken::new();
+    let admin = Admin {
+        serving: Arc::new(Serving::new(metrics.clone())),
+        networks: Arc::default(),
+        namespaces: Arc::default(),
+        drain: Drain::new(begun.clone()),
+        metrics,
+    };
+    Fixture { admin, begun }
+}
+
+fn started() -> Fixture {
+    let fixture = starting();
+    fixture.admin.networks.replace([]);
+    fixture.admin.namespaces.replace([]);
+    let now = OffsetDateTime::now_utc();
+    fixture.admin.serving.show(
+        Authority::generate(now)
+            .unwrap()
+            .sign(&["a.b.svc".to_owned()], now)
+            .unwrap(),
+    );
+    fixture
+}
+
+async fn get_path(fixture: &Fixture, path: &str) -> (StatusCode, String) {
+    let request = axum::http::Request::get(path).body(Body::empty()).unwrap();
+    let response = router(fixture.admin.clone()).oneshot(request).await.unwrap();
+    let status = response.status();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn a_replica_that_starts_is_alive_but_not_ready_and_names_every_reason() {
+    let fixture = starting();
+
+    assert_eq!(get_path(&fixture, "/livez").await.0, StatusCode::OK);
+    let (status, body) = get_path(&fixture, "/readyz").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    for reason in ["certificate: ", "cache of networks: ", "cache of namespaces: "] {
+        assert!(body.contains(reason), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn with_certificate_and_caches_it_is_ready_until_it_drains() {
+    let fixture = started();
+    assert_eq!(
+        get_path(&fixture, "/readyz").await,
+        (StatusCode::OK, "ok\n".to_owned())
+    );
+
+    fixture.begun.cancel();
+
+    let (status, body) = get_path(&fixture, "/readyz").await;
+    assert_eq!(
+        (status, body.as_str()),
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready: shutting down\n")
+    );
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_no_certificate() {
+    let fixture = started();
+    let late = OffsetDateTime::now_utc() + certs::SERVING_LIFETIME * 2;
+
+    assert!(fixture.admin.reasons(late)[0].contains("expired"));
+}
+
+#[tokio::test]
+async fn metrics_are_in_the_openmetrics_format() {
+    let (status, body) = get_path(&started(), "/metrics").await;
+
+    assert_eq!(status, StatusCode::OK);
+    assert!(
+        body.contains("dynamic_networks_webhook_build_info{version="),
+        "{body}"
+    );
+    assert!(body.ends_with("# EOF\n"));
+}

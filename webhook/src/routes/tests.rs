@@ -1,0 +1,457 @@
+//! The two paths in process: reviews in, answers out, as the API server sees them.
+
+use proptest::prelude::*;
+use rstest::rstest;
+use serde_json::{Value, json};
+use shared::annotations;
+
+use super::*;
+use crate::testing::{
+    ask, ask_raw, cases, client, create, failure, gate, know, macvlan, network, networks_of, not_found,
+    patched, pod, post, review, update,
+};
+
+/// A gate that knows the network `a`, which takes addresses.
+fn ready(settings: &Value) -> Gate {
+    let gate = gate(settings);
+    know(&gate, &[("a", macvlan(&["ips", "mac"]))]);
+    gate
+}
+
+/// What `/validate` says: the message of a refusal, or nothing.
+async fn refusal(gate: &Gate, review: &Value) -> Option<String> {
+    let answer = ask(gate, "/validate", review).await;
+    let message = answer["status"]["message"].as_str().map(str::to_owned);
+    assert_eq!(answer["allowed"], message.is_none(), "{answer}");
+    message
+}
+
+async fn warnings(gate: &Gate, review: &Value) -> Vec<String> {
+    let answer = ask(gate, "/validate", review).await;
+    assert_eq!(answer["allowed"], true, "{answer}");
+    let warnings: Vec<String> = serde_json::from_value(answer["warnings"].clone()).unwrap_or_default();
+    assert!(
+        warnings.iter().all(|warning| warning.len() <= 120),
+        "{warnings:?}"
+    );
+    warnings
+}
+
+#[tokio::test]
+async fn a_missing_name_is_filled_in_and_then_found_in_order() {
+    let gate = ready(&json!({}));
+    let original = pod(r#"[{"name":"a"}]"#);
+
+    let answer = ask(&gate, "/mutate", &create(&original)).await;
+    let filled = patched(&original, &answer);
+
+    assert_eq!(answer["allowed"], true);
+    assert!(networks_of(&filled).contains("net1"));
+    assert_eq!(refusal(&gate, &create(&filled)).await, None);
+    assert_eq!(
+        ask(&gate, "/mutate", &create(&filled)).await.get("patch"),
+        None,
+        "nothing more to do"
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_lists_every_violation_at_once() {
+    let gate = ready(&json!({}));
+
+    let answer = ask(
+        &gate,
+        "/validate",
+        &create(&pod("a@eth0,b@/,a@way-too-long-name")),
+    )
+    .await;
+
+    let status = &answer["status"];
+    assert_eq!(
+        (&status["code"], &status["reason"]),
+        (&json!(422), &json!("Invalid"))
+    );
+    let causes = status["details"]["causes"].as_array().unwrap();
+    assert_eq!(causes.len(), 3, "{status:#}");
+    let message = status["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("pod default/worker: annotation k8s.v1.cni.cncf.io/networks: "),
+        "{message}"
+    );
+    for (index, cause) in causes.iter().enumerate() {
+        let text = cause["message"].as_str().unwrap();
+        assert!(
+            text.contains(&format!("element {index}")) && message.contains(text),
+            "{text}"
+        );
+        assert_eq!(
+            cause["field"],
+            "metadata.annotations[k8s.v1.cni.cncf.io/networks]"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_pod_whose_name_is_yet_to_come_is_called_by_its_prefix() {
+    let mut unnamed = pod("a@eth0");
+    unnamed["metadata"]["name"] = Value::Null;
+    unnamed["metadata"]["generateName"] = "web-".into();
+
+    let message = refusal(&ready(&json!({})), &create(&unnamed)).await.unwrap();
+
+    assert!(message.starts_with("pod default/web-<generated>: "), "{message}");
+}
+
+#[rstest]
+#[case::half_a_list("[{\"name\":\"a\"")]
+#[case::one_object(r#"{"name":"a"}"#)]
+#[case::a_null("[null]")]
+#[case::twice(r#"[{"name":"a","name":"b"}]"#)]
+#[case::another_spelling(r#"[{"Name":"a"}]"#)]
+#[case::duplicates("a@x,a@x")]
+#[case::control_characters("a@\u{7}")]
+#[tokio::test]
+async fn what_cannot_be_read_passes_the_first_webhook_and_is_refused_by_the_second(#[case] networks: &str) {
+    let gate = ready(&json!({}));
+    for review in [create(&pod(networks)), update(&pod("a@net1"), &pod(networks))] {
+        let answer = ask(&gate, "/mutate", &review).await;
+        assert_eq!((&answer["allowed"], answer.get("patch")), (&json!(true), None));
+        assert!(refusal(&gate, &review).await.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_pod_with_an_old_damaged_annotation_can_still_be_changed_elsewhere() {
+    let gate = ready(&json!({}));
+    let damaged = pod("[null]");
+    let mut relabelled = damaged.clone();
+    relabelled["metadata"]["labels"] = json!({ "a": "b" });
+
+    assert_eq!(refusal(&gate, &update(&damaged, &relabelled)).await, None);
+    assert_eq!(
+        refusal(&gate, &update(&damaged, &pod("a@net1"))).await,
+        None,
+        "and mended"
+    );
+}
+
+#[tokio::test]
+async fn deletions_pass_both() {
+    let gate = ready(&json!({}));
+    let delete = review("DELETE", None, Some(&pod("[null]")));
+
+    assert_eq!(ask(&gate, "/mutate", &delete).await["allowed"], true);
+    assert_eq!(refusal(&gate, &delete).await, None);
+}
+
+#[tokio::test]
+async fn the_mode_reject_says_what_to_write() {
+    let gate = ready(&json!({ "interfaceNames": "reject" }));
+    let review = create(&pod("a"));
+
+    assert_eq!(ask(&gate, "/mutate", &review).await.get("patch"), None);
+    let message = refusal(&gate, &review).await.unwrap();
+    assert!(message.contains("default/a@net1"), "{message}");
+}
+
+#[tokio::test]
+async fn the_modes_warn_and_off_admit_with_and_without_a_word() {
+    let review = create(&pod("a"));
+
+    assert_eq!(
+        warnings(&ready(&json!({ "interfaceNames": "warn" })), &review)
+            .await
+            .len(),
+        1
+    );
+    assert_eq!(
+        warnings(&ready(&json!({ "interfaceNames": "off" })), &review)
+            .await
+            .len(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_namespace_overrides_the_configured_mode() {
+    let gate = ready(&json!({ "interfaceNames": "reject" }));
+    gate.namespaces
+        .replace([("default".to_owned(), "fill".to_owned())]);
+
+    assert!(
+        ask(&gate, "/mutate", &create(&pod("a")))
+            .await
+            .get("patch")
+            .is_some()
+    );
+}
+
+#[tokio::test]
+async fn a_label_that_is_no_mode_changes_nothing_and_is_told() {
+    let gate = ready(&json!({}));
+    gate.namespaces
+        .replace([("default".to_owned(), "Fill!".to_owned())]);
+
+    assert!(
+        ask(&gate, "/mutate", &create(&pod("a")))
+            .await
+            .get("patch")
+            .is_some()
+    );
+    assert_eq!(warnings(&gate, &create(&pod("a@net1"))).await, [LABEL_WARNING]);
+}
+
+#[tokio::test]
+async fn an_unknown_network_is_a_warning_with_a_suggestion() {
+    let gate = gate(&json!({}));
+    know(&gate, &[("macvlan1", macvlan(&[]))]);
+
+    let warnings = warnings(&gate, &create(&pod("macvlan2@net1"))).await;
+
+    assert!(
+        warnings[0].contains("did you mean default/macvlan1"),
+        "{warnings:?}"
+    );
+}
+
+#[tokio::test]
+async fn as_long_as_nothing_is_listed_nothing_is_missing() {
+    let gate = gate(&json!({ "missingNetworks": "reject" }));
+
+    assert_eq!(
+        warnings(&gate, &create(&pod("a@net1"))).await,
+        Vec::<String>::new()
+    );
+}
+
+#[tokio::test]
+async fn before_a_missing_network_is_refused_the_api_server_is_asked_once() {
+    let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let heard = Arc::clone(&asked);
+    let mut gate = ready(&json!({ "missingNetworks": "reject" }));
+    gate.client = Some(client(move |_, path| {
+        heard.lock().unwrap().push(path.to_owned());
+        if path.ends_with("/fresh") {
+            let mut found =
+                json!({ "apiVersion": "k8s.cni.cncf.io/v1", "kind": "NetworkAttachmentDefinition" });
+            found["metadata"] = json!({ "name": "fresh", "namespace": "default" });
+            found["spec"] = json!({ "config": macvlan(&[]).to_string() });
+            (200, found)
+        } else if path.ends_with("/broken") {
+            failure()
+        } else {
+            not_found()
+        }
+    }));
+
+    assert_eq!(refusal(&gate, &create(&pod("fresh@x,a@y,fresh@z"))).await, None);
+    let path = "/apis/k8s.cni.cncf.io/v1/namespaces/default/network-attachment-definitions";
+    assert_eq!(*asked.lock().unwrap(), [format!("{path}/fresh")]);
+
+    let message = refusal(&gate, &create(&pod("gone@x"))).await.unwrap();
+    assert!(message.contains("unknown-network"), "{message}");
+
+    assert_eq!(
+        refusal(&gate, &create(&pod("broken@x"))).await,
+        None,
+        "unknown is not missing"
+    );
+}
+
+#[tokio::test]
+async fn what_the_plugins_declare_is_remembered() {
+    let gate = gate(&json!({}));
+    know(
+        &gate,
+        &[
+            ("plain", macvlan(&[])),
+            ("mapped", macvlan(&["portMappings"])),
+            ("node", Value::Null),
+        ],
+    );
+    gate.networks.replace(&[
+        network("default", "plain", &macvlan(&[])),
+        network("default", "mapped", &macvlan(&["portMappings"])),
+        network("default", "node", &Value::Null),
+        network("default", "broken", &json!({ "name": "x", "plugins": [] })),
+    ]);
+    let asking = |name: &str| {
+        let ports = json!([{ "hostPort": 8080, "containerPort": 80, "protocol": "tcp" }]);
+        create(&pod(
+            &json!([{ "name": name, "interface": "net1", "portMappings": ports }]).to_string(),
+        ))
+    };
+
+    assert!(
+        refusal(&gate, &asking("plain"))
+            .await
+            .unwrap()
+            .contains("portMappings")
+    );
+    assert_eq!(refusal(&gate, &asking("mapped")).await, None);
+    assert_eq!(
+        refusal(&gate, &asking("node")).await,
+        None,
+        "the config is on the node: no opinion"
+    );
+    assert!(
+        refusal(&gate, &asking("broken"))
+            .await
+            .unwrap()
+            .contains("network-config")
+    );
+}
+
+#[tokio::test]
+async fn a_dry_run_is_answered_like_the_real_thing() {
+    let gate = ready(&json!({}));
+    let review = create(&pod("a"));
+    let mut dry = review.clone();
+    dry["request"]["dryRun"] = true.into();
+
+    assert_eq!(
+        ask(&gate, "/mutate", &dry).await,
+        ask(&gate, "/mutate", &review).await
+    );
+}
+
+#[tokio::test]
+async fn reviews_are_counted_by_path_operation_verdict_and_rule() {
+    let gate = ready(&json!({}));
+    ask(&gate, "/mutate", &create(&pod("a"))).await;
+    ask(&gate, "/validate", &update(&pod("a@x"), &pod("a@eth0"))).await;
+    ask_raw(&gate, post("/validate", "x")).await;
+
+    let text = gate.metrics.to_text();
+
+    for line in [
+        r#"verdicts_total{path="mutate",operation="CREATE",verdict="filled"} 1"#,
+        r#"verdicts_total{path="validate",operation="UPDATE",verdict="refused"} 1"#,
+        r#"verdicts_total{path="validate",operation="other",verdict="unreadable"} 1"#,
+        r#"violations_total{operation="UPDATE",rule="interface-reserved"} 1"#,
+        r#"review_duration_seconds_count{path="validate",operation="UPDATE"} 1"#,
+        "in_flight 0",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_broken_pod_is_refused_and_a_broken_envelope_is_an_error() {
+    let gate = ready(&json!({}));
+    let mut broken = pod("a");
+    broken["metadata"]["annotations"] = json!(["no", "map"]);
+    for path in ["/mutate", "/validate"] {
+        let answer = ask(&gate, path, &create(&broken)).await;
+        assert_eq!(
+            (&answer["allowed"], &answer["status"]["code"]),
+            (&json!(false), &json!(400))
+        );
+
+        let (status, _) = ask_raw(&gate, post(path, "{}")).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+    }
+}
+
+#[rstest]
+#[case::no_type(None, None, 415)]
+#[case::yaml(Some("application/yaml"), None, 415)]
+#[case::with_charset(Some("application/json; charset=utf-8"), None, 200)]
+#[case::gzip(Some("application/json"), Some("gzip"), 415)]
+#[case::identity(Some("application/json"), Some("identity"), 200)]
+#[tokio::test]
+async fn only_plain_json_is_read(
+    #[case] kind: Option<&str>,
+    #[case] encoding: Option<&str>,
+    #[case] expected: u16,
+) {
+    let mut request = post("/mutate", create(&pod("a")).to_string());
+    request.headers_mut().clear();
+    for (name, value) in [(header::CONTENT_TYPE, kind), (header::CONTENT_ENCODING, encoding)] {
+        value.map(|value| request.headers_mut().insert(name, value.parse().unwrap()));
+    }
+
+    assert_eq!(ask_raw(&ready(&json!({})), request).await.0, expected);
+}
+
+#[tokio::test]
+async fn other_paths_and_methods_are_not_answered() {
+    let gate = ready(&json!({}));
+    assert_eq!(ask_raw(&gate, post("/", "")).await.0, StatusCode::NOT_FOUND);
+    let mut get = post("/mutate", "");
+    *get.method_mut() = axum::http::Method::GET;
+    assert_eq!(ask_raw(&gate, get).await.0, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+/// A review in which one value, anywhere, is replaced.
+fn damaged_review() -> impl Strategy<Value = Value> {
+    let value = prop_oneof![
+        Just(Value::Null),
+        Just(json!({})),
+        Just(json!([])),
+        any::<i64>().prop_map(Value::from),
+        any::<bool>().prop_map(Value::from),
+        ".{0,20}".prop_map(Value::from),
+    ];
+    let pods = (r#"[\[\]{}",:@/a-z0-9 ]{0,30}"#, r"[a-z@/,]{0,20}")
+        .prop_map(|(old, new)| update(&pod(&old), &pod(&new)));
+    (pods, value, any::<prop::sample::Index>()).prop_map(|(mut review, value, at)| {
+        let mut pointers = Vec::new();
+        collect_pointers(&review, String::new(), &mut pointers);
+        *review.pointer_mut(&pointers[at.index(pointers.len())]).unwrap() = value;
+        review
+    })
+}
+
+fn collect_pointers(value: &Value, at: String, pointers: &mut Vec<String>) {
+    if let Value::Object(map) = value {
+        for (key, value) in map {
+            collect_pointers(
+                value,
+                format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")),
+                pointers,
+            );
+        }
+    }
+    pointers.push(at);
+}
+
+proptest! {
+    #![proptest_config(cases(1000))]
+
+    #[test]
+    fn whatever_comes_gets_a_well_formed_answer(review in damaged_review(), cut in any::<prop::sample::Index>()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let gate = ready(&json!({}));
+        let whole = review.to_string().into_bytes();
+        let torn = whole[..cut.index(whole.len())].to_vec();
+        for (body, path) in [(&whole, "/mutate"), (&whole, "/validate"), (&torn, "/mutate"), (&torn, "/validate")] {
+            let (status, answer) = runtime.block_on(ask_raw(&gate, post(path, body.clone())));
+            if status == StatusCode::OK {
+                let answer: Value = serde_json::from_slice(&answer).unwrap();
+                let response = &answer["response"];
+                prop_assert!(response["uid"].is_string() && response["allowed"].is_boolean(), "{answer}");
+                // Whoever cannot be read is not let through.
+                let readable = review::read(body).is_ok_and(|request| request.change().is_ok());
+                prop_assert!(readable || response["allowed"] == false, "{answer}");
+            } else {
+                prop_assert_eq!(status, StatusCode::BAD_REQUEST);
+                prop_assert!(review::read(body).is_err());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_status_annotation_of_the_stored_pod_decides_what_is_adopted() {
+    let gate = ready(&json!({}));
+    let status = json!([{ "name": "default/a", "interface": "net7", "dns": {} }]).to_string();
+    let mut stored = pod("[]");
+    stored["metadata"]["annotations"][annotations::NETWORK_STATUS] = status.into();
+    let mut sent = pod("a");
+    sent["metadata"]["annotations"][annotations::NETWORK_STATUS] = "[]".into();
+
+    let answer = ask(&gate, "/mutate", &update(&stored, &sent)).await;
+
+    assert_eq!(networks_of(&patched(&sent, &answer)), "a@net7");
+}
