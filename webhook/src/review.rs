@@ -3,13 +3,15 @@
 //! Of the pods in it only what the rules need is read; everything else is skipped without being stored. What cannot be
 //! read is never admitted: a broken envelope is an HTTP error, a broken pod a refusal that carries the review's uid.
 
+mod answer;
 mod objects;
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use shared::annotations;
 
+pub use answer::{Answer, Cause, Details, Refusal};
 use objects::Object;
 
 /// The one version of the envelope that is spoken.
@@ -308,114 +310,6 @@ fn envelope<R>(api_version: &str, kind: &str, request: Option<R>) -> Result<R, U
 
 fn without_uid() -> Unreadable {
     Unreadable::Review("the AdmissionReview's request has no uid".to_owned())
-}
-
-/// What is answered.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Answer {
-    /// The review's.
-    pub uid: String,
-    /// Whether the request goes on.
-    pub allowed: bool,
-    /// Why not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<Refusal>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch_type: Option<&'static str>,
-    /// A JSON patch, base64.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch: Option<String>,
-    /// Shown by kubectl; each at most 120 characters.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<String>,
-}
-
-impl Answer {
-    /// Goes on, unchanged.
-    pub fn allowed(uid: impl Into<String>) -> Self {
-        Self {
-            uid: uid.into(),
-            allowed: true,
-            status: None,
-            patch_type: None,
-            patch: None,
-            warnings: Vec::new(),
-        }
-    }
-
-    /// Does not go on.
-    pub fn refused(uid: impl Into<String>, refusal: Refusal) -> Self {
-        Self {
-            allowed: false,
-            status: Some(refusal),
-            ..Self::allowed(uid)
-        }
-    }
-
-    /// With a JSON patch.
-    #[must_use]
-    pub fn with_patch(mut self, patch: &[u8]) -> Self {
-        use base64::prelude::{BASE64_STANDARD, Engine};
-        self.patch_type = Some("JSONPatch");
-        self.patch = Some(BASE64_STANDARD.encode(patch));
-        self
-    }
-
-    /// The whole envelope as JSON.
-    ///
-    /// # Errors
-    /// Never in practice: strings and booleans always serialise.
-    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Envelope<'a> {
-            api_version: &'static str,
-            kind: &'static str,
-            response: &'a Answer,
-        }
-        serde_json::to_vec(&Envelope {
-            api_version: API_VERSION,
-            kind: KIND,
-            response: self,
-        })
-    }
-}
-
-/// The status of a refusal, as `metav1.Status`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Refusal {
-    /// HTTP status that the client sees.
-    pub code: u16,
-    /// Machine-readable word for it.
-    pub reason: &'static str,
-    /// For a person.
-    pub message: String,
-    /// One entry per broken rule: what `kubectl` prints line by line, and `kubectl edit` puts above the text.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub details: Option<Details>,
-}
-
-/// `metav1.StatusDetails`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Details {
-    /// The pod's.
-    pub name: String,
-    /// `Pod`.
-    pub kind: &'static str,
-    /// In the order of the annotation.
-    pub causes: Vec<Cause>,
-}
-
-/// `metav1.StatusCause`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Cause {
-    /// Machine-readable.
-    pub reason: &'static str,
-    /// For a person.
-    pub message: String,
-    /// Path into the object.
-    pub field: String,
 }
 
 #[cfg(test)]
