@@ -163,6 +163,8 @@ pub(crate) fn validity(certificate: &X509Certificate<'_>) -> (OffsetDateTime, Of
 
 /// Whether `pem` is a certificate that is still valid after `time`.
 pub fn expires_after(pem: &str, time: OffsetDateTime) -> bool {
-    let Ok(der) = CertificateDer::from_pem_slice(pem.as_bytes()) else { return false };
+    let Ok(der) = CertificateDer::from_pem_slice(pem.as_bytes()) else {
+        return false;
+    };
     parse_x509(&der).is_ok_and(|certificate| time < validity(&certificate).1)
 }

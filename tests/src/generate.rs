@@ -10,6 +10,8 @@ use fastrand::Rng;
 
 pub use result::result;
 
+use crate::Error;
+
 /// One generated annotation. About two in three are meant to be valid, the others carry one to three faults.
 pub fn annotation(seed: u64) -> String {
     let mut rng = Rng::with_seed(seed);
@@ -24,6 +26,19 @@ pub fn annotation(seed: u64) -> String {
         }
     }
     value
+}
+
+/// A number that the environment may set: how many cases, or which is the first.
+///
+/// # Errors
+/// [`Error::Setup`] when it is set to something else.
+pub fn number(variable: &str, default: u64) -> Result<u64, Error> {
+    match std::env::var(variable) {
+        Ok(text) => text
+            .parse()
+            .map_err(|_| Error::Setup(format!("{variable}={text:?} is no number"))),
+        Err(_) => Ok(default),
+    }
 }
 
 /// Deletes, doubles, replaces or inserts one character.

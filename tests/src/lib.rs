@@ -5,6 +5,7 @@
 //! The cluster is the one that `make cluster-up` left in `.cluster/` of this checkout, with the image loaded and
 //! `manifests/dynamic-networks-controller.yaml` applied (`make test` does all of it). Without it cluster tests fail.
 
+mod checker;
 mod cluster;
 mod dump;
 mod error;
@@ -24,6 +25,7 @@ mod product;
 mod repository;
 mod wait;
 
+pub use checker::{Breach, LiveSandbox, Scene, SeenCall, breaches};
 pub use cluster::Cluster;
 pub use error::{Error, Result};
 pub use events::Event;

@@ -84,7 +84,9 @@ fn random(rng: &mut Rng) -> String {
 }
 
 fn clashes(list: &str, offset: u32) -> bool {
-    let list = SelectionList::parse(Some(list), "any").expect("a list");
+    let Ok(list) = SelectionList::parse(Some(list), "any") else {
+        return false;
+    };
     let by_multus = naming::multus_names(&list, offset);
     by_multus.iter().flatten().any(|name| {
         list.elements

@@ -3,24 +3,25 @@
 //!
 //! `RESULT_CASES=N` sets the number of cases, `RESULT_SEED=S` the first seed: a failure prints the seed that replays it.
 
-use std::env;
-
 use serde_json::{Value, json};
 use shared::{cni::CniResult, names::NetworkName, status};
-use tests::{generate, oracle};
+use tests::{Error, generate, oracle};
 
 const CASES: u64 = 20_000;
 
 #[test]
-fn status_entries_are_those_of_the_go_client() {
-    let (cases, first) = (number("RESULT_CASES", CASES), number("RESULT_SEED", 0));
+fn status_entries_are_those_of_the_go_client() -> Result<(), Error> {
+    let (cases, first) = (
+        generate::number("RESULT_CASES", CASES)?,
+        generate::number("RESULT_SEED", 0)?,
+    );
     let results: Vec<_> = (first..first + cases).map(generate::result).collect();
     let network = NetworkName::parse("ns/net").expect("a name");
     let questions: Vec<_> = results
         .iter()
         .map(|result| json!({"network": network.to_string(), "result": result}))
         .collect();
-    let answers = oracle::ask(&questions).expect("the oracle answers");
+    let answers = oracle::ask(&questions)?;
     let (mut several, mut disagreements) = (0, Vec::new());
     for ((seed, result), theirs) in (first..).zip(&results).zip(answers) {
         let ours = CniResult::parse(result).map(|result| status::entries(&network, &result));
@@ -43,6 +44,7 @@ fn status_entries_are_those_of_the_go_client() {
         cases < CASES || several * 10 > cases,
         "too few results with several entries"
     );
+    Ok(())
 }
 
 #[test]
@@ -61,10 +63,4 @@ fn an_entry_has_its_keys_in_the_clients_order() {
 fn same(ours: &[status::StatusEntry], theirs: &Value) -> bool {
     let theirs = if theirs.is_null() { &json!([]) } else { theirs };
     serde_json::to_value(ours).is_ok_and(|ours| ours == *theirs)
-}
-
-fn number(variable: &str, default: u64) -> u64 {
-    env::var(variable)
-        .ok()
-        .map_or(default, |text| text.parse().expect(variable))
 }
