@@ -29,6 +29,8 @@ pub mod reconcile;
 pub mod records;
 pub mod release;
 pub mod run;
+#[cfg(test)]
+mod simulated;
 pub mod status_writer;
 pub mod sweep;
 pub mod uds;

@@ -96,6 +96,9 @@ impl<W: World> Reconciler<'_, W> {
         releaser.release_ended(&listed).await?;
         let Some(pod) = pod.filter(|pod| !pod.terminating) else {
             memory.trouble = None;
+            if !memory.sandboxes.is_empty() {
+                memory.look_again(self.world.now());
+            }
             return Ok(());
         };
         let Some(sandbox) = cri::ready_sandbox(&listed) else {
@@ -363,3 +366,6 @@ impl From<crate::records::RecordsError> for Trouble {
         Self(error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How often the sandboxes with records are looked over.
-const SWEEP: Duration = Duration::from_secs(2);
+const SWEEP: Duration = Duration::from_secs(1);
 /// How often a neighbour that is missing is looked for.
 const MISSING: Duration = Duration::from_millis(500);
 /// How often a neighbour that is there is looked at.

@@ -120,7 +120,15 @@ impl EventWriter {
         }
         let count = match known {
             Some(count) => count,
-            None => within(api.get(&name)).await?.count.unwrap_or(1),
+            // From before a restart: a patch tells the count, which reading would need one more permission for.
+            None => within(api.patch(
+                &name,
+                &PatchParams::default(),
+                &Patch::Merge(json!({"message": message(event)})),
+            ))
+            .await?
+            .count
+            .unwrap_or(1),
         };
         let count = count.saturating_add(1);
         let patch =
