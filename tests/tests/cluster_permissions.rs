@@ -36,7 +36,7 @@ async fn the_agent_may_write_the_network_status_of_a_pod_of_its_node() -> Result
 }
 
 #[rstest]
-#[case::the_networks(json!({"metadata": {"annotations": {NETWORKS: "[]"}}}), "network-status only")]
+#[case::the_networks(json!({"metadata": {"annotations": {NETWORKS: null}}}), "network-status only")]
 #[case::another_annotation(json!({"metadata": {"annotations": {"a": "b"}}}), "network-status only")]
 #[case::all_annotations(json!({"metadata": {"annotations": null}}), "network-status only")]
 #[case::a_label(json!({"metadata": {"labels": {"a": "b"}}}), "labels or finalizers")]
