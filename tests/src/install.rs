@@ -34,6 +34,22 @@ impl Cluster {
         self.kubectl(&["delete", "-f", &manifest()]).await
     }
 
+    /// What the manifest's objects are, as `Kind name version`: the generation of those that count it, which no status write changes,
+    /// else the resource version. kubectl's own "configured" also stands for patches that change nothing.
+    ///
+    /// # Errors
+    /// [`Error::Command`] with kubectl's words.
+    pub async fn installed_versions(&self) -> Result<Vec<String>> {
+        let versions = concat!(
+            "jsonpath={range .items[*]}{.kind} {.metadata.name} ",
+            "{.metadata.generation} {.metadata.resourceVersion}{\"\\n\"}{end}"
+        );
+        let printed = self.kubectl(&["get", "-f", &manifest(), "-o", versions]).await?;
+        // Where there is no generation, its place is empty.
+        let version = |line: &str| line.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
+        Ok(printed.lines().map(version).collect())
+    }
+
     /// Runs kubectl as the administrator.
     ///
     /// # Errors
