@@ -207,15 +207,30 @@ impl Cluster {
         .await
     }
 
-    /// Ends one replica of the gate with SIGKILL, as a crash would.
+    /// Ends one replica of the gate with SIGKILL, as a crash would, and waits until it is there again.
     ///
     /// # Errors
-    /// [`Error::Command`].
-    pub async fn kill_one_webhook(&self) -> Result<()> {
-        self.node
-            .run(&["sh", "-c", "kill -9 $(pgrep -f -o /dynamic-networks-webhook)"])
-            .await
-            .map(drop)
+    /// [`Error::Command`], [`Error::Deadline`].
+    pub async fn crash_one_webhook(&self) -> Result<()> {
+        let before = self.webhook_restarts().await?;
+        let kill = "kill -9 $(pgrep -f -o /dynamic-networks-webhook)";
+        self.node.run(&["sh", "-c", kill]).await?;
+        eventually(LONG, "the replica is back", async || {
+            if self.webhook_restarts().await? == before {
+                return Err(Error::Unexpected("nothing has restarted".to_owned()));
+            }
+            self.webhook_is_ready().await
+        })
+        .await
+    }
+
+    async fn webhook_restarts(&self) -> Result<i32> {
+        let pods = self.program_pods(WEBHOOK).await?;
+        let containers = pods
+            .iter()
+            .filter_map(|pod| pod.status.as_ref()?.container_statuses.as_ref())
+            .flatten();
+        Ok(containers.map(|container| container.restart_count).sum())
     }
 
     /// What the CA's Secret holds.

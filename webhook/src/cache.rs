@@ -100,7 +100,8 @@ impl<K: Ord, V> Cache<K, V> {
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
-                    if !last_error.is_empty() {
+                    // Init only announces another try.
+                    if !last_error.is_empty() && !matches!(event, Event::Init) {
                         tracing::info!(cache = self.name, "the watch is back");
                         last_error.clear();
                     }
