@@ -48,8 +48,9 @@ fn run() -> Result<Value, String> {
         .map_err(|e| format!("standard input: {e}"))?;
     let config: Value = serde_json::from_str(&stdin).map_err(|e| format!("the config: {e}"))?;
     let call = begin(&command, &config)?;
-    obey(&command, &config)?;
+    let outcome = obey(&command, &config);
     fs::write(call.with_extension("ended"), "").map_err(|e| format!("{}: {e}", call.display()))?;
+    outcome?;
     Ok(if command == "ADD" {
         result(&config)
     } else {
