@@ -43,10 +43,13 @@ pub(super) fn breaches(scene: &Scene) -> BTreeSet<Breach> {
         }
     }
     for (sandbox, calls) in sandboxes {
-        for (earlier, later) in calls.iter().zip(calls.iter().skip(1)) {
-            if earlier.ended.is_some_and(|ended| ended > later.began) {
-                found.insert(Breach::Overlap(sandbox.clone(), later.interface.clone()));
+        // The end of all calls so far: a long one can reach over several others, and one without an end over all.
+        let mut busy_until = 0;
+        for call in calls {
+            if busy_until > call.began {
+                found.insert(Breach::Overlap(sandbox.clone(), call.interface.clone()));
             }
+            busy_until = busy_until.max(call.ended.unwrap_or(u128::MAX));
         }
     }
     found

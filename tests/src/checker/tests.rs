@@ -151,3 +151,27 @@ fn finds_calls_of_one_sandbox_that_overlap() {
     let found = breaches_after(|scene| scene.calls.push(call(43, "DEL", "net2")));
     assert_eq!(found, named(Breach::Overlap, SANDBOX, "net2"));
 }
+
+#[test]
+fn finds_a_long_call_that_reaches_over_its_neighbour() {
+    let found = breaches_after(|scene| {
+        scene
+            .calls
+            .extend([60, 70, 80].map(|began| call(began, "DEL", "net2")));
+        let first = scene.calls.len() - 3;
+        scene.calls[first].ended = Some(81);
+    });
+    assert_eq!(found, named(Breach::Overlap, SANDBOX, "net2"));
+}
+
+#[test]
+fn finds_a_call_that_began_while_one_without_an_end_may_run() {
+    let found = breaches_after(|scene| {
+        scene
+            .calls
+            .extend([60, 70].map(|began| call(began, "DEL", "net2")));
+        let first = scene.calls.len() - 2;
+        scene.calls[first].ended = None;
+    });
+    assert_eq!(found, named(Breach::Overlap, SANDBOX, "net2"));
+}
