@@ -7,6 +7,7 @@
 
 mod checker;
 mod cluster;
+mod delegate;
 mod dump;
 mod error;
 mod events;
@@ -14,6 +15,7 @@ mod gate;
 pub mod generate;
 mod install;
 mod kernel;
+mod links;
 mod multus;
 mod namespace;
 mod network;
@@ -32,6 +34,7 @@ pub use events::Event;
 pub use gate::Asked;
 pub use install::{documents, named_in};
 pub use kernel::Interface;
+pub use links::Links;
 pub use namespace::{NO_NETWORKS, Namespace, alone_in_namespace, in_namespace};
 pub use network::{Nad, Plugin, bridge, macvlan};
 pub use node::{Lease, Node};

@@ -135,6 +135,19 @@ impl Namespace {
             .doing(format!("create NAD {name}"))
     }
 
+    /// The CNI configuration of a network here.
+    ///
+    /// # Errors
+    /// [`Error::Api`], [`Error::Unexpected`] when its spec has none.
+    pub async fn nad_config(&self, name: &str) -> Result<String> {
+        let nad = nads(&self.cluster, &self.name).get(name).await;
+        let nad = nad.doing(format!("read NAD {name}"))?;
+        let config = nad.data.pointer("/spec/config").and_then(Value::as_str);
+        config
+            .map(str::to_owned)
+            .ok_or_else(|| Error::Unexpected(format!("NAD {name} has no config")))
+    }
+
     /// Deletes a network.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ const MULTUS_CACHE: &str = "/var/lib/cni/multus";
 pub struct Node {
     /// Its name in the API.
     pub name: String,
-    pid: u32,
+    pub(crate) pid: u32,
 }
 
 /// An address that the host-local IPAM plugin has given away.
@@ -63,7 +63,7 @@ impl Node {
         })
     }
 
-    fn command(&self, command: &[&str]) -> Command {
+    pub(crate) fn command(&self, command: &[&str]) -> Command {
         let pid = self.pid.to_string();
         let enter = ["nsenter", "-t", &pid, "-m", "-u", "-n", "-p", "--", "env", PATH];
         let sudo: &[&str] = if is_root() { &[] } else { &["sudo", "-n"] };

@@ -31,6 +31,15 @@ impl Cluster {
             .ok_or_else(|| Error::Unexpected("no agent pod".to_owned()))
     }
 
+    /// The resident memory of the node's agent, as the kernel words it.
+    ///
+    /// # Errors
+    /// [`Error::Command`] when it does not run.
+    pub async fn agent_memory(&self) -> Result<String> {
+        let script = "sed -n 's/^VmRSS: *//p' /proc/$(pgrep -o -f ^/dynamic-networks-agent)/status";
+        Ok(self.node.run(&["sh", "-c", script]).await?.trim().to_owned())
+    }
+
     /// Makes the agent run nowhere and waits until it is gone.
     ///
     /// # Errors

@@ -1,0 +1,251 @@
+//! How long an edit takes until it is in the kernel, against the least that it could take: multus asked directly for the very same
+//! attachment, in the same pod, in turn with the edits.
+//!
+//! `make bench` runs it on the local cluster, as root. Nothing is asserted: figures are for people.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt, TryStreamExt, future::try_join_all};
+use k8s_openapi::api::core::v1::Pod as ApiPod;
+use kube::{
+    Api, ResourceExt,
+    runtime::{WatchStreamExt, watcher},
+};
+use shared::annotations::NETWORK_STATUS;
+use tests::{Error, Links, NO_NETWORKS, Namespace, Pod, Result, in_namespace, macvlan};
+use tokio::sync::watch;
+
+/// Edits, and direct calls between them.
+const ROUNDS: usize = 40;
+/// Networks in one edit.
+const MANY: usize = 8;
+/// Pods that are edited at once.
+const PODS: usize = 30;
+
+fn main() -> std::process::ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = runtime
+        .map_err(|e| Error::Unexpected(e.to_string()))
+        .and_then(|runtime| runtime.block_on(in_namespace("bench", bench)));
+    match outcome {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+async fn bench(ns: &Namespace) -> Result<()> {
+    println!(
+        "Edit to plugged: macvlan with host-local addresses, {ROUNDS} rounds of each in turn, milliseconds"
+    );
+    println!("{:52} {:>7} {:>7} {:>7}", "", "p50", "p90", "max");
+    one_by_one(ns).await?;
+    several_in_one_edit(ns).await?;
+    many_pods_at_once(ns).await?;
+    println!("agent: {} of memory (RSS)", ns.cluster.agent_memory().await?);
+    Ok(())
+}
+
+/// One attachment's times, by what they count from the edit or the call to.
+#[derive(Default)]
+struct Times {
+    bare_add: Vec<Duration>,
+    bare_del: Vec<Duration>,
+    answered: Vec<Duration>,
+    plugged: Vec<Duration>,
+    told: Vec<Duration>,
+    unplugged: Vec<Duration>,
+}
+
+async fn one_by_one(ns: &Namespace) -> Result<()> {
+    ns.create_nad("blue", macvlan().host_local()).await?;
+    let config = ns.conflist("blue").await?;
+    let pod = ns.running_pod("p", NO_NETWORKS).await?;
+    let mut links = ns.cluster.node.links(pod.sandbox().await?).await?;
+    let mut status = follow_status(ns, &pod);
+    let mut times = Times::default();
+    for _ in 0..ROUNDS {
+        bare(ns, &pod, &mut links, &config, &mut times).await?;
+        edit(&pod, &mut links, &mut status, &mut times).await?;
+    }
+    row(
+        "multus asked directly: ADD until the address is there",
+        &times.bare_add,
+    );
+    row(
+        "edit until the API server answers, both webhooks asked",
+        &times.answered,
+    );
+    row("edit until the address is there", &times.plugged);
+    row("edit until network-status tells", &times.told);
+    row(
+        "multus asked directly: DEL until the link is gone",
+        &times.bare_del,
+    );
+    row("edit until the link is gone", &times.unplugged);
+    let ratio =
+        |ours: &[Duration], floor: &[Duration]| at(ours, 0.5).as_secs_f64() / at(floor, 0.5).as_secs_f64();
+    println!(
+        "edit against multus asked directly, p50: plugging {:.2}, unplugging {:.2}",
+        ratio(&times.plugged, &times.bare_add),
+        ratio(&times.unplugged, &times.bare_del)
+    );
+    Ok(())
+}
+
+async fn bare(ns: &Namespace, pod: &Pod, links: &mut Links, config: &str, times: &mut Times) -> Result<()> {
+    let node = &ns.cluster.node;
+    let began = Instant::now();
+    let add = node.delegate("ADD", &ns.name, pod, "bare", config);
+    let (answer, there) = tokio::join!(add, links.has_address("bare"));
+    answer?;
+    times.bare_add.push(there? - began);
+    let began = Instant::now();
+    let del = node.delegate("DEL", &ns.name, pod, "bare", config);
+    let (answer, gone) = tokio::join!(del, links.is_gone("bare"));
+    answer?;
+    times.bare_del.push(gone? - began);
+    Ok(())
+}
+
+async fn edit(
+    pod: &Pod,
+    links: &mut Links,
+    status: &mut watch::Receiver<(Instant, String)>,
+    times: &mut Times,
+) -> Result<()> {
+    let began = Instant::now();
+    let answer = async { pod.annotate("blue@net1").await.map(|()| began.elapsed()) };
+    let (answered, there, told) =
+        tokio::join!(answer, links.has_address("net1"), tells(status, "net1", true));
+    times.answered.push(answered?);
+    times.plugged.push(there? - began);
+    times.told.push(told? - began);
+    let began = Instant::now();
+    let (answered, gone, told) = tokio::join!(
+        pod.annotate("[]"),
+        links.is_gone("net1"),
+        tells(status, "net1", false)
+    );
+    answered?;
+    times.unplugged.push(gone? - began);
+    told.map(drop)
+}
+
+/// The pod's network-status as the watch brings it, and when it came.
+fn follow_status(ns: &Namespace, pod: &Pod) -> watch::Receiver<(Instant, String)> {
+    let (sender, receiver) = watch::channel((Instant::now(), String::new()));
+    let api: Api<ApiPod> = Api::namespaced(ns.cluster.client.clone(), &ns.name);
+    let config = watcher::Config::default().fields(&format!("metadata.name={}", pod.name));
+    let mut stream = watcher(api, config).default_backoff().applied_objects().boxed();
+    tokio::spawn(async move {
+        while let Ok(Some(pod)) = stream.try_next().await {
+            let told = pod.annotations().get(NETWORK_STATUS).cloned();
+            if sender.send((Instant::now(), told.unwrap_or_default())).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+async fn tells(
+    status: &mut watch::Receiver<(Instant, String)>,
+    interface: &str,
+    there: bool,
+) -> Result<Instant> {
+    let quoted = format!("\"{interface}\"");
+    let told = status.wait_for(|(_, text)| text.contains(&quoted) == there).await;
+    told.map(|told| told.0)
+        .map_err(|e| Error::Unexpected(format!("the watch of the pod: {e}")))
+}
+
+/// So many networks in one edit, against as many direct calls one after the other.
+async fn several_in_one_edit(ns: &Namespace) -> Result<()> {
+    ns.create_nad("many", macvlan().host_local()).await?;
+    let config = ns.conflist("many").await?;
+    let pod = ns.running_pod("several", NO_NETWORKS).await?;
+    let mut links = ns.cluster.node.links(pod.sandbox().await?).await?;
+    let names: Vec<String> = (1..=MANY).map(|n| format!("net{n}")).collect();
+    let list = names
+        .iter()
+        .map(|name| format!("many@{name}"))
+        .collect::<Vec<_>>()
+        .join(",");
+    let (mut direct, mut edited) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS / MANY {
+        let began = Instant::now();
+        for name in &names {
+            ns.cluster
+                .node
+                .delegate("ADD", &ns.name, &pod, name, &config)
+                .await?;
+        }
+        direct.push(began.elapsed());
+        for name in &names {
+            ns.cluster
+                .node
+                .delegate("DEL", &ns.name, &pod, name, &config)
+                .await?;
+        }
+        links.is_gone(&names[MANY - 1]).await?;
+        let began = Instant::now();
+        pod.annotate(&list).await?;
+        edited.push(links.has_address(&names[MANY - 1]).await? - began);
+        pod.annotate("[]").await?;
+        pod.has_exactly(&[]).await?;
+        links.is_gone(&names[0]).await?;
+    }
+    row(&format!("multus asked directly: {MANY} ADDs in a row"), &direct);
+    row(
+        &format!("one edit with {MANY} networks until the last is there"),
+        &edited,
+    );
+    Ok(())
+}
+
+/// As many pods edited at the same moment: until the last one has its interface.
+async fn many_pods_at_once(ns: &Namespace) -> Result<()> {
+    ns.create_nad("crowd", macvlan().host_local()).await?;
+    let names: BTreeSet<String> = (0..PODS).map(|n| format!("crowd-{n}")).collect();
+    let pods = try_join_all(names.iter().map(|name| ns.running_pod(name, NO_NETWORKS))).await?;
+    let mut links = Vec::new();
+    for pod in &pods {
+        links.push(ns.cluster.node.links(pod.sandbox().await?).await?);
+    }
+    let began = Instant::now();
+    let edits = pods.iter().zip(&mut links).map(async |(pod, links)| {
+        let (answer, there) = tokio::join!(pod.annotate("crowd@net1"), links.has_address("net1"));
+        answer?;
+        Ok::<_, Error>(there? - began)
+    });
+    row(
+        &format!("{PODS} pods edited at once, each until its address is there"),
+        &try_join_all(edits).await?,
+    );
+    Ok(())
+}
+
+fn row(what: &str, times: &[Duration]) {
+    let ms = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1000.0);
+    println!(
+        "{what:52} {:>7} {:>7} {:>7}",
+        ms(at(times, 0.5)),
+        ms(at(times, 0.9)),
+        ms(at(times, 1.0))
+    );
+}
+
+/// The time that this part of all stays below.
+fn at(times: &[Duration], part: f64) -> Duration {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
+    let index = ((sorted.len() as f64 * part).ceil() as usize).saturating_sub(1);
+    sorted.get(index).copied().unwrap_or_default()
+}
