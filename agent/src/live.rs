@@ -6,19 +6,6 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use k8s_openapi::api::core::v1::Pod as ApiPod;
-use kube::{
-    Api, Client,
-    api::{Patch, PatchParams},
-    core::PartialObjectMeta,
-};
-use serde_json::json;
-use shared::{
-    annotations::NETWORK_STATUS,
-    names::{InterfaceName, NetworkName},
-};
-use tokio::sync::Semaphore;
-
 use crate::{
     api_error,
     cni_cache::{CacheError, CniCache, Delegate, Entry},
@@ -32,11 +19,21 @@ use crate::{
     networks::Networks,
     pod,
     records::{AttachmentRecord, Records, RecordsError, SandboxRecord},
+    slots::Slots,
     world::{NetworkDefinition, NetworkError, PatchOutcome, StatusView, World},
 };
+use k8s_openapi::api::core::v1::Pod as ApiPod;
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+    core::PartialObjectMeta,
+};
+use serde_json::json;
+use shared::{
+    annotations::NETWORK_STATUS,
+    names::{InterfaceName, NetworkName},
+};
 
-/// So many calls to multus at once: pod starts go through the same daemon.
-const CALLS: usize = 8;
 const API_DEADLINE: Duration = Duration::from_secs(10);
 /// The annotation's key in a JSON pointer.
 const STATUS_POINTER: &str = "/metadata/annotations/k8s.v1.cni.cncf.io~1network-status";
@@ -46,7 +43,7 @@ pub struct Live {
     started: Instant,
     client: Client,
     multus: Multus,
-    slots: Semaphore,
+    slots: Slots,
     cri: Cri,
     host_run: PathBuf,
     cache: CniCache,
@@ -98,7 +95,7 @@ impl Live {
         } = parts;
         Self {
             started: Instant::now(),
-            slots: Semaphore::new(CALLS),
+            slots: Slots::default(),
             client,
             multus,
             cri,
@@ -175,7 +172,7 @@ impl World for Live {
 
     async fn delegate(&self, call: &Call, late: &dyn Fn()) -> Answer {
         self.metrics.queued(1);
-        let slot = self.slots.acquire().await;
+        let slot = self.slots.take(&call.config).await;
         self.metrics.queued(-1);
         self.metrics.running(1);
         let sent = Instant::now();
