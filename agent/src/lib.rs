@@ -22,6 +22,7 @@ pub mod memory;
 pub mod metrics;
 pub mod multus;
 pub mod networks;
+pub mod pace;
 pub mod plan;
 pub mod pod;
 pub mod pods;

@@ -11,6 +11,7 @@ use shared::names::{InterfaceName, NetworkName};
 use crate::{
     backoff,
     identity::SandboxId,
+    pace::Pace,
     plan::{Complaint, Step, observed::GRACE},
     records::{AttachmentRecord, SandboxRecords},
     world::StatusView,
@@ -30,6 +31,10 @@ pub struct Memory {
     pub retries: BTreeMap<Key, Retry>,
     /// Unplugged, but network-status still has to forget them: their records stay until then.
     pub unplugged: BTreeSet<Key>,
+    /// The sandboxes that have ended and are not released yet.
+    pub ended: BTreeSet<SandboxId>,
+    /// The step that is being carried out, and since when.
+    pub running: Option<(Step, Duration)>,
     /// Sandboxes that use the node's network.
     pub host_network: BTreeSet<SandboxId>,
     /// What the pod has been told and is still true.
@@ -47,6 +52,7 @@ pub struct Memory {
     /// When to look again without being told, on the clock that never goes back.
     pub wake: Option<Duration>,
     doubts: BTreeMap<Key, Duration>,
+    pace: Pace,
 }
 
 /// A step that failed.
@@ -130,6 +136,7 @@ impl Memory {
     /// Forgets a sandbox.
     pub fn forget_sandbox(&mut self, sandbox: &SandboxId) {
         self.sandboxes.remove(sandbox);
+        self.ended.remove(sandbox);
         self.retries.retain(|(of, _), _| of != sandbox);
         self.unplugged.retain(|(of, _)| of != sandbox);
         self.doubts.retain(|(of, _), _| of != sandbox);
@@ -175,10 +182,33 @@ impl Memory {
         self.doubts.insert(key.clone(), now + GRACE);
     }
 
+    /// When `step` may be tried; `None`: now, as far as is known.
+    pub fn due(&self, sandbox: &SandboxId, step: &Step) -> Option<Duration> {
+        let key = (sandbox.clone(), step.interface().clone());
+        let retry = self.retries.get(&key).filter(|retry| retry.step == *step);
+        let pause = match step {
+            Step::Unplug(_) if !self.ended.contains(sandbox) => self.pace.next_removal(&key),
+            _ => None,
+        };
+        retry.map(|retry| retry.due).max(pause)
+    }
+
     /// Whether `step` may be tried now.
     pub fn is_due(&self, sandbox: &SandboxId, step: &Step, now: Duration) -> bool {
-        let retry = self.retries.get(&(sandbox.clone(), step.interface().clone()));
-        retry.is_none_or(|retry| retry.step != *step || retry.due <= now)
+        self.due(sandbox, step).is_none_or(|due| due <= now)
+    }
+
+    /// Notes that an attachment was removed because an edit asked for it.
+    pub fn removed(&mut self, key: &Key, now: Duration) {
+        self.pace.removed(key, now);
+    }
+
+    /// Notes that a sandbox has ended. Nothing that failed while it lived says that it fails again.
+    pub fn end(&mut self, sandbox: &SandboxId, now: Duration) {
+        if self.ended.insert(sandbox.clone()) {
+            let of_it = self.retries.iter_mut().filter(|((of, _), _)| of == sandbox);
+            of_it.for_each(|(_, retry)| retry.due = now);
+        }
     }
 
     /// Notes a failure; the answer is how long to wait.

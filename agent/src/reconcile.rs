@@ -235,6 +235,8 @@ impl<W: World> Reconciler<'_, W> {
                 return;
             };
             let step = step.clone();
+            memory.running = Some((step.clone(), self.world.now()));
+            shown(memory, Some(&plan));
             let mut executor = Executor {
                 world: self.world,
                 memory,
@@ -243,6 +245,7 @@ impl<W: World> Reconciler<'_, W> {
                 netns: &record.netns,
             };
             executor.run(&step).await;
+            memory.running = None;
         }
     }
 
@@ -337,8 +340,7 @@ fn sleep_until_due(plan: &Plan, memory: &mut Memory, sandbox: &SandboxId) {
         if let plan::Step::Await { until, .. } = step {
             memory.wake_at(*until);
         }
-        let retry = memory.retries.get(&(sandbox.clone(), step.interface().clone()));
-        if let Some(due) = retry.filter(|retry| retry.step == *step).map(|retry| retry.due) {
+        if let Some(due) = memory.due(sandbox, step) {
             memory.wake_at(due);
         }
     }

@@ -47,6 +47,7 @@ impl<W: World> Releaser<'_, W> {
                 continue;
             }
             if self.has_ended(&sandbox).await? {
+                self.memory.end(&sandbox, self.world.now());
                 self.release(&sandbox).await;
             } else {
                 self.memory.look_again(self.world.now());

@@ -43,6 +43,7 @@ impl<W: World> Executor<'_, W> {
             tracing::info!(pod = %self.pod, network = %record.network, %interface, "unplugged");
             self.world
                 .event(self.pod, Event::removed(interface, &record.network));
+            self.memory.removed(&key, self.world.now());
             self.memory.unplugged.insert(key);
         } else {
             self.erase(&record).await;

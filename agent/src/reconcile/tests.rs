@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use rstest::rstest;
 
 use crate::simulated::{Fault, Rig, interface, network, sandbox_id};
@@ -35,6 +37,37 @@ fn follows_edits() {
         rest(&mut rig);
         at_rest(&rig, wanted);
     }
+}
+
+#[test]
+fn follows_an_annotation_that_flips_with_few_calls_to_its_last_state() {
+    let mut rig = Rig::new();
+    for flip in 0..100 {
+        rig.annotate(Some(if flip % 2 == 0 { "a@net1,b@net2" } else { "b@net2" }));
+        assert!(rig.look());
+        rig.world.node.borrow_mut().pass(Duration::from_millis(100));
+    }
+    rig.annotate(Some("a@net1,b@net2"));
+    rest(&mut rig);
+    at_rest(&rig, &["a@net1", "b@net2"]);
+    let calls = rig.world.node.borrow().calls.len();
+    assert!(calls < 30, "{calls} calls");
+}
+
+#[test]
+fn a_failure_in_a_live_sandbox_does_not_delay_its_release() {
+    let mut rig = Rig::new();
+    rig.annotate(Some("a@net1"));
+    rest(&mut rig);
+    rig.world.node.borrow_mut().del_faults = [Fault::Refused].into();
+    rig.annotate(Some("[]"));
+    assert!(rig.look());
+    assert_eq!(rig.world.node.borrow().leases.len(), 1, "the removal has failed");
+
+    rig.delete_pod();
+    rig.end_sandbox("s1");
+    assert!(rig.look());
+    assert!(rig.world.node.borrow().leases.is_empty());
 }
 
 #[test]
