@@ -4,21 +4,27 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
+};
+
+use shared::{
+    names::InterfaceName,
+    selection::{Selection, SelectionList},
 };
 
 use crate::{
+    events::Event,
     mailbox::Known,
-    memory::{Memory, Retry},
+    memory::Memory,
     metrics::AttachmentCounts,
     plan::{Plan, Step},
-    records::Phase,
+    records::{AttachmentRecord, Origin, Phase},
 };
 
 /// Shared between the workers and the admin server.
 #[derive(Clone, Debug, Default)]
 pub struct Board {
-    reports: Arc<Mutex<BTreeMap<String, Report>>>,
+    reports: Arc<Mutex<BTreeMap<String, (Instant, Report)>>>,
 }
 
 /// One pod's state, in words.
@@ -26,8 +32,19 @@ pub struct Board {
 pub struct Report {
     /// `namespace/name`; empty when only records are left.
     pod: String,
-    lines: Vec<String>,
+    wanted: Vec<String>,
+    lines: Vec<Line>,
     counts: AttachmentCounts,
+}
+
+/// A line that is true when the report is made, and tells the right time whenever it is read.
+#[derive(Clone, Debug)]
+enum Line {
+    Plain(String),
+    /// Followed by how long it has been so.
+    Since(String, Duration),
+    /// Followed by how long it will be so.
+    Until(String, Duration),
 }
 
 impl Board {
@@ -36,7 +53,15 @@ impl Board {
         self.reports
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(uid.to_owned(), report);
+            .insert(uid.to_owned(), (Instant::now(), report));
+    }
+
+    /// Replaces what a pod is known to want. Its worker may be waiting for a plugin, and shows the rest later.
+    pub fn know(&self, uid: &str, known: &Known) {
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, report)) = reports.get_mut(uid) {
+            report.wanted = wanted(known);
+        }
     }
 
     /// Shows nothing more of a pod.
@@ -51,10 +76,13 @@ impl Board {
     pub fn explain(&self, pod: &str) -> Option<String> {
         let reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
-        for (uid, report) in reports.iter().filter(|(_, report)| report.pod == pod) {
+        for (uid, (made, report)) in reports.iter().filter(|(_, (_, report))| report.pod == pod) {
             let _ = writeln!(text, "pod {pod}, uid {uid}");
-            for line in &report.lines {
+            for line in &report.wanted {
                 let _ = writeln!(text, "  {line}");
+            }
+            for line in &report.lines {
+                let _ = writeln!(text, "  {}", line.after(made.elapsed()));
             }
         }
         (!text.is_empty()).then_some(text)
@@ -70,7 +98,7 @@ impl Board {
             failing,
             unplugging,
             unreleased,
-        } in reports.values().map(|report| report.counts)
+        } in reports.values().map(|(_, report)| report.counts)
         {
             sum.plugged += plugged;
             sum.in_doubt += in_doubt;
@@ -96,99 +124,134 @@ impl Report {
                     .map(|sandbox| sandbox.pod.to_string())
                     .unwrap_or_default(),
             },
+            wanted: wanted(known),
             ..Self::default()
         };
-        report.wanted(known);
         report.observed(memory);
         report.failures(memory, now);
-        if let Some(plan) = plan {
-            report
-                .lines
-                .extend(plan.steps.iter().map(|step| format!("to do: {}", in_words(step))));
+        let running = memory.running.as_ref();
+        if let Some((step, since)) = running {
+            let text = format!("doing: {}", in_words(step));
+            report.lines.push(Line::Since(text, now.saturating_sub(*since)));
+        }
+        let steps = plan.into_iter().flat_map(|plan| &plan.steps);
+        for step in steps.filter(|step| running.is_none_or(|(running, _)| running != *step)) {
+            report.say(format!("to do: {}", in_words(step)));
         }
         report
     }
 
-    fn wanted(&mut self, known: &Known) {
-        self.lines.push(match known {
-            Known::Present(pod) if pod.terminating => {
-                "the pod is terminating: nothing is added or removed any more".to_owned()
-            }
-            Known::Present(pod) => format!(
-                "wanted: {}",
-                pod.networks
-                    .as_deref()
-                    .map_or("nothing".to_owned(), shared::violation::shown)
-            ),
-            Known::Gone => "the pod is gone".to_owned(),
-            Known::Unknown => "the pods of this node have not been listed yet".to_owned(),
-        });
+    fn say(&mut self, text: String) {
+        self.lines.push(Line::Plain(text));
     }
 
     fn observed(&mut self, memory: &Memory) {
         for (sandbox, records) in &memory.sandboxes {
-            let unreleased = records.sandbox.is_some()
-                && memory
-                    .retries
-                    .iter()
-                    .any(|((of, _), retry)| of == sandbox && is_release(retry));
-            self.lines.push(format!("sandbox {sandbox}"));
+            let ended = memory.ended.contains(sandbox);
+            self.say(format!(
+                "sandbox {sandbox}{}",
+                if ended { ", which has ended" } else { "" }
+            ));
             for record in records.attachments.values() {
-                let state = match record.phase {
-                    Phase::Plugged { .. } => "plugged",
-                    Phase::Plugging { .. } => "an ADD has no answer yet",
-                    Phase::Unplugging { .. } => "to be unplugged",
-                    Phase::Tombstone => "unplugged after an ADD without an answer; watched",
-                };
-                match record.phase {
-                    Phase::Plugged { .. } => self.counts.plugged += 1,
-                    Phase::Plugging { .. } => self.counts.in_doubt += 1,
-                    Phase::Unplugging { .. } if unreleased => self.counts.unreleased += 1,
-                    Phase::Unplugging { .. } => self.counts.unplugging += 1,
-                    Phase::Tombstone => {}
-                }
-                self.lines.push(format!(
+                let state = self.count(record, ended);
+                self.say(format!(
                     "observed: {} on {}: {state}",
                     record.interface, record.network
                 ));
             }
-            let foreign = records.sandbox.iter().flat_map(|sandbox| &sandbox.foreign);
-            self.lines
-                .extend(foreign.map(|interface| format!("observed: {interface}: foreign, left alone")));
+            for interface in records.sandbox.iter().flat_map(|sandbox| &sandbox.foreign) {
+                self.say(format!("observed: {interface}: foreign, left alone"));
+            }
         }
     }
 
+    /// What is left of a sandbox that has ended counts as leaked until it is released, however far it had come.
+    fn count(&mut self, record: &AttachmentRecord, ended: bool) -> &'static str {
+        let counts = &mut self.counts;
+        let (count, state) = match (&record.phase, record.origin) {
+            (Phase::Tombstone, _) => return "unplugged after an ADD without an answer; watched",
+            (_, Origin::ColdPlugged) if ended => return "left to multus, which plugged it",
+            (_, Origin::HotPlugged) if ended => (&mut counts.unreleased, "not released yet"),
+            (Phase::Plugged { .. }, _) => (&mut counts.plugged, "plugged"),
+            (Phase::Plugging { .. }, _) => (&mut counts.in_doubt, "an ADD has no answer yet"),
+            (Phase::Unplugging { .. }, _) => (&mut counts.unplugging, "to be unplugged"),
+        };
+        *count += 1;
+        state
+    }
+
     fn failures(&mut self, memory: &Memory, now: Duration) {
-        self.lines
-            .extend(memory.trouble.iter().map(|cause| format!("waiting: {cause}")));
-        self.lines.extend(
-            memory
-                .complained
-                .iter()
-                .map(|complaint| crate::events::Event::complaint(complaint).text),
-        );
+        if let Some(cause) = &memory.trouble {
+            self.say(format!("waiting: {cause}"));
+        }
+        for complaint in &memory.complained {
+            self.say(Event::complaint(complaint).text);
+        }
         for ((_, interface), retry) in &memory.retries {
             if matches!(retry.step, Step::Plug { .. }) {
                 self.counts.failing += 1;
             }
-            let next = retry.due.saturating_sub(now).as_secs_f64();
-            self.lines.push(format!(
-                "failed {} times: {interface}: {}; next try in {next:.1} s",
-                retry.failures, retry.error
+            self.lines.push(Line::Until(
+                format!(
+                    "failed {}: {interface}: {}; next try",
+                    times(retry.failures),
+                    retry.error
+                ),
+                retry.due.saturating_sub(now),
             ));
         }
         if let Some(retry) = &memory.status_retry {
-            let next = retry.due.saturating_sub(now).as_secs_f64();
-            self.lines.push(format!(
-                "network-status could not be written: {}; next try in {next:.1} s",
-                retry.error
+            self.lines.push(Line::Until(
+                format!("network-status could not be written: {}; next try", retry.error),
+                retry.due.saturating_sub(now),
             ));
         }
     }
 }
 
-fn is_release(retry: &Retry) -> bool {
-    matches!(retry.step, Step::Unplug(_))
+impl Line {
+    /// The line as it reads so long after it was made.
+    fn after(&self, elapsed: Duration) -> String {
+        match self {
+            Self::Plain(text) => text.clone(),
+            Self::Since(text, age) => format!("{text}, for {:.1} s", (*age + elapsed).as_secs_f64()),
+            Self::Until(text, wait) => match wait.saturating_sub(elapsed) {
+                Duration::ZERO => format!("{text} now"),
+                left => format!("{text} in {:.1} s", left.as_secs_f64()),
+            },
+        }
+    }
+}
+
+fn wanted(known: &Known) -> Vec<String> {
+    let one = |text: &str| vec![text.to_owned()];
+    let pod = match known {
+        Known::Present(pod) if pod.terminating => {
+            return one("the pod is terminating: nothing is added or removed any more");
+        }
+        Known::Present(pod) => pod,
+        Known::Gone => return one("the pod is gone"),
+        Known::Unknown => return one("the pods of this node have not been listed yet"),
+    };
+    let element = |element: &Selection| {
+        let interface = element.interface.as_ref();
+        let interface = interface.map_or("an interface without a name", InterfaceName::as_str);
+        format!("wanted: {interface} on {}", element.network)
+    };
+    match SelectionList::parse(pod.networks.as_deref(), pod.identity.namespace()) {
+        Ok(list) if list.elements.is_empty() => one("wanted: nothing"),
+        Ok(list) => list.elements.iter().map(element).collect(),
+        // The plan complains about it, and says why.
+        Err(_) => one("wanted: unknown, the networks annotation cannot be read"),
+    }
+}
+
+fn times(count: u32) -> String {
+    if count == 1 {
+        "once".to_owned()
+    } else {
+        format!("{count} times")
+    }
 }
 
 fn in_words(step: &Step) -> String {
@@ -198,5 +261,123 @@ fn in_words(step: &Step) -> String {
         Step::Bury(interface) => format!("clean up after the lost ADD of {interface}"),
         Step::Unplug(interface) => format!("remove {interface}"),
         Step::Plug { interface, selection } => format!("add {interface} to {}", selection.network),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::names::NetworkName;
+
+    use super::*;
+    use crate::{
+        identity::SandboxId,
+        memory::{Cure, Failed, Key},
+        records::SandboxRecords,
+    };
+
+    const NOW: Duration = Duration::from_secs(100);
+
+    fn key() -> Key {
+        (
+            SandboxId::parse("s1").unwrap(),
+            InterfaceName::parse("net1").unwrap(),
+        )
+    }
+
+    fn memory(origin: Origin, phase: Phase) -> Memory {
+        let (sandbox, interface) = key();
+        let record = AttachmentRecord {
+            network: NetworkName::new("default", "blue").unwrap(),
+            interface: interface.clone(),
+            origin,
+            phase,
+            since: 0,
+            order: 0,
+            config: String::new(),
+            ips: Vec::new(),
+            mac: None,
+            cni_args: None,
+            unpublish: Vec::new(),
+            unknown: serde_json::Map::new(),
+        };
+        let records = SandboxRecords {
+            sandbox: None,
+            attachments: [(interface, record)].into(),
+        };
+        Memory::new("uid-1", [(sandbox, records)].into())
+    }
+
+    fn plugged() -> Phase {
+        Phase::Plugged {
+            result: serde_json::Value::Null,
+        }
+    }
+
+    fn lines(memory: &Memory, later: f64) -> Vec<String> {
+        let report = Report::new(&Known::Gone, memory, None, NOW);
+        let later = Duration::from_secs_f64(later);
+        report.lines.iter().map(|line| line.after(later)).collect()
+    }
+
+    #[test]
+    fn what_is_left_of_a_sandbox_that_has_ended_counts_as_unreleased() {
+        let mut memory = memory(Origin::HotPlugged, plugged());
+        assert_eq!(Report::new(&Known::Gone, &memory, None, NOW).counts.plugged, 1);
+        memory.end(&key().0, NOW);
+        let counts = Report::new(&Known::Gone, &memory, None, NOW).counts;
+        let unreleased = AttachmentCounts {
+            unreleased: 1,
+            ..AttachmentCounts::default()
+        };
+        assert_eq!(counts, unreleased);
+        assert_eq!(
+            lines(&memory, 0.0),
+            [
+                "sandbox s1, which has ended",
+                "observed: net1 on default/blue: not released yet"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_multus_releases_itself_is_no_leak() {
+        let mut memory = memory(Origin::ColdPlugged, plugged());
+        memory.end(&key().0, NOW);
+        assert_eq!(
+            Report::new(&Known::Gone, &memory, None, NOW).counts,
+            AttachmentCounts::default()
+        );
+    }
+
+    #[test]
+    fn tells_how_long_a_step_runs_and_when_the_next_try_is_at_the_time_of_reading() {
+        let mut memory = memory(Origin::HotPlugged, Phase::Plugging { attempt: 1 });
+        let selection = Selection::new(NetworkName::new("default", "blue").unwrap());
+        let step = Step::Plug {
+            interface: key().1,
+            selection: Box::new(selection),
+        };
+        let failed = Failed {
+            step: step.clone(),
+            error: "no address".to_owned(),
+            cure: Cure::Time,
+            missing_plugin: None,
+        };
+        memory.failed(key(), failed, NOW, 0.0);
+        memory.running = Some((step, NOW - Duration::from_secs(3)));
+        let now = lines(&memory, 0.2);
+        assert!(
+            now.contains(&"failed once: net1: no address; next try in 0.3 s".to_owned()),
+            "{now:?}"
+        );
+        assert!(
+            now.contains(&"doing: add net1 to default/blue, for 3.2 s".to_owned()),
+            "{now:?}"
+        );
+        let later = lines(&memory, 9.0);
+        assert!(
+            later.contains(&"failed once: net1: no address; next try now".to_owned()),
+            "{later:?}"
+        );
     }
 }

@@ -181,6 +181,7 @@ impl Pods {
         };
         let idle = pod.never_had_networks();
         let known = Known::Present(Rc::new(pod));
+        self.shop.board.know(uid, &known);
         let mailbox = {
             let mut slots = self.slots.borrow_mut();
             let slot = slots.entry(uid.to_owned()).or_default();
@@ -198,6 +199,7 @@ impl Pods {
         let mut slots = self.slots.borrow_mut();
         let Some(slot) = slots.get_mut(uid) else { return };
         slot.known = Known::Gone;
+        self.shop.board.know(uid, &slot.known);
         match &slot.mailbox {
             Some(mailbox) => mailbox.tell(Known::Gone),
             None => {
