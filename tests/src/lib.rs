@@ -24,6 +24,7 @@ pub mod oracle;
 mod pod;
 mod process;
 mod product;
+mod recorder;
 mod repository;
 mod wait;
 
@@ -40,5 +41,6 @@ pub use network::{Nad, Plugin, bridge, macvlan};
 pub use node::{Lease, Node};
 pub use pod::{Pod, StatusEntry};
 pub use process::{Output, Program, Running, free_address, get};
+pub use recorder::{Order, Recorded};
 pub use repository::{read, root, run};
 pub use wait::{LONG, PLUG, eventually};

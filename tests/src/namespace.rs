@@ -114,6 +114,9 @@ impl Namespace {
     /// [`Error::Api`].
     pub async fn create_nad(&self, name: &str, plugin: Plugin) -> Result<Nad> {
         let nad = Nad::new(&self.name, name);
+        if plugin.is_recorded() {
+            self.cluster.node.has_recorder().await?;
+        }
         let config = plugin.config(&nad, &self.bridge(name));
         self.create_raw_nad(name, &config).await?;
         Ok(nad)
@@ -124,9 +127,21 @@ impl Namespace {
     /// # Errors
     /// [`Error::Api`].
     pub async fn create_raw_nad(&self, name: &str, config: &str) -> Result<()> {
+        self.create_nad_of(name, json!({"config": config})).await
+    }
+
+    /// Creates a network here whose configuration is a file on the node.
+    ///
+    /// # Errors
+    /// [`Error::Api`].
+    pub async fn create_empty_nad(&self, name: &str) -> Result<()> {
+        self.create_nad_of(name, json!({})).await
+    }
+
+    async fn create_nad_of(&self, name: &str, spec: Value) -> Result<()> {
         let object: DynamicObject = object(json!({
             "apiVersion": "k8s.cni.cncf.io/v1", "kind": "NetworkAttachmentDefinition",
-            "metadata": {"name": name}, "spec": {"config": config},
+            "metadata": {"name": name}, "spec": spec,
         }))?;
         let api = nads(&self.cluster, &self.name);
         api.create(&PostParams::default(), &object)
@@ -146,6 +161,20 @@ impl Namespace {
         config
             .map(str::to_owned)
             .ok_or_else(|| Error::Unexpected(format!("NAD {name} has no config")))
+    }
+
+    /// Gives a network another CNI configuration.
+    ///
+    /// # Errors
+    /// [`Error::Api`].
+    pub async fn change_nad(&self, nad: &Nad, config: &str) -> Result<()> {
+        let patch = kube::api::Patch::Merge(json!({"spec": {"config": config}}));
+        let params = kube::api::PatchParams::default();
+        nads(&self.cluster, &nad.namespace)
+            .patch(&nad.name, &params, &patch)
+            .await
+            .map(drop)
+            .doing(format!("change NAD {}", nad.name))
     }
 
     /// Deletes a network.
@@ -226,6 +255,7 @@ impl Namespace {
 
     /// Pods first and awaited, so that one test's end does not slow the next one's pods; the rest goes by itself.
     async fn remove(&self) -> Result<()> {
+        self.no_orders().await?;
         let pods = self.pods();
         let all = ListParams::default();
         pods.delete_collection(&DeleteParams::default(), &all)

@@ -2,11 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::recorder::RECORDER;
+
 /// What a test wants of a network; made into a NAD by [`crate::Namespace::create_nad`].
 #[derive(Clone, Debug)]
 pub struct Plugin {
     config: Map<String, Value>,
     ipam: Ipam,
+    recorded: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +52,7 @@ impl Plugin {
         Self {
             config,
             ipam: Ipam::None,
+            recorded: false,
         }
     }
 
@@ -71,11 +75,33 @@ impl Plugin {
         self
     }
 
+    /// Followed by the recorder, which declares every capability: see [`crate::Pod::recorded`] and [`crate::Namespace::order`].
+    pub fn recorded(mut self) -> Self {
+        self.recorded = true;
+        self
+    }
+
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.recorded
+    }
+
     /// The CNI configuration, as text: `spec.config` of the NAD.
     pub(crate) fn config(&self, nad: &Nad, bridge: &str) -> String {
+        let mut config = self.plugin(nad, bridge);
+        let head = [("cniVersion", json!("1.0.0")), ("name", json!(nad.config_name))];
+        let head = head.map(|(key, value)| (key.to_owned(), value));
+        if self.recorded {
+            let recorder = json!({"type": RECORDER, "capabilities": {
+                "ips": true, "mac": true, "portMappings": true, "bandwidth": true, "infinibandGUID": true,
+            }});
+            config = Map::from_iter([("plugins".to_owned(), json!([config, recorder]))]);
+        }
+        config.extend(head);
+        Value::Object(config).to_string()
+    }
+
+    fn plugin(&self, nad: &Nad, bridge: &str) -> Map<String, Value> {
         let mut config = self.config.clone();
-        config.insert("cniVersion".to_owned(), json!("1.0.0"));
-        config.insert("name".to_owned(), json!(nad.config_name));
         if config.get("type") == Some(&json!("bridge")) {
             config.insert("bridge".to_owned(), json!(bridge));
         }
@@ -90,7 +116,7 @@ impl Plugin {
             }]]}),
         };
         config.insert("ipam".to_owned(), ipam);
-        Value::Object(config).to_string()
+        config
     }
 }
 

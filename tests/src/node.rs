@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     os::unix::fs::MetadataExt,
+    path::Path,
     process::{Output, Stdio},
 };
 
@@ -102,6 +103,38 @@ impl Node {
         printed(&format!("write {path}"), child.wait_with_output().await).map(drop)
     }
 
+    /// Puts a program of this machine onto the node, unless the very same one is there.
+    ///
+    /// # Errors
+    /// [`Error::Command`], [`Error::Setup`] when there is no such program.
+    pub(crate) async fn install(&self, program: &Path, path: &Path) -> Result<()> {
+        let (missing, path) = (
+            |e: std::io::Error| Error::Setup(format!("{}: {e}", program.display())),
+            path.display().to_string(),
+        );
+        let metadata = std::fs::metadata(program).map_err(missing)?;
+        let version = format!("{} {}", metadata.len(), metadata.mtime());
+        let there = self
+            .run(&[
+                "sh",
+                "-c",
+                "stat -c '%s %Y' \"$1\" 2>/dev/null || true",
+                "sh",
+                &path,
+            ])
+            .await?;
+        if there.trim() == version {
+            return Ok(());
+        }
+        let script = r#"mkdir -p "${1%/*}" && new=$(mktemp "$1.XXXXXX") && cat >"$new" && chmod 755 "$new" &&
+            touch -d "@$2" "$new" && mv "$new" "$1""#;
+        let file = std::fs::File::open(program).map_err(missing)?;
+        let mtime = metadata.mtime().to_string();
+        let mut command = self.command(&["sh", "-c", script, "sh", &path, &mtime]);
+        let output = command.stdin(file).output().await;
+        printed(&format!("install {path}"), output).map(drop)
+    }
+
     /// Names in a directory; none when it does not exist.
     ///
     /// # Errors
@@ -135,6 +168,24 @@ impl Node {
         let mut files = self.state_of(sandbox).await?;
         files.retain(|name| name != "sandbox-identity" && !name.starts_with('.'));
         Ok(files)
+    }
+
+    /// The interfaces of `sandbox` that the agent has a record of, with how far each is (`plugged`, `tombstone`…).
+    ///
+    /// # Errors
+    /// [`Error::Command`], [`Error::Unexpected`] for a file that is no record.
+    pub async fn record_states(&self, sandbox: &str) -> Result<BTreeMap<String, String>> {
+        let script = r#"cd "$1" 2>/dev/null || exit 0
+            for f in *; do [ "$f" = sandbox-identity ] || [ ! -f "$f" ] || { echo "$f $(tr -d '\n' <"$f")"; }; done"#;
+        let directory = format!("{RECORDS}/{sandbox}");
+        let printed = self.run(&["sh", "-c", script, "sh", &directory]).await?;
+        let state = |line: &str| {
+            let (name, json) = line.split_once(' ').unwrap_or((line, ""));
+            let record: serde_json::Value = parse(json)?;
+            let state = record["phase"]["state"].as_str().unwrap_or_default();
+            Ok((name.to_owned(), state.to_owned()))
+        };
+        printed.lines().map(state).collect()
     }
 
     /// Names of all files that the agent keeps about `sandbox`.

@@ -30,7 +30,7 @@ pub struct Pod {
     pub uid: String,
     api: Api<ApiPod>,
     pub(crate) events: Api<ApiEvent>,
-    node: Node,
+    pub(crate) node: Node,
     sandbox: OnceCell<Sandbox>,
 }
 
@@ -145,8 +145,7 @@ impl Pod {
     /// # Errors
     /// [`Error::Api`], [`Error::Deadline`].
     pub async fn delete(&self) -> Result<()> {
-        let deleted = self.api.delete(&self.name, &DeleteParams::default()).await;
-        deleted.map(drop).doing(format!("delete pod {}", self.name))?;
+        self.is_to_go().await?;
         eventually(LONG, format!("pod {} is gone", self.name), async || {
             match self.object().await {
                 Ok(pod) if pod.uid().as_deref() == Some(&self.uid) => {
@@ -157,6 +156,15 @@ impl Pod {
             }
         })
         .await
+    }
+
+    /// Deletes the pod and does not wait.
+    ///
+    /// # Errors
+    /// [`Error::Api`].
+    pub async fn is_to_go(&self) -> Result<()> {
+        let deleted = self.api.delete(&self.name, &DeleteParams::default()).await;
+        deleted.map(drop).doing(format!("delete pod {}", self.name))
     }
 
     /// Its sandbox, as first asked for.

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -59,20 +59,7 @@ impl Program {
     }
 
     fn built(name: &'static str) -> Result<Self> {
-        // Tests are in `<target>/<profile>/deps`, programs one level higher.
-        let test = std::env::current_exe().map_err(|e| Error::Setup(e.to_string()))?;
-        let path: PathBuf = test
-            .ancestors()
-            .skip(2)
-            .map(|dir| dir.join(name))
-            .next()
-            .unwrap_or_default();
-        if !path.is_file() {
-            return Err(Error::Setup(format!(
-                "{} is not built (`cargo build`)",
-                path.display()
-            )));
-        }
+        let path = built(name)?;
         let mut command = Command::new(path);
         command
             .env_clear()
@@ -190,6 +177,23 @@ async fn collect(mut pipe: impl AsyncRead + Unpin, text: Arc<Mutex<String>>) {
             .unwrap_or_else(PoisonError::into_inner)
             .push_str(&String::from_utf8_lossy(piece));
     }
+}
+
+/// A program as cargo built it beside this test.
+///
+/// # Errors
+/// [`Error::Setup`] when it is not built.
+pub(crate) fn built(name: &str) -> Result<PathBuf> {
+    // Tests are in `<target>/<profile>/deps`, programs one level higher; those of this crate itself too.
+    let test = std::env::current_exe().map_err(|e| Error::Setup(e.to_string()))?;
+    let path = test.ancestors().nth(2).unwrap_or(Path::new("/")).join(name);
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(Error::Setup(format!(
+        "{} is not built (`cargo build`)",
+        path.display()
+    )))
 }
 
 /// A loopback address that was free a moment ago.

@@ -1,7 +1,8 @@
 //! A CNI plugin (CNI spec 1.1) that writes down what it was given and does as it is told: the witness and the troublemaker of the tests.
 //!
-//! Every call leaves `calls/<nanoseconds>-<command>-<pid>.json` (environment, standard input) when it begins, and an `ended` file beside it
-//! when it is over; a call that hangs or is killed has none. Orders are files `orders/<name of the config>`, read at each call:
+//! Every call leaves `calls/<sandbox>/<nanoseconds>-<command>-<pid>.json` (environment, standard input, on one line) when it begins, and an
+//! `ended` file with the time beside it when it is over; a call that hangs or is killed has none. Orders are files
+//! `orders/<name of the config>`, read at each call:
 //! `{"ADD": ORDER, "DEL": ORDER}`, ORDER being `{"fail": "text"}`, `{"hang_until_gone": true}` (until the orders file is changed) or absent.
 //! It passes its `prevResult` on; as the first of a chain it answers with one interface that it did not make.
 
@@ -49,7 +50,7 @@ fn run() -> Result<Value, String> {
     let config: Value = serde_json::from_str(&stdin).map_err(|e| format!("the config: {e}"))?;
     let call = begin(&command, &config)?;
     let outcome = obey(&command, &config);
-    fs::write(call.with_extension("ended"), "").map_err(|e| format!("{}: {e}", call.display()))?;
+    write(&call.with_extension("ended"), &nanoseconds().to_string())?;
     outcome?;
     Ok(if command == "ADD" {
         result(&config)
@@ -59,22 +60,31 @@ fn run() -> Result<Value, String> {
 }
 
 fn begin(command: &str, config: &Value) -> Result<PathBuf, String> {
-    let calls = Path::new(DIRECTORY).join("calls");
+    let sandbox = env::var("CNI_CONTAINERID").map_err(|_| "CNI_CONTAINERID is not set")?;
+    let calls = Path::new(DIRECTORY).join("calls").join(sandbox);
     fs::create_dir_all(&calls).map_err(|e| format!("{}: {e}", calls.display()))?;
     let environment: BTreeMap<_, _> = env::vars().filter(|(key, _)| key.starts_with("CNI_")).collect();
-    let nanoseconds = SystemTime::now()
+    let call = calls.join(format!("{}-{command}-{}.json", nanoseconds(), id()));
+    write(
+        &call,
+        &json!({"environment": environment, "config": config}).to_string(),
+    )?;
+    Ok(call)
+}
+
+fn nanoseconds() -> u128 {
+    SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
-        .as_nanos();
-    let call = calls.join(format!("{nanoseconds}-{command}-{}.json", id()));
-    let unfinished = call.with_extension("writing");
-    fs::write(
-        &unfinished,
-        json!({"environment": environment, "config": config}).to_string(),
-    )
-    .and_then(|()| fs::rename(&unfinished, &call))
-    .map_err(|e| format!("{}: {e}", call.display()))?;
-    Ok(call)
+        .as_nanos()
+}
+
+/// One line, whole or not at all.
+fn write(path: &Path, line: &str) -> Result<(), String> {
+    let unfinished = path.with_extension(format!("{}.writing", id()));
+    fs::write(&unfinished, format!("{line}\n"))
+        .and_then(|()| fs::rename(&unfinished, path))
+        .map_err(|e| format!("{}: {e}", path.display()))
 }
 
 fn obey(command: &str, config: &Value) -> Result<(), String> {

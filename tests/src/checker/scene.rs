@@ -2,20 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
-
 use super::{Breach, SeenCall, breaches};
 use crate::{
     error::{Error, Result},
     namespace::Namespace,
     network::Nad,
-    node::{Lease, Node, parse},
+    node::{Lease, Node},
     pod::Pod,
     wait::{PLUG, eventually},
 };
-
-/// Where the recording plugin keeps the calls that it saw.
-const CALLS: &str = "/var/lib/cni/recorder/calls";
 
 /// Hardware address, and addresses without prefix.
 pub(crate) type Seen = (String, Vec<String>);
@@ -33,7 +28,7 @@ pub struct LiveSandbox {
     pub kernel: BTreeMap<String, Seen>,
     /// The interfaces in network-status.
     pub status: BTreeMap<String, Seen>,
-    /// The interfaces of which the agent keeps a record.
+    /// The interfaces that are there by the agent's records: a tombstone says of one that it is not.
     pub records: Vec<String>,
     /// Names of libcni's cache entries.
     pub cached: Vec<String>,
@@ -85,10 +80,11 @@ impl Scene {
             scene.leases.extend(node.leases(&nad.config_name).await?);
             scene.subnets.push(format!("{}.", nad.subnet));
         }
-        let sandboxes: BTreeSet<_> = scene.live.iter().map(|live| &live.id).chain(ended).collect();
-        let mut calls = node.recorded_calls().await?;
-        calls.retain(|call| sandboxes.contains(&call.sandbox));
-        scene.calls = calls;
+        let sandboxes: Vec<String> = scene.live.iter().map(|live| live.id.clone()).collect();
+        for id in sandboxes.iter().chain(ended) {
+            let recorded = node.recorded(id).await?.into_iter();
+            scene.calls.extend(recorded.map(|recorded| recorded.call));
+        }
         Ok(scene)
     }
 }
@@ -104,12 +100,16 @@ async fn live(node: &Node, pod: &Pod, wanted: &[&str]) -> Result<LiveSandbox> {
         )
     });
     let status = pod.network_status().await?.into_iter();
+    let records = node.record_states(&id).await?.into_iter();
     Ok(LiveSandbox {
         pod: pod.name.clone(),
         wanted: wanted.iter().map(|&name| name.to_owned()).collect(),
         kernel: kernel.collect(),
         status: status.map(|e| (e.interface, (e.mac, e.ips))).collect(),
-        records: pod.records().await?,
+        records: records
+            .filter(|(_, state)| state != "tombstone")
+            .map(|(interface, _)| interface)
+            .collect(),
         cached: node.cached_results(&id).await?,
         id,
     })
@@ -132,40 +132,4 @@ impl Namespace {
         })
         .await
     }
-}
-
-#[derive(Deserialize)]
-struct Recorded {
-    environment: BTreeMap<String, String>,
-}
-
-impl Node {
-    /// Everything that the recording plugin saw on this node.
-    ///
-    /// # Errors
-    /// [`Error::Command`], [`Error::Unexpected`] for files that it did not write.
-    pub async fn recorded_calls(&self) -> Result<Vec<SeenCall>> {
-        let script = r#"cd "$1" 2>/dev/null || exit 0
-            for f in *.json; do [ ! -e "$f" ] || echo "${f%.json} $(date -r "${f%.json}.ended" +%s%N 2>/dev/null || echo -) $(cat "$f")"; done"#;
-        let printed = self.run(&["sh", "-c", script, "sh", CALLS]).await?;
-        printed.lines().map(seen_call).collect()
-    }
-}
-
-/// `NANOSECONDS-COMMAND-PID END JSON`, END being `-` for a call that did not end.
-fn seen_call(line: &str) -> Result<SeenCall> {
-    let strange = || Error::Unexpected(format!("not a recorded call: {line:.200}"));
-    let mut parts = line.splitn(3, ' ');
-    let mut next = || parts.next().ok_or_else(strange);
-    let (name, ended, json) = (next()?, next()?, next()?);
-    let (began, command) = name.split_once('-').ok_or_else(strange)?;
-    let Recorded { mut environment } = parse(json)?;
-    let mut variable = |name: &str| environment.remove(name).unwrap_or_default();
-    Ok(SeenCall {
-        began: began.parse().map_err(|_| strange())?,
-        ended: ended.parse().ok(),
-        command: command.split('-').next().unwrap_or_default().to_owned(),
-        sandbox: variable("CNI_CONTAINERID"),
-        interface: variable("CNI_IFNAME"),
-    })
 }
