@@ -27,6 +27,10 @@ RUSTFLAGS="-C target-feature=+crt-static" \
     cargo build --locked --target "$target" --profile "$PROFILE" -p agent -p webhook
 
 output="${CARGO_TARGET_DIR:-target}/$target"
+if grep -qa FAILPOINTS "$output/${PROFILE/#dev/debug}/dynamic-networks-agent"; then
+    echo "the agent was built with the places at which tests kill it (feature failpoints)" >&2
+    exit 1
+fi
 context="$output/image"
 mkdir -p "$context"
 cp -f "$output/${PROFILE/#dev/debug}"/dynamic-networks-{agent,webhook} "$context"

@@ -11,6 +11,7 @@ use shared::{cni::CniResult, names::InterfaceName, status};
 
 use crate::{
     events::{Event, Reason},
+    failpoint::patience,
     identity::{PodIdentity, SandboxId},
     memory::{Cure, Failed, Key, Memory},
     multus::{Answer, Call, Command},
@@ -185,7 +186,10 @@ impl<W: World> Executor<'_, W> {
 
     async fn delegate(&self, call: &Call, record: &AttachmentRecord) -> Answer {
         let late = || {
-            let cause = format!("multus has not answered for {} s; waiting", LATE.as_secs());
+            let cause = format!(
+                "multus has not answered for {} s; waiting",
+                patience(LATE).as_secs()
+            );
             tracing::warn!(pod = %self.pod, network = %record.network, interface = %record.interface, %cause, "late");
             let event = match call.command {
                 Command::Add => Event::failed_adding(&record.interface, &record.network, &cause, None),

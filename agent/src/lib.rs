@@ -14,6 +14,7 @@ pub mod cri;
 pub mod events;
 pub mod execute;
 pub mod explain;
+pub mod failpoint;
 pub mod health;
 pub mod identity;
 pub mod live;

@@ -12,13 +12,14 @@ use crate::{
     cri::{Cri, CriError, Network, Sandbox},
     events::{Event, EventSink},
     execute::LATE,
+    failpoint::{Place, patience, reach},
     health::{Health, Part},
     identity::{PodIdentity, SandboxId},
     metrics::Metrics,
     multus::{Answer, Call, Multus},
     networks::Networks,
     pod,
-    records::{AttachmentRecord, Records, RecordsError, SandboxRecord},
+    records::{AttachmentRecord, Phase, Records, RecordsError, SandboxRecord},
     slots::Slots,
     world::{NetworkDefinition, NetworkError, PatchOutcome, StatusView, World},
 };
@@ -178,7 +179,7 @@ impl World for Live {
         let sent = Instant::now();
         let answer = self.multus.delegate(call);
         tokio::pin!(answer);
-        let in_time = tokio::time::timeout(LATE, &mut answer).await;
+        let in_time = tokio::time::timeout(patience(LATE), &mut answer).await;
         drop(slot);
         self.metrics.running(-1);
         let answer = match in_time {
@@ -189,6 +190,7 @@ impl World for Live {
                 answer.await
             }
         };
+        reach(Place::Answered);
         self.metrics.operation(call.command, &answer, sent.elapsed());
         if let Answer::NotSent(error) = &answer {
             self.health.set(Part::Multus, Err(error.clone()));
@@ -243,8 +245,17 @@ impl World for Live {
     }
 
     async fn put_record(&self, sandbox: &SandboxId, record: &AttachmentRecord) -> Result<(), RecordsError> {
+        reach(Place::RecordDue);
+        let written = match record.phase {
+            Phase::Plugging { .. } => Some(Place::IntentWritten),
+            Phase::Plugged { .. } => Some(Place::ResultWritten),
+            Phase::Unplugging { .. } => Some(Place::RemovalWritten),
+            Phase::Tombstone => None,
+        };
         let (sandbox, record) = (sandbox.clone(), record.clone());
-        self.on_disk(move |records| records.put(&sandbox, &record)).await
+        let outcome = self.on_disk(move |records| records.put(&sandbox, &record)).await;
+        written.into_iter().for_each(reach);
+        outcome
     }
 
     async fn remove_record(
@@ -252,15 +263,22 @@ impl World for Live {
         sandbox: &SandboxId,
         interface: &InterfaceName,
     ) -> Result<(), RecordsError> {
+        reach(Place::EraseDue);
         let (sandbox, interface) = (sandbox.clone(), interface.clone());
-        self.on_disk(move |records| records.remove(&sandbox, &interface))
-            .await
+        let outcome = self
+            .on_disk(move |records| records.remove(&sandbox, &interface))
+            .await;
+        reach(Place::Erased);
+        outcome
     }
 
     async fn put_sandbox(&self, sandbox: &SandboxId, record: &SandboxRecord) -> Result<(), RecordsError> {
         let (sandbox, record) = (sandbox.clone(), record.clone());
-        self.on_disk(move |records| records.put_sandbox(&sandbox, &record))
-            .await
+        let outcome = self
+            .on_disk(move |records| records.put_sandbox(&sandbox, &record))
+            .await;
+        reach(Place::SandboxWritten);
+        outcome
     }
 
     async fn remove_sandbox(&self, sandbox: &SandboxId) -> Result<(), RecordsError> {
@@ -293,6 +311,7 @@ impl World for Live {
             Ok(patch) => patch,
             Err(error) => return PatchOutcome::Failed(error.to_string()),
         };
+        reach(Place::StatusDue);
         let api = self.pods(pod.namespace());
         let params = PatchParams::default();
         let answer = within(api.patch_status(pod.name(), &params, &Patch::Json::<()>(patch))).await;
@@ -305,6 +324,7 @@ impl World for Live {
                 _ => (PatchOutcome::Failed(api_error::text(&error)), "failed"),
             },
         };
+        reach(Place::StatusWritten);
         self.metrics.status_patch(label);
         outcome
     }

@@ -10,6 +10,7 @@ use shared::names::{InterfaceName, NetworkName};
 
 use crate::{
     backoff,
+    failpoint::patience,
     identity::SandboxId,
     pace::Pace,
     plan::{Complaint, Step, observed::GRACE},
@@ -174,12 +175,12 @@ impl Memory {
         *self
             .doubts
             .entry(key.clone())
-            .or_insert_with(|| now + GRACE.saturating_sub(age))
+            .or_insert_with(|| now + patience(GRACE).saturating_sub(age))
     }
 
     /// An ADD is sent now: its doubt, should it come to that, begins now.
     pub fn doubt_from(&mut self, key: &Key, now: Duration) {
-        self.doubts.insert(key.clone(), now + GRACE);
+        self.doubts.insert(key.clone(), now + patience(GRACE));
     }
 
     /// When `step` may be tried; `None`: now, as far as is known.

@@ -119,6 +119,16 @@ impl Cluster {
         .await
     }
 
+    /// `tests/cluster/ctl.sh`: stops, starts, kills one of the node's components.
+    ///
+    /// # Errors
+    /// [`Error::Command`] with its words.
+    pub async fn component(&self, verb: &str, component: &str) -> Result<()> {
+        repository::run("tests/cluster/ctl.sh", &[verb, component], &[])
+            .await
+            .map(drop)
+    }
+
     pub(crate) async fn agent_is_ready(&self) -> Result<()> {
         let api: Api<DaemonSet> = Api::namespaced(self.client.clone(), NAMESPACE);
         let set = api.get(AGENT).await.doing("read the agent's DaemonSet")?;

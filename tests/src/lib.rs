@@ -7,6 +7,7 @@
 
 mod checker;
 mod cluster;
+mod daemon;
 mod delegate;
 mod dump;
 mod error;
@@ -30,6 +31,7 @@ mod wait;
 
 pub use checker::{Breach, LiveSandbox, Scene, SeenCall, breaches};
 pub use cluster::Cluster;
+pub use daemon::{AgentOptions, MultusDouble, NodeAgent};
 pub use error::{Error, Result};
 pub use events::Event;
 pub use gate::Asked;

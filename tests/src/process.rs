@@ -70,6 +70,15 @@ impl Program {
         Ok(Self { name, command })
     }
 
+    /// A program that `command` starts on the node.
+    pub(crate) fn on_node(name: &'static str, mut command: Command) -> Self {
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Self { name, command }
+    }
+
     /// One flag with its value.
     pub fn flag(mut self, flag: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.arg(flag).arg(value);
@@ -152,7 +161,7 @@ impl Running {
         }
     }
 
-    async fn ended(&mut self) -> Result<Output> {
+    pub(crate) async fn ended(&mut self) -> Result<Output> {
         let status = self
             .child
             .wait()

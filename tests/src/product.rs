@@ -99,6 +99,7 @@ impl Cluster {
 
     /// Brings the cluster back to where every test begins, whatever an earlier one left.
     pub(crate) async fn put_right(&self) -> Result<()> {
+        self.node.end_daemons().await?;
         self.restore_multus().await?;
         self.restore_networks_kind().await?;
         if self.program_is_missing().await? {

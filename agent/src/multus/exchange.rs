@@ -11,7 +11,10 @@ use hyper::{
 };
 use tokio::select;
 
-use crate::uds::{self, DialError};
+use crate::{
+    failpoint::{self, Place},
+    uds::{self, DialError},
+};
 
 /// The longest answer that is read. A CNI result has some hundred bytes for each address.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
@@ -52,6 +55,9 @@ pub(super) async fn exchange(
         .body(Full::new(Bytes::from(body)))
         .map_err(|error| Failure::NotSent(error.to_string()))?;
     let stream = uds::dial(sockets).await.map_err(Failure::Unreachable)?;
+    if *request.method() == Method::POST {
+        failpoint::reach(Place::Connected);
+    }
     let (sender, connection) = http1::handshake(stream)
         .await
         .map_err(|error| Failure::NotSent(error.to_string()))?;

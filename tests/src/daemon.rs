@@ -1,0 +1,367 @@
+//! Programs of a test as processes of the node: the agent in place of the installed one, and a double in front of multus.
+//!
+//! What a test leaves running would hold the agent's records: [`Cluster::put_right`](crate::Cluster) ends it by the files of pids.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use serde_json::{Value, json};
+
+use crate::{
+    error::{Error, Result},
+    namespace::{NO_NETWORKS, Namespace},
+    node::Node,
+    pod::Pod,
+    process::{Program, Running, built, get},
+    wait::{LONG, PLUG, eventually},
+};
+
+/// On the node.
+const DIRECTORY: &str = "/run/tests";
+const AGENT: &str = "dynamic-networks-agent";
+const DOUBLE: &str = "multus-double";
+const ADMIN_PORT: u16 = 18080;
+
+/// One process of the node.
+struct Daemon {
+    node: Node,
+    pid_file: String,
+    running: Running,
+}
+
+impl Daemon {
+    async fn start(
+        node: &Node,
+        (name, number): (&'static str, u16),
+        variables: &[String],
+        arguments: &[String],
+    ) -> Result<Self> {
+        let program = format!("{DIRECTORY}/{name}");
+        node.install(&built(name)?, &PathBuf::from(&program)).await?;
+        let pid_file = format!("{program}.{number}.pid");
+        let script = "echo \"$$ $2\" >\"$1\" && shift 2 && exec env -i \"$@\"";
+        let mut words = vec!["sh", "-c", script, "sh", &pid_file, &program];
+        words.extend(variables.iter().map(String::as_str));
+        words.push(&program);
+        words.extend(arguments.iter().map(String::as_str));
+        let running = Program::on_node(name, node.command(&words)).start()?;
+        Ok(Self {
+            node: node.clone(),
+            pid_file,
+            running,
+        })
+    }
+
+    async fn pid(&self) -> Result<String> {
+        let text = self.node.run(&["cat", &self.pid_file]).await?;
+        Ok(text.split_whitespace().next().unwrap_or_default().to_owned())
+    }
+
+    async fn signal(&self, signal: &str) -> Result<()> {
+        let pid = self.pid().await?;
+        self.node.run(&["kill", signal, &pid]).await.map(drop)
+    }
+
+    async fn kill(&mut self) -> Result<String> {
+        self.signal("-KILL").await?;
+        Ok(self.running.ended().await?.text)
+    }
+}
+
+impl Node {
+    /// Ends what tests have left running here.
+    pub(crate) async fn end_daemons(&self) -> Result<()> {
+        let script = r#"for f in "$1"/*.pid; do
+            [ -e "$f" ] || continue
+            read -r pid program <"$f"
+            [ "$(readlink "/proc/$pid/exe")" != "$program" ] || kill -KILL "$pid"
+            rm -f "$f"
+        done"#;
+        self.run(&["sh", "-c", script, "sh", DIRECTORY]).await.map(drop)
+    }
+}
+
+/// How an agent of a test differs from an installed one.
+pub struct AgentOptions {
+    config: Value,
+    patience: u64,
+    number: u16,
+}
+
+/// An agent as a process of the node, until it is killed or stopped.
+pub struct NodeAgent {
+    daemon: Daemon,
+    admin: SocketAddr,
+}
+
+impl Default for AgentOptions {
+    fn default() -> Self {
+        Self {
+            config: json!({}),
+            patience: 3,
+            number: 1,
+        }
+    }
+}
+
+impl AgentOptions {
+    /// One key of the configuration file.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.config[key] = value.into();
+        self
+    }
+
+    /// Beside another one.
+    #[must_use]
+    pub fn second(mut self) -> Self {
+        self.number = 2;
+        self
+    }
+
+    /// How many seconds it waits for plugins, in place of half a minute.
+    #[must_use]
+    pub fn patient(mut self, seconds: u64) -> Self {
+        self.patience = seconds;
+        self
+    }
+}
+
+impl Namespace {
+    /// Takes the installed agent away, which [`crate::alone_in_namespace`] brings back, and makes the pod in whose name the agents of
+    /// this test release what deleted pods leave.
+    ///
+    /// # Errors
+    /// [`Error::Api`], [`Error::Deadline`].
+    pub async fn instead_of_the_agent(&self) -> Result<Pod> {
+        let (pod, stopped) = futures::join!(
+            self.create_pod("agent-of-tests", NO_NETWORKS),
+            self.cluster.stop_agent()
+        );
+        stopped?;
+        pod
+    }
+
+    /// Starts an agent on the node as `own` and waits until it is ready.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] with what it says.
+    pub async fn agent(&self, own: &Pod, options: AgentOptions) -> Result<NodeAgent> {
+        let agent = self.agent_that_starts(own, options).await?;
+        agent.is_ready().await?;
+        Ok(agent)
+    }
+
+    /// Starts an agent on the node as `own`.
+    ///
+    /// # Errors
+    /// [`Error::Command`], [`Error::Setup`].
+    pub async fn agent_that_starts(&self, own: &Pod, options: AgentOptions) -> Result<NodeAgent> {
+        let node = &self.cluster.node;
+        let config = format!("{DIRECTORY}/config.{}.json", options.number);
+        let places = format!("{DIRECTORY}/failpoints");
+        node.run(&["mkdir", "-p", &places]).await?;
+        node.write(&config, &options.config.to_string()).await?;
+        let address = self.cluster.variable("NODE_IP").unwrap_or_default();
+        let admin = format!("{address}:{}", ADMIN_PORT + options.number);
+        let variables = [
+            format!("{}={places}", agent::failpoint::DIRECTORY),
+            format!("{}={}", agent::failpoint::PATIENCE, options.patience),
+        ];
+        let arguments = [
+            ("--config", config.as_str()),
+            ("--node-name", &node.name),
+            ("--admin-listen", &admin),
+            ("--host-run", "/run"),
+            ("--kubeconfig", "/run/cluster/state/kubeconfig"),
+            ("--pod-namespace", &self.name),
+            ("--pod-name", &own.name),
+            ("--pod-uid", &own.uid),
+        ];
+        let arguments: Vec<_> = arguments
+            .iter()
+            .flat_map(|(flag, value)| [(*flag).to_owned(), (*value).to_owned()])
+            .collect();
+        let admin = admin
+            .parse()
+            .map_err(|e| Error::Setup(format!("the node's address {address:?}: {e}")))?;
+        let daemon = Daemon::start(node, (AGENT, options.number), &variables, &arguments).await?;
+        Ok(NodeAgent { daemon, admin })
+    }
+}
+
+impl NodeAgent {
+    /// Waits until it is ready.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] with what it says.
+    pub async fn is_ready(&self) -> Result<()> {
+        eventually(LONG, "the agent of the test is ready", async || {
+            match self.page("/readyz").await? {
+                (200, _) => Ok(()),
+                (code, body) => Err(Error::Unexpected(format!("{code} {body}"))),
+            }
+        })
+        .await
+    }
+
+    /// Waits until it is not ready for a reason that contains `reason`.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] with what it says instead.
+    pub async fn is_not_ready(&self, reason: &str) -> Result<()> {
+        let description = format!("the agent of the test is not ready: {reason}");
+        eventually(PLUG, description, async || {
+            let (code, body) = self.page("/readyz").await?;
+            (code == 503 && body.contains(reason))
+                .then_some(())
+                .ok_or_else(|| Error::Unexpected(format!("{code} {body}")))
+        })
+        .await
+    }
+
+    /// One of its pages: status and body.
+    ///
+    /// # Errors
+    /// [`Error::Unexpected`] when it does not answer.
+    pub async fn page(&self, path: &str) -> Result<(u16, String)> {
+        get(self.admin, path).await
+    }
+
+    /// The value of one of its metrics, labels and all.
+    ///
+    /// # Errors
+    /// [`Error::Unexpected`] when it has no such metric.
+    pub async fn metric(&self, name: &str) -> Result<f64> {
+        let (_, body) = self.page("/metrics").await?;
+        let value = body
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.ok_or_else(|| Error::Unexpected(format!("no metric {name} in:\n{body}")))
+    }
+
+    /// The most memory that it has had, in KiB.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub async fn peak_memory(&self) -> Result<u64> {
+        let status = format!("/proc/{}/status", self.daemon.pid().await?);
+        let status = self.daemon.node.run(&["cat", &status]).await?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        peak.and_then(|peak| peak.split_whitespace().next()?.parse().ok())
+            .ok_or_else(|| Error::Unexpected(format!("no VmHWM in:\n{status}")))
+    }
+
+    /// Arms a place of [`agent::failpoint`]: the agent stays there when it gets there.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub async fn holds_at(&self, place: agent::failpoint::Place) -> Result<()> {
+        let script = "rm -rf \"$1\"/* && : >\"$1/$2\"";
+        let directory = format!("{DIRECTORY}/failpoints");
+        let node = &self.daemon.node;
+        node.run(&["sh", "-c", script, "sh", &directory, place.as_str()])
+            .await
+            .map(drop)
+    }
+
+    /// Waits until it stays at the place that is armed, and kills it there.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] when it does not get there.
+    pub async fn is_killed_at(&mut self, place: agent::failpoint::Place) -> Result<()> {
+        let reached = format!("{DIRECTORY}/failpoints/{}.reached", place.as_str());
+        let description = format!("the agent is at {}", place.as_str());
+        eventually(PLUG, description, async || {
+            self.daemon.node.run(&["test", "-e", &reached]).await
+        })
+        .await?;
+        self.kill().await.map(drop)
+    }
+
+    /// SIGKILL; the answer is what it had printed.
+    ///
+    /// # Errors
+    /// [`Error::Command`] when it does not run.
+    pub async fn kill(&mut self) -> Result<String> {
+        self.daemon.kill().await
+    }
+
+    /// SIGTERM; waits until it has ended, with status 0.
+    ///
+    /// # Errors
+    /// [`Error::Unexpected`] with its output.
+    pub async fn stop(&mut self) -> Result<()> {
+        self.daemon.signal("-TERM").await?;
+        let ended = tokio::time::timeout(Duration::from_secs(20), self.daemon.running.ended());
+        let output = ended
+            .await
+            .map_err(|_| Error::Unexpected("SIGTERM does not end it".to_owned()))??;
+        match output.code {
+            Some(0) => Ok(()),
+            code => Err(Error::Unexpected(format!(
+                "it ended with {code:?}:\n{}",
+                output.text
+            ))),
+        }
+    }
+
+    /// What it printed so far.
+    pub fn text(&self) -> String {
+        self.daemon.running.text()
+    }
+}
+
+/// Stands before the real multus daemon and passes requests on, unless an order about their interface says otherwise.
+pub struct MultusDouble(Daemon);
+
+impl MultusDouble {
+    /// Where agents find it.
+    pub const SOCKET: &str = "/run/tests/multus/multus.sock";
+    const ORDERS: &str = "/run/tests/multus-orders";
+
+    /// Starts it, without orders.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] when it does not listen.
+    pub async fn start(node: &Node) -> Result<Self> {
+        node.run(&["rm", "-rf", Self::ORDERS]).await?;
+        node.run(&["mkdir", "-p", Self::ORDERS, "/run/tests/multus"])
+            .await?;
+        let arguments = [Self::SOCKET, "/run/multus/multus.sock", Self::ORDERS].map(str::to_owned);
+        let daemon = Daemon::start(node, (DOUBLE, 1), &[], &arguments).await?;
+        eventually(PLUG, "the double listens", async || {
+            node.run(&["test", "-S", Self::SOCKET]).await
+        })
+        .await?;
+        Ok(Self(daemon))
+    }
+
+    /// From now on answers requests about `interface` by the script of this name: see `src/bin/multus-double.rs`.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub async fn plays(&self, interface: &str, script: &str) -> Result<()> {
+        let path = format!("{}/{interface}", Self::ORDERS);
+        self.0.node.write(&path, script).await
+    }
+
+    /// Passes everything on again.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub async fn steps_aside(&self) -> Result<()> {
+        let script = "rm -f \"$1\"/*";
+        let command = ["sh", "-c", script, "sh", Self::ORDERS];
+        self.0.node.run(&command).await.map(drop)
+    }
+
+    /// Ends it; its socket goes with it.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub async fn end(&mut self) -> Result<()> {
+        let node = self.0.node.clone();
+        self.0.kill().await?;
+        node.run(&["rm", "-f", Self::SOCKET]).await.map(drop)
+    }
+}
