@@ -209,6 +209,7 @@ impl Agent {
             multus: multus.clone(),
             cri: self.cri(),
             cache: cache.clone(),
+            records: Arc::clone(&records),
             health: self.health.clone(),
         });
         let world = Live::new(Parts {
@@ -259,6 +260,11 @@ impl Agent {
         tasks.spawn_local(async move {
             with.watch_multus(|cured| of.cure(&cured)).await;
             "the watch over multus ended".to_owned()
+        });
+        let with = Rc::clone(&neighbours);
+        tasks.spawn_local(async move {
+            with.watch_records().await;
+            "the watch over the records ended".to_owned()
         });
         let (of, with) = (Rc::clone(&pods), neighbours);
         tasks.spawn_local(async move {

@@ -1,6 +1,6 @@
 //! Looks after the neighbours themselves: sees sandboxes end that no watch tells of, and notices when multus or the runtime comes back.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
 
 use crate::{
     cni_cache::CniCache,
@@ -10,6 +10,7 @@ use crate::{
     mailbox::{Cured, Mailbox},
     memory::Memory,
     multus::Multus,
+    records::Records,
 };
 
 /// How often the sandboxes with records are looked over.
@@ -46,6 +47,8 @@ pub struct Neighbours {
     pub cri: Cri,
     /// multus' data directory.
     pub cache: CniCache,
+    /// The disk with the records.
+    pub records: Arc<Records>,
     /// Where it is noted.
     pub health: Health,
 }
@@ -108,6 +111,20 @@ impl Neighbours {
                 Part::CniCache
             };
             self.wait(missing).await;
+        }
+    }
+
+    /// Watches over the disk with the records, for ever: a write that failed tells that it is full, but nothing else tells that it is not.
+    pub async fn watch_records(&self) {
+        loop {
+            let records = Arc::clone(&self.records);
+            let probe = tokio::task::spawn_blocking(move || records.check_writable()).await;
+            let state = match probe {
+                Ok(written) => written.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            self.health.set(Part::Records, state);
+            self.wait(Part::Records).await;
         }
     }
 
