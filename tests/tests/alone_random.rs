@@ -1,0 +1,212 @@
+//! A random history: edits, pods that come and go, and kills of the agent, of multus and of the runtime, one after the other; then the
+//! node comes to rest, without a breach of any invariant. The seed is printed and replays the history.
+//!
+//! `RANDOM_FAULTS_SEED`, `RANDOM_FAULTS_PODS`, `RANDOM_FAULTS_SECONDS`: for longer ones.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use fastrand::Rng;
+use tests::{
+    AgentOptions, Error, NO_NETWORKS, Nad, Namespace, NodeAgent, PLUG, Pod, Result, alone_in_namespace,
+    eventually, macvlan,
+};
+
+const INTERFACES: [&str; 4] = ["net1", "net2", "net3", "net4"];
+const NETWORKS: [&str; 2] = ["blue", "red"];
+/// How fast the history goes, but for what takes longer.
+const PACE: Duration = Duration::from_millis(150);
+
+#[tokio::test]
+async fn any_history_ends_at_rest() -> Result<()> {
+    let setting = |name: &str, default: u64| {
+        let text = std::env::var(name).ok();
+        text.and_then(|text| text.parse().ok()).unwrap_or(default)
+    };
+    let seed = setting("RANDOM_FAULTS_SEED", Rng::new().u64(..));
+    let (pods, seconds) = (
+        setting("RANDOM_FAULTS_PODS", 8),
+        setting("RANDOM_FAULTS_SECONDS", 12),
+    );
+    println!("RANDOM_FAULTS_SEED={seed}");
+    alone_in_namespace("random", async move |ns| {
+        let mut history = History::begin(ns, Rng::with_seed(seed), pods).await?;
+        let end = Instant::now() + Duration::from_secs(seconds);
+        while Instant::now() < end {
+            history.go_on().await?;
+        }
+        println!("{:?}", history.counts);
+        history.ends_at_rest().await
+    })
+    .await
+    .map_err(|error| Error::Unexpected(format!("RANDOM_FAULTS_SEED={seed}: {error}")))
+}
+
+/// What happens next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Happening {
+    Edit,
+    Replacement,
+    AgentKilled,
+    AgentStopped,
+    MultusKilled,
+    MultusRestarted,
+    RuntimeKilled,
+}
+
+/// How often each happens, of a hundred.
+const OFTEN: [(Happening, u32); 7] = [
+    (Happening::Edit, 80),
+    (Happening::Replacement, 6),
+    (Happening::AgentKilled, 6),
+    (Happening::AgentStopped, 3),
+    (Happening::MultusKilled, 2),
+    (Happening::MultusRestarted, 1),
+    (Happening::RuntimeKilled, 2),
+];
+
+struct History<'a> {
+    ns: &'a Namespace,
+    rng: Rng,
+    own: Pod,
+    nads: Vec<Nad>,
+    agent: NodeAgent,
+    /// Each with the networks that it is to have, by interface.
+    pods: Vec<(Pod, BTreeMap<&'static str, &'static str>)>,
+    made: usize,
+    ended: Vec<String>,
+    counts: BTreeMap<Happening, u32>,
+}
+
+impl<'a> History<'a> {
+    async fn begin(ns: &'a Namespace, rng: Rng, count: u64) -> Result<Self> {
+        let own = ns.instead_of_the_agent().await?;
+        let mut nads = Vec::new();
+        for name in NETWORKS {
+            nads.push(ns.create_nad(name, macvlan().host_local().recorded()).await?);
+        }
+        let names: Vec<_> = (0..count).map(|number| format!("p{number}")).collect();
+        let started = names.iter().map(|name| ns.running_pod(name, NO_NETWORKS));
+        let pods = futures::future::try_join_all(started).await?;
+        let agent = ns.agent(&own, AgentOptions::default()).await?;
+        Ok(Self {
+            made: pods.len(),
+            pods: pods.into_iter().map(|pod| (pod, BTreeMap::new())).collect(),
+            ns,
+            rng,
+            own,
+            nads,
+            agent,
+            ended: Vec::new(),
+            counts: BTreeMap::new(),
+        })
+    }
+
+    async fn go_on(&mut self) -> Result<()> {
+        let mut at = self
+            .rng
+            .u32(..OFTEN.iter().map(|(_, weight)| weight).sum::<u32>());
+        let next = OFTEN.iter().find(|(_, weight)| {
+            let found = at < *weight;
+            at = at.saturating_sub(*weight);
+            found
+        });
+        let happening = next.map_or(Happening::Edit, |(happening, _)| *happening);
+        *self.counts.entry(happening).or_default() += 1;
+        let cluster = &self.ns.cluster;
+        match happening {
+            Happening::Edit => self.edit().await?,
+            Happening::Replacement => self.replace().await?,
+            Happening::AgentKilled => {
+                self.agent.kill().await?;
+                self.agent = self.next_agent().await?;
+            }
+            Happening::AgentStopped => {
+                self.agent.stop().await?;
+                self.agent = self.next_agent().await?;
+            }
+            Happening::MultusKilled => cluster.component("kill", "multus").await?,
+            Happening::MultusRestarted => cluster.component("restart", "multus").await?,
+            Happening::RuntimeKilled => cluster.component("kill", "containerd").await?,
+        }
+        tokio::time::sleep(PACE).await;
+        Ok(())
+    }
+
+    /// It need not be ready: a neighbour may be gone just now.
+    async fn next_agent(&self) -> Result<NodeAgent> {
+        self.ns
+            .agent_that_starts(&self.own, AgentOptions::default())
+            .await
+    }
+
+    /// Some other networks for one of the pods, in any order.
+    async fn edit(&mut self) -> Result<()> {
+        let index = self.rng.usize(..self.pods.len());
+        let mut interfaces = INTERFACES;
+        self.rng.shuffle(&mut interfaces);
+        let count = self.rng.usize(..=INTERFACES.len());
+        let wanted: Vec<_> = interfaces
+            .into_iter()
+            .take(count)
+            .map(|interface| (interface, NETWORKS[self.rng.usize(..NETWORKS.len())]))
+            .collect();
+        let list: Vec<_> = wanted
+            .iter()
+            .map(|(interface, network)| format!("{network}@{interface}"))
+            .collect();
+        let (pod, networks) = &mut self.pods[index];
+        pod.annotate(&list.join(",")).await?;
+        *networks = wanted.into_iter().collect();
+        Ok(())
+    }
+
+    /// One pod goes, with everything that it has, and another one comes, with networks from its start.
+    async fn replace(&mut self) -> Result<()> {
+        let index = self.rng.usize(..self.pods.len());
+        let sandbox = eventually(PLUG, "the runtime tells the sandbox", async || {
+            Ok(self.pods[index].0.sandbox().await?.id.clone())
+        });
+        self.ended.push(sandbox.await?);
+        let name = format!("p{}", self.made);
+        self.made += 1;
+        let networks = BTreeMap::from([(INTERFACES[0], NETWORKS[0])]);
+        let pod = self.ns.create_pod(&name, "blue@net1").await?;
+        let (old, _) = std::mem::replace(&mut self.pods[index], (pod, networks));
+        old.is_to_go().await
+    }
+
+    async fn ends_at_rest(mut self) -> Result<()> {
+        for component in ["containerd", "multus"] {
+            self.ns.cluster.component("wait", component).await?;
+        }
+        self.agent.is_ready().await?;
+        for (pod, _) in &self.pods {
+            pod.is_ready().await?;
+        }
+        let wanted: Vec<Vec<&str>> = self
+            .pods
+            .iter()
+            .map(|(_, wanted)| wanted.keys().copied().collect())
+            .collect();
+        let pods: Vec<(&Pod, &[&str])> = self
+            .pods
+            .iter()
+            .zip(&wanted)
+            .map(|((pod, _), w)| (pod, &w[..]))
+            .collect();
+        let nads: Vec<&Nad> = self.nads.iter().collect();
+        self.ns.is_at_rest(&pods, &self.ended, &nads).await?;
+        for (pod, wanted) in &self.pods {
+            let status = pod.network_status().await?.into_iter();
+            let status: BTreeMap<_, _> = status.map(|entry| (entry.interface, entry.name)).collect();
+            let wanted = wanted
+                .iter()
+                .map(|(interface, network)| ((*interface).to_owned(), format!("{}/{network}", self.ns.name)));
+            assert_eq!(status, wanted.collect(), "{}", pod.name);
+        }
+        self.agent.stop().await
+    }
+}
