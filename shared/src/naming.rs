@@ -27,10 +27,7 @@ pub fn fill_on_create(list: &SelectionList, offset: u32) -> Vec<Option<Interface
     let mut names = multus_names(list, offset);
     let unnamed: Vec<bool> = names.iter().map(Option::is_some).collect();
     for name in &mut names {
-        if name
-            .as_ref()
-            .is_some_and(|name| !taken.insert(name.as_str().to_owned()))
-        {
+        if name.as_ref().is_some_and(|name| !taken.insert(name.clone())) {
             *name = None;
         }
     }
@@ -38,30 +35,38 @@ pub fn fill_on_create(list: &SelectionList, offset: u32) -> Vec<Option<Interface
     names
 }
 
-/// Names for the unnamed elements of a pod that exists: first adopt what network-status shows (the k-th unnamed element of a network takes
-/// the k-th unclaimed status entry of that network), else the lowest `netN` free in `list`, `old` and `status`.
-/// `None` for elements that are named already.
+/// Names for the unnamed elements of a pod that exists. `None` for elements that are named already. In this order:
+///
+/// 1. An element that `old` has, asking for the same, keeps the interface that it has there: a file without names that is applied again
+///    changes nothing, also before network-status shows the interface, and also when other elements are gone.
+/// 2. The k-th unnamed element of a network adopts the k-th unclaimed status entry of that network,
+/// 3. or the name of an element of `old` on that network that nobody claims: it never came up, and is being corrected.
+/// 4. The lowest `netN` free in `list`, `old` and `status`.
 pub fn fill_on_update(
     list: &SelectionList,
     old: Option<&SelectionList>,
     status: &[StatusEntry],
 ) -> Vec<Option<InterfaceName>> {
-    let mut taken = named(list);
-    let mut names = Vec::new();
-    for element in &list.elements {
-        let network = element.network.to_string();
-        let adopted = (element.interface.is_none())
-            .then(|| {
-                status
-                    .iter()
-                    .find_map(|entry| adoptable(entry, &network, &taken, list))
-            })
-            .flatten();
-        taken.extend(adopted.iter().map(InterfaceName::to_string));
-        names.push(adopted);
-    }
+    let before: Vec<(&Selection, InterfaceName)> = old.map(|old| interfaces(old, status)).unwrap_or_default();
+    let mut filling = Filling::of(list);
+    filling.give(|element, free| {
+        let mut same = before.iter().filter(|(old, _)| old.asks_as(element));
+        same.find(|(_, name)| free(name)).map(|(_, name)| name.clone())
+    });
+    filling.give(|element, free| adopted(element, status, free));
+    filling.give(|element, free| {
+        let mut there = before.iter().filter(|(old, _)| old.network == element.network);
+        there.find(|(_, name)| free(name)).map(|(_, name)| name.clone())
+    });
+    let Filling {
+        mut names, mut taken, ..
+    } = filling;
     taken.extend(old.into_iter().flat_map(named));
-    taken.extend(status.iter().map(|entry| entry.interface.clone()));
+    taken.extend(
+        status
+            .iter()
+            .filter_map(|entry| InterfaceName::parse(&entry.interface).ok()),
+    );
     let unnamed: Vec<bool> = list
         .elements
         .iter()
@@ -71,29 +76,69 @@ pub fn fill_on_update(
     names
 }
 
-fn named(list: &SelectionList) -> HashSet<String> {
-    list.elements
-        .iter()
-        .filter_map(|element| element.interface.as_ref())
-        .map(InterfaceName::to_string)
+/// The elements of a stored list with their interfaces: their own, or the one that network-status shows for them.
+fn interfaces<'a>(list: &'a SelectionList, status: &[StatusEntry]) -> Vec<(&'a Selection, InterfaceName)> {
+    let mut filling = Filling::of(list);
+    filling.give(|element, free| adopted(element, status, free));
+    let named = list.elements.iter().zip(filling.names);
+    named
+        .filter_map(|(element, adopted)| Some((element, element.interface.clone().or(adopted)?)))
         .collect()
 }
 
-/// The interface of a status entry, if it is of that network, claimed by no element, and can be an element's interface.
-/// The annotation is written by anyone, so nothing about it is taken on trust.
-fn adoptable(
-    entry: &StatusEntry,
-    network: &str,
-    taken: &HashSet<String>,
-    list: &SelectionList,
-) -> Option<InterfaceName> {
-    if entry.default || entry.name != network || taken.contains(&entry.interface) {
-        return None;
+/// Names for unnamed elements, while they are being found.
+struct Filling<'a> {
+    list: &'a SelectionList,
+    names: Vec<Option<InterfaceName>>,
+    taken: HashSet<InterfaceName>,
+}
+
+impl<'a> Filling<'a> {
+    fn of(list: &'a SelectionList) -> Self {
+        Self {
+            list,
+            names: vec![None; list.elements.len()],
+            taken: named(list),
+        }
     }
-    let is_reserved = entry.interface == "lo" || entry.interface == DEFAULT_INTERFACE;
-    InterfaceName::parse(&entry.interface)
-        .ok()
-        .filter(|name| !is_reserved && list.can_hold(name))
+
+    /// Gives each element that has no name yet what `choose` finds for it; the closure that `choose` is handed tells whether a name is free.
+    fn give(
+        &mut self,
+        choose: impl Fn(&Selection, &dyn Fn(&InterfaceName) -> bool) -> Option<InterfaceName>,
+    ) {
+        for (element, name) in self.list.elements.iter().zip(&mut self.names) {
+            if element.interface.is_some() || name.is_some() {
+                continue;
+            }
+            let free = |name: &InterfaceName| !self.taken.contains(name) && self.list.can_hold(name);
+            *name = choose(element, &free);
+            self.taken.extend(name.clone());
+        }
+    }
+}
+
+fn named(list: &SelectionList) -> HashSet<InterfaceName> {
+    list.elements
+        .iter()
+        .filter_map(|element| element.interface.clone())
+        .collect()
+}
+
+/// The interface of the first status entry of the element's network that is free and can be an element's interface.
+/// The annotation is written by anyone, so nothing about it is taken on trust.
+fn adopted(
+    element: &Selection,
+    status: &[StatusEntry],
+    free: &dyn Fn(&InterfaceName) -> bool,
+) -> Option<InterfaceName> {
+    let network = element.network.to_string();
+    let is_reserved = |name: &str| name == "lo" || name == DEFAULT_INTERFACE;
+    status
+        .iter()
+        .filter(|entry| !entry.default && entry.name == network && !is_reserved(&entry.interface))
+        .filter_map(|entry| InterfaceName::parse(&entry.interface).ok())
+        .find(free)
 }
 
 /// Gives the lowest free `netN` from `first` on to each unnamed element that has none yet.
@@ -101,13 +146,13 @@ fn give_lowest(
     names: &mut [Option<InterfaceName>],
     unnamed: &[bool],
     first: u32,
-    mut taken: HashSet<String>,
+    mut taken: HashSet<InterfaceName>,
 ) {
     let mut number = first;
     for (name, unnamed) in names.iter_mut().zip(unnamed) {
         while *unnamed && name.is_none() {
             let candidate = InterfaceName::net(number);
-            if taken.insert(candidate.to_string()) {
+            if taken.insert(candidate.clone()) {
                 *name = Some(candidate);
             }
             // At the end of the numbers nothing is free below either: the list is far shorter than 2^32.
@@ -117,142 +162,4 @@ fn give_lowest(
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use rstest::rstest;
-
-    use super::*;
-
-    fn list(annotation: &str) -> SelectionList {
-        SelectionList::parse(Some(annotation), "default").unwrap()
-    }
-
-    fn filled(names: &[Option<InterfaceName>]) -> Vec<&str> {
-        names
-            .iter()
-            .map(|name| name.as_ref().map_or("-", InterfaceName::as_str))
-            .collect()
-    }
-
-    fn status(entries: &[(&str, &str)]) -> Vec<StatusEntry> {
-        let entry = |(name, interface): &(&str, &str)| StatusEntry {
-            name: (*name).to_owned(),
-            interface: (*interface).to_owned(),
-            ..StatusEntry::default()
-        };
-        entries.iter().map(entry).collect()
-    }
-
-    #[rstest]
-    #[case("a,b@x,c", 0, &["net1", "-", "net3"])]
-    #[case("a,b@x,c", 1, &["net2", "-", "net4"])]
-    #[case("a", u32::MAX, &["net4294967295"])]
-    fn multus_counts_named_elements_too(#[case] text: &str, #[case] offset: u32, #[case] names: &[&str]) {
-        assert_eq!(filled(&multus_names(&list(text), offset)), names);
-    }
-
-    #[rstest]
-    #[case("a,b,c", 0, &["net1", "net2", "net3"])]
-    #[case("a,b@x,c", 0, &["net1", "-", "net3"])]
-    #[case("a,b@net1", 0, &["net2", "-"])]
-    #[case("a@net2,b", 0, &["-", "net1"])]
-    #[case("a,b@net1,c", 0, &["net2", "-", "net3"])]
-    #[case("a@net3,b,c", 0, &["-", "net2", "net1"])]
-    #[case("a,b@net2", 1, &["net3", "-"])]
-    fn on_create_gives_what_multus_would_or_the_lowest_free(
-        #[case] text: &str,
-        #[case] offset: u32,
-        #[case] names: &[&str],
-    ) {
-        assert_eq!(filled(&fill_on_create(&list(text), offset)), names);
-    }
-
-    #[test]
-    fn on_create_never_takes_the_names_of_multus_default_networks() {
-        assert_eq!(filled(&fill_on_create(&list("a@net3,b"), 1)), ["-", "net2"]);
-    }
-
-    #[test]
-    fn on_update_adopts_the_kth_status_entry_of_the_network() {
-        let status = status(&[
-            ("default/b", "net1"),
-            ("default/a", "net7"),
-            ("default/a", "net2"),
-        ]);
-        assert_eq!(
-            filled(&fill_on_update(&list("a,b,a"), None, &status)),
-            ["net7", "net1", "net2"]
-        );
-    }
-
-    #[test]
-    fn on_update_does_not_adopt_what_a_named_element_claims() {
-        let status = status(&[("default/a", "net1"), ("default/a", "net2")]);
-        assert_eq!(
-            filled(&fill_on_update(&list("a,a@net1"), None, &status)),
-            ["net2", "-"]
-        );
-    }
-
-    #[test]
-    fn on_update_avoids_the_names_of_the_list_the_old_list_and_the_status() {
-        let old = list("a@net1,b@net2");
-        let status = status(&[("default/z", "net3")]);
-        assert_eq!(
-            filled(&fill_on_update(&list("c,b@net4"), Some(&old), &status)),
-            ["net5", "-"]
-        );
-    }
-
-    #[rstest]
-    #[case("eth0")]
-    #[case("lo")]
-    #[case("")]
-    #[case("a/b")]
-    #[case("a,b")]
-    #[case("x@y")]
-    fn a_forged_status_entry_is_not_adopted(#[case] interface: &str) {
-        assert_eq!(
-            filled(&fill_on_update(
-                &list("a"),
-                None,
-                &status(&[("default/a", interface)])
-            )),
-            ["net1"]
-        );
-    }
-
-    #[test]
-    fn the_default_network_is_never_adopted() {
-        let mut entries = status(&[("default/a", "net9")]);
-        entries.iter_mut().for_each(|entry| entry.default = true);
-        assert_eq!(filled(&fill_on_update(&list("a"), None, &entries)), ["net1"]);
-    }
-
-    proptest! {
-        #[test]
-        fn filling_names_every_element_once_and_only_once(
-            items in prop::collection::vec(("[a-c]", prop::option::of(1u32..6)), 1..8),
-            offset in 0u32..3,
-        ) {
-            let mut named = HashSet::new();
-            let text: Vec<String> = items
-                .iter()
-                .map(|(name, number)| match number {
-                    Some(number) if named.insert(*number) => format!("{name}@net{number}"),
-                    _ => name.clone(),
-                })
-                .collect();
-            let before = list(&text.join(","));
-            for names in [fill_on_create(&before, offset), fill_on_update(&before, None, &[])] {
-                let after = list(&before.with_interfaces(&names));
-                prop_assert!(after.elements.iter().all(|element| element.interface.is_some()));
-                prop_assert_eq!(after.with_interfaces(&fill_on_create(&after, offset)), after.source());
-                for (before, after) in before.elements.iter().zip(&after.elements) {
-                    prop_assert!(before.interface.is_none() || before.interface == after.interface);
-                    prop_assert_eq!(&before.network, &after.network);
-                }
-            }
-        }
-    }
-}
+mod tests;

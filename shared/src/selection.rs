@@ -107,6 +107,33 @@ impl Selection {
             device_id: None,
         }
     }
+
+    /// Whether both ask for the same, whatever they call the interface.
+    pub fn asks_as(&self, other: &Self) -> bool {
+        let Self {
+            network,
+            interface: _,
+            ips,
+            mac,
+            cni_args,
+            port_mappings,
+            bandwidth,
+            infiniband_guid,
+            default_route,
+            ipam_claim_reference,
+            device_id,
+        } = self;
+        *network == other.network
+            && *ips == other.ips
+            && *mac == other.mac
+            && *cni_args == other.cni_args
+            && *port_mappings == other.port_mappings
+            && *bandwidth == other.bandwidth
+            && *infiniband_guid == other.infiniband_guid
+            && *default_route == other.default_route
+            && *ipam_claim_reference == other.ipam_claim_reference
+            && *device_id == other.device_id
+    }
 }
 
 /// Where an interface name goes: bytes `start..end` of the source become `before` and the name (in JSON: as a JSON string).
