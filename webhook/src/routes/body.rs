@@ -1,4 +1,8 @@
 //! Reading a request's body under three limits: its size, its time, and the memory that all bodies take together.
+//!
+//! Memory is accounted for as bytes arrive, not as they are announced: whoever promises a large body and sends a byte a
+//! second holds a kilobyte. The few bodies that are really large queue for room of their own, each for all that it may
+//! need, so that none waits for another's second half, and the usual ones never wait for them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,21 +12,25 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Bytes;
+use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The largest body, in bytes: an API server takes objects of 3 MiB, and a review of an update holds two.
 pub const MAX_BODY: usize = 7 * 1024 * 1024;
-/// All bodies in memory together, in bytes: four of the largest, or a thousand of the usual ones.
-const BUDGET: usize = 4 * MAX_BODY;
+/// Up to this many bytes a body is a usual one: reviews of pods have ten to forty thousand.
+const USUAL: usize = 256 * 1024;
+/// All usual bodies in memory together, in bytes: about a thousand.
+const USUAL_BUDGET: usize = 16 * 1024 * 1024;
+/// All large ones, in bytes: four of the largest.
+const LARGE_BUDGET: usize = 4 * MAX_BODY;
 /// Granularity of the budget, in bytes.
 const UNIT: usize = 1024;
 
 /// How much may be read at once, and how fast it must come.
 #[derive(Clone, Debug)]
 pub struct Bodies {
-    budget: Arc<Semaphore>,
+    usual: Arc<Semaphore>,
+    large: Arc<Semaphore>,
     deadline: Duration,
 }
 
@@ -36,8 +44,8 @@ impl Default for Bodies {
 /// A body, which counts against the budget as long as it lives.
 #[derive(Debug)]
 pub struct ReadBody {
-    bytes: Bytes,
-    _share: OwnedSemaphorePermit,
+    bytes: Vec<u8>,
+    share: Option<OwnedSemaphorePermit>,
 }
 
 impl std::ops::Deref for ReadBody {
@@ -85,7 +93,8 @@ impl Bodies {
     /// As the default, but with another deadline.
     pub fn with_deadline(deadline: Duration) -> Self {
         Self {
-            budget: Arc::new(Semaphore::new(BUDGET / UNIT)),
+            usual: Arc::new(Semaphore::new(USUAL_BUDGET / UNIT)),
+            large: Arc::new(Semaphore::new(LARGE_BUDGET / UNIT)),
             deadline,
         }
     }
@@ -99,29 +108,84 @@ impl Bodies {
         if !is_plain_json(&parts.headers) {
             return Err(BodyError::NotJson);
         }
-        let size = announced_size(&parts.headers).unwrap_or(MAX_BODY);
-        if size > MAX_BODY {
+        let announced = announced_size(&parts.headers);
+        if announced.is_some_and(|size| size > MAX_BODY) {
             return Err(BodyError::TooLarge);
         }
-        let share = self.share(size).await?;
-        let read = tokio::time::timeout(self.deadline, Limited::new(body, MAX_BODY).collect());
-        match read.await {
+        let mut reading = Reading::of(announced);
+        let read = tokio::time::timeout(self.deadline, self.collect(&mut reading, body)).await;
+        match read {
+            Ok(read) => read.map(|()| reading.body),
+            Err(_elapsed) if reading.waits_for_room => Err(BodyError::Busy),
             Err(_elapsed) => Err(BodyError::TooSlow),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
-            Ok(Err(_)) => Err(BodyError::BrokeOff),
-            Ok(Ok(body)) => Ok(ReadBody {
-                bytes: body.to_bytes(),
-                _share: share,
-            }),
         }
     }
 
-    async fn share(&self, size: usize) -> Result<OwnedSemaphorePermit, BodyError> {
-        let units = u32::try_from(size.div_ceil(UNIT)).map_err(|_| BodyError::TooLarge)?;
-        let share = tokio::time::timeout(self.deadline, Arc::clone(&self.budget).acquire_many_owned(units));
-        // The semaphore is never closed, so both errors mean the same.
-        share.await.ok().and_then(Result::ok).ok_or(BodyError::Busy)
+    async fn collect(&self, reading: &mut Reading, mut body: Body) -> Result<(), BodyError> {
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_| BodyError::BrokeOff)?.into_data() else {
+                continue;
+            };
+            let size = reading.body.bytes.len() + data.len();
+            if size > MAX_BODY {
+                return Err(BodyError::TooLarge);
+            }
+            reading.waits_for_room = true;
+            self.make_room(reading, size).await?;
+            reading.waits_for_room = false;
+            reading.body.bytes.extend_from_slice(&data);
+        }
+        Ok(())
     }
+
+    /// Waits until the body may have `size` bytes.
+    async fn make_room(&self, reading: &mut Reading, size: usize) -> Result<(), BodyError> {
+        let ReadBody { bytes, share } = &mut reading.body;
+        if size <= USUAL {
+            let held = share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+            let more = take(&self.usual, size.div_ceil(UNIT).saturating_sub(held)).await?;
+            match share {
+                Some(share) => share.merge(more),
+                None => *share = Some(more),
+            }
+        } else if !reading.is_large {
+            let all = reading.announced.unwrap_or(MAX_BODY).max(size);
+            *share = Some(take(&self.large, all.div_ceil(UNIT)).await?);
+            bytes.reserve_exact(all - bytes.len());
+            reading.is_large = true;
+        }
+        Ok(())
+    }
+}
+
+/// A body on its way.
+struct Reading {
+    body: ReadBody,
+    announced: Option<usize>,
+    is_large: bool,
+    /// The next step is ours, not the client's.
+    waits_for_room: bool,
+}
+
+impl Reading {
+    fn of(announced: Option<usize>) -> Self {
+        Self {
+            body: ReadBody {
+                bytes: Vec::with_capacity(announced.unwrap_or_default().min(USUAL)),
+                share: None,
+            },
+            announced,
+            is_large: false,
+            waits_for_room: false,
+        }
+    }
+}
+
+async fn take(budget: &Arc<Semaphore>, units: usize) -> Result<OwnedSemaphorePermit, BodyError> {
+    let units = u32::try_from(units).map_err(|_| BodyError::TooLarge)?;
+    // The semaphore is never closed.
+    let share = Arc::clone(budget).acquire_many_owned(units).await;
+    share.map_err(|_| BodyError::Busy)
 }
 
 /// The API server sends plain JSON; anything packed is refused unopened.

@@ -125,6 +125,18 @@ async fn headers_that_come_too_slowly_are_cut() {
     assert!(took < PATIENCE / 4, "{took:?}");
 }
 
+/// Begins a body of the largest size and sends a byte of it from time to time. Never returns.
+async fn trickle(mut stream: impl AsyncWriteExt + Unpin) {
+    let head = format!(
+        "POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {MAX_BODY}\r\n\r\n{{"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    while stream.write_all(b" ").await.and(stream.flush().await).is_ok() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    std::future::pending().await
+}
+
 #[tokio::test]
 async fn a_body_that_trickles_is_given_up() {
     let gate = Gate {
@@ -132,15 +144,40 @@ async fn a_body_that_trickles_is_given_up() {
         ..gate(&json!({}))
     };
     let server = TestServer::of_gate(gate, Limits::default()).await;
-    let mut slow = server.connect("http/1.1").await;
-    let head =
-        "POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
-    slow.write_all(head.as_bytes()).await.unwrap();
+    let (mut reading, writing) = tokio::io::split(server.connect("http/1.1").await);
 
-    let (received, took) = until_closed(&mut slow).await;
+    let (received, took) = tokio::select! {
+        closed = until_closed(&mut reading) => closed,
+        () = trickle(writing) => unreachable!("trickles forever"),
+    };
 
     assert!(received.starts_with("HTTP/1.1 408 "), "{received}");
     assert!(took < PATIENCE / 4, "{took:?}");
+}
+
+#[tokio::test]
+async fn bodies_that_trickle_hold_up_nobody_else() {
+    let gate = Gate {
+        bodies: Bodies::with_deadline(PATIENCE),
+        ..gate(&json!({}))
+    };
+    know(&gate, &[]);
+    let metrics = gate.metrics.clone();
+    let server = TestServer::of_gate(gate, Limits::default()).await;
+    let mut tricklers = JoinSet::new();
+    for _ in 0..16 {
+        tricklers.spawn(trickle(server.connect("http/1.1").await));
+    }
+    until("all are being read", || {
+        metrics.to_text().contains("in_flight 16")
+    })
+    .await;
+
+    let answer = timeout(PATIENCE / 4, async {
+        server.http1().await.send_request(post("/mutate", review())).await
+    });
+
+    assert_eq!(answer.await.expect("held up").unwrap().status(), StatusCode::OK);
 }
 
 #[tokio::test]
