@@ -15,6 +15,7 @@ use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
+    time_provider::{DefaultTimeProvider, TimeProvider},
 };
 use serde_json::{Map, Value, json};
 use shared::{annotations, config::Config};
@@ -263,11 +264,21 @@ pub async fn connect(
     authorities: &str,
     alpn: &str,
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    connect_by(address, authorities, alpn, Arc::new(DefaultTimeProvider)).await
+}
+
+/// As [`connect`], by a client that has another clock.
+pub async fn connect_by(
+    address: SocketAddr,
+    authorities: &str,
+    alpn: &str,
+    clock: Arc<dyn TimeProvider>,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     for authority in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
         roots.add(authority.unwrap()).unwrap();
     }
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let mut config = ClientConfig::builder_with_details(Arc::new(ring::default_provider()), clock)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)

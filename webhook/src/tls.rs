@@ -90,3 +90,6 @@ pub fn server_config(serving: Arc<Serving>) -> Result<ServerConfig, rustls::Erro
     config.send_tls13_tickets = 0;
     Ok(config)
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,8 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
 
+mod under_load;
+
 use super::{rotation::GRACE, *};
 use crate::metrics::Metrics;
 
