@@ -1,19 +1,22 @@
 //! The gate seen from the API server: asked by dry-run creates, and counted by its own metrics.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Pod as ApiPod, Secret},
 };
 use kube::{
     Api, ResourceExt,
-    api::{Patch, PatchParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{Cluster, NAMESPACE, WEBHOOK},
+    cluster::{AGENT, Cluster, NAMESPACE, WEBHOOK},
     error::{Doing, Error, Result},
-    namespace::Namespace,
+    namespace::{Namespace, object},
+    repository,
     wait::{LONG, eventually},
 };
 
@@ -34,6 +37,8 @@ pub struct Asked {
     pub calls: usize,
     /// How many came back without the interface name that the gate fills in: it was not called, or did not answer.
     pub unfilled: usize,
+    /// How many the API server refused because the gate did not answer.
+    pub refused: usize,
 }
 
 impl Namespace {
@@ -42,25 +47,11 @@ impl Namespace {
     /// # Errors
     /// [`Error::Api`].
     pub async fn would_store(&self, networks: &str) -> Result<String> {
-        let pod: ApiPod = serde_json::from_value(json!({
-            "metadata": {"generateName": "asked-", "annotations": {shared::annotations::NETWORKS: networks}},
-            "spec": {"containers": [{"name": "app", "image": "docker.io/library/busybox"}]},
-        }))
-        .map_err(|e| Error::Unexpected(e.to_string()))?;
-        let dry_run = PostParams {
-            dry_run: true,
-            ..PostParams::default()
-        };
-        let pods = self.pods();
-        let answer = pods.create(&dry_run, &pod).await.doing("create a pod for show")?;
-        Ok(answer
-            .annotations()
-            .get(shared::annotations::NETWORKS)
-            .cloned()
-            .unwrap_or_default())
+        self.cluster.would_store(&self.name, networks).await
     }
 
-    /// Asks the gate without a pause, several times at once, until `until` is done. A refused or failed create fails the test.
+    /// Asks the gate without a pause, several times at once, until `until` is done. A create that fails otherwise than by a gate that does
+    /// not answer fails the test.
     ///
     /// # Errors
     /// Whatever `until` returns, and [`Error::Api`].
@@ -70,7 +61,11 @@ impl Namespace {
             let mut asked = Asked::default();
             while !*done.borrow() {
                 asked.calls += 1;
-                asked.unfilled += usize::from(self.would_store("blue").await? != "blue@net1");
+                match self.would_store("blue").await {
+                    Ok(stored) => asked.unfilled += usize::from(stored != "blue@net1"),
+                    Err(error) if error.refusal().is_some_and(is_unanswered) => asked.refused += 1,
+                    Err(error) => return Err(error),
+                }
             }
             Ok::<_, Error>(asked)
         };
@@ -85,6 +80,7 @@ impl Namespace {
         Ok(asked?.into_iter().fold(Asked::default(), |sum, one| Asked {
             calls: sum.calls + one.calls,
             unfilled: sum.unfilled + one.unfilled,
+            refused: sum.refused + one.refused,
         }))
     }
 
@@ -105,6 +101,11 @@ impl Namespace {
         })
         .await
     }
+}
+
+/// Whether the API server refuses because a webhook did not answer, not because of what it answered.
+pub fn is_unanswered(refusal: &str) -> bool {
+    refusal.contains("failed calling webhook")
 }
 
 impl Cluster {
@@ -149,15 +150,38 @@ impl Cluster {
         Ok(texts)
     }
 
-    /// Changes keys of the programs' configuration. The programs read it when they start.
+    /// Creates a pod in any namespace for show, and returns the networks annotation that would be stored.
+    ///
+    /// # Errors
+    /// [`Error::Api`].
+    pub async fn would_store(&self, namespace: &str, networks: &str) -> Result<String> {
+        let pod: ApiPod = object(json!({
+            "metadata": {"generateName": "asked-", "annotations": {shared::annotations::NETWORKS: networks}},
+            "spec": {"containers": [{"name": "app", "image": "docker.io/library/busybox"}]},
+        }))?;
+        let dry_run = PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        };
+        let pods: Api<ApiPod> = Api::namespaced(self.client.clone(), namespace);
+        let answer = pods.create(&dry_run, &pod).await.doing("create a pod for show")?;
+        let stored = answer.annotations().get(shared::annotations::NETWORKS).cloned();
+        Ok(stored.unwrap_or_default())
+    }
+
+    pub(crate) async fn configuration(&self) -> Result<String> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let map = api.get(CONFIG.0).await.doing("read the configuration")?;
+        Ok(map.data.unwrap_or_default().remove(CONFIG.1).unwrap_or_default())
+    }
+
+    /// Changes keys of the programs' configuration, which they read when they start. It is put back at the end of the test.
     ///
     /// # Errors
     /// [`Error::Api`].
     pub async fn configure(&self, change: impl FnOnce(&mut Value)) -> Result<()> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), NAMESPACE);
-        let map = api.get(CONFIG.0).await.doing("read the configuration")?;
-        let text = map.data.unwrap_or_default().remove(CONFIG.1).unwrap_or_default();
-        let mut config = crate::node::parse(&text)?;
+        let mut config = crate::node::parse(&self.configuration().await?)?;
         change(&mut config);
         let patch = Patch::Merge(json!({"data": {CONFIG.1: config.to_string()}}));
         let patched = api.patch(CONFIG.0, &PatchParams::default(), &patch).await;
@@ -189,6 +213,32 @@ impl Cluster {
         .await
     }
 
+    /// Replaces every replica of the gate at once, without the care of a rollout, and waits for the new ones.
+    ///
+    /// # Errors
+    /// [`Error::Api`], [`Error::Deadline`].
+    pub async fn restart_webhook(&self) -> Result<()> {
+        let old = self.program_pods(WEBHOOK).await?;
+        let api: Api<ApiPod> = Api::namespaced(self.client.clone(), NAMESPACE);
+        for pod in &old {
+            let deleted = api
+                .delete(&pod.name_any(), &DeleteParams::default().grace_period(0))
+                .await;
+            deleted.map(drop).doing("delete a replica of the gate")?;
+        }
+        eventually(LONG, "new replicas of the gate are ready", async || {
+            let pods = self.program_pods(WEBHOOK).await?;
+            if pods
+                .iter()
+                .any(|pod| old.iter().any(|old| old.uid() == pod.uid()))
+            {
+                return Err(Error::Unexpected("an old one is there".to_owned()));
+            }
+            self.webhook_is_ready().await
+        })
+        .await
+    }
+
     /// Sets the number of replicas of the gate and waits for them. It is put back at the end of the test.
     ///
     /// # Errors
@@ -212,11 +262,11 @@ impl Cluster {
     /// # Errors
     /// [`Error::Command`], [`Error::Deadline`].
     pub async fn crash_one_webhook(&self) -> Result<()> {
-        let before = self.webhook_restarts().await?;
+        let before = self.restarts(WEBHOOK).await?;
         let kill = "kill -9 $(pgrep -f -o /dynamic-networks-webhook)";
         self.node.run(&["sh", "-c", kill]).await?;
         eventually(LONG, "the replica is back", async || {
-            if self.webhook_restarts().await? == before {
+            if self.restarts(WEBHOOK).await? == before {
                 return Err(Error::Unexpected("nothing has restarted".to_owned()));
             }
             self.webhook_is_ready().await
@@ -224,13 +274,47 @@ impl Cluster {
         .await
     }
 
-    async fn webhook_restarts(&self) -> Result<i32> {
-        let pods = self.program_pods(WEBHOOK).await?;
-        let containers = pods
-            .iter()
-            .filter_map(|pod| pod.status.as_ref()?.container_statuses.as_ref())
-            .flatten();
-        Ok(containers.map(|container| container.restart_count).sum())
+    /// The nodes lose their power and start again. Waits until both programs have started again too, all by themselves.
+    ///
+    /// # Errors
+    /// [`Error::Command`], [`Error::Deadline`].
+    pub async fn reboot(&self) -> Result<()> {
+        let before = [self.restarts(AGENT).await?, self.restarts(WEBHOOK).await?];
+        repository::run("tests/cluster/ctl.sh", &["reboot"], &[]).await?;
+        eventually(LONG, "agent and gate have started again", async || {
+            let restarts = [self.restarts(AGENT).await?, self.restarts(WEBHOOK).await?];
+            let again = restarts.iter().zip(&before).all(|(now, before)| {
+                now.len() == before.len()
+                    && now
+                        .iter()
+                        .all(|(pod, count)| before.get(pod).is_none_or(|b| count > b))
+            });
+            if !again {
+                return Err(Error::Unexpected(format!(
+                    "restarts: {before:?}, now {restarts:?}"
+                )));
+            }
+            self.agent_is_ready().await?;
+            self.webhook_is_ready().await
+        })
+        .await
+    }
+
+    /// How often the containers of each pod of a program were started again.
+    async fn restarts(&self, program: &str) -> Result<BTreeMap<String, i32>> {
+        let pods = self.program_pods(program).await?;
+        let count = |pod: &ApiPod| {
+            let containers = pod
+                .status
+                .as_ref()
+                .and_then(|status| status.container_statuses.as_ref());
+            containers
+                .into_iter()
+                .flatten()
+                .map(|container| container.restart_count)
+                .sum()
+        };
+        Ok(pods.iter().map(|pod| (pod.name_any(), count(pod))).collect())
     }
 
     /// What the CA's Secret holds.

@@ -1,18 +1,35 @@
 //! Installing and removing as a user does it: kubectl with the manifest; and what the API holds of us.
 
+use std::process::Stdio;
+
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
 use kube::{
     Api, Client, Discovery, ResourceExt,
     api::{DynamicObject, ListParams},
     discovery::verbs,
 };
-use tokio::process::Command;
+use serde_json::Value;
+use tokio::{io::AsyncWriteExt, process::Command};
 
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, WEBHOOK},
     error::{Doing, Error, Result},
     node::printed,
     repository,
 };
+
+/// What kubectl said.
+#[derive(Debug)]
+pub struct Said {
+    /// It exited 0.
+    pub ok: bool,
+    /// On its standard output.
+    pub out: String,
+    /// On its standard error: warnings, and why it failed.
+    pub err: String,
+}
 
 /// The manifest that users apply.
 const MANIFEST: &str = "manifests/dynamic-networks-controller.yaml";
@@ -55,17 +72,129 @@ impl Cluster {
     /// # Errors
     /// [`Error::Command`] with kubectl's words.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.kubectl_command().args(arguments).output().await;
+        printed(&format!("kubectl {}", arguments.join(" ")), output)
+    }
+
+    /// Runs kubectl with something on its standard input, and returns its words, also when it fails.
+    ///
+    /// # Errors
+    /// [`Error::Unexpected`] when it cannot be run.
+    pub async fn kubectl_given(&self, arguments: &[&str], input: &str) -> Result<Said> {
+        let unexpected =
+            |e: std::io::Error| Error::Unexpected(format!("kubectl {}: {e}", arguments.join(" ")));
+        let mut command = self.kubectl_command();
+        let command = command.args(arguments).stdin(Stdio::piped());
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(unexpected)?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A kubectl that failed early says why.
+            let _ = stdin.write_all(input.as_bytes()).await;
+        }
+        let output = child.wait_with_output().await.map_err(unexpected)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(Said {
+            ok: output.status.success(),
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+        })
+    }
+
+    fn kubectl_command(&self) -> Command {
         let bin = self
             .variable("CLUSTER_BIN")
             .map_or_else(|| "kubectl".to_owned(), |dir| format!("{dir}/kubectl"));
-        let output = Command::new(bin)
-            .args(arguments)
-            .env("KUBECONFIG", self.kubeconfig())
-            .kill_on_drop(true)
-            .output()
-            .await;
-        printed(&format!("kubectl {}", arguments.join(" ")), output)
+        let mut command = Command::new(bin);
+        command.env("KUBECONFIG", self.kubeconfig()).kill_on_drop(true);
+        command
     }
+
+    /// Runs a command of the documentation as it is written there: the one line of `document` with `part` in it.
+    ///
+    /// # Errors
+    /// [`Error::Unexpected`] when there is no such line, or several; [`Error::Command`].
+    pub async fn documented(&self, document: &str, part: &str) -> Result<String> {
+        let text = repository::read(document)?;
+        let lines: Vec<_> = text.lines().filter(|line| line.contains(part)).collect();
+        let [line] = lines[..] else {
+            return Err(Error::Unexpected(format!(
+                "{document} has {} lines with {part}",
+                lines.len()
+            )));
+        };
+        let inherited = std::env::var("PATH").unwrap_or_default();
+        let path = format!("{}:{inherited}", self.variable("CLUSTER_BIN").unwrap_or_default());
+        let mut command = Command::new("sh");
+        let command = command.args(["-ec", line]).current_dir(repository::root());
+        let output = command
+            .env("PATH", path)
+            .env("KUBECONFIG", self.kubeconfig())
+            .output();
+        printed(line, output.await)
+    }
+
+    /// Whether somebody changed the programs' configuration, or what happens while the gate is down.
+    ///
+    /// # Errors
+    /// [`Error::Api`], [`Error::Unexpected`] when the manifest lacks one of them.
+    pub(crate) async fn is_reconfigured(&self) -> Result<Reconfigured> {
+        let objects = documents(&repository::read(MANIFEST)?)?;
+        let wanted = |kind: &str, pointer: &str| {
+            let of_kind = |o: &&DynamicObject| o.types.as_ref().is_some_and(|types| types.kind == kind);
+            let found = objects.iter().find(of_kind).and_then(|o| o.data.pointer(pointer));
+            found
+                .cloned()
+                .ok_or_else(|| Error::Unexpected(format!("{MANIFEST} has no {kind} with {pointer}")))
+        };
+        let stored = self.configuration().await?;
+        let policies = self.failure_policies().await?;
+        let mut fails_otherwise = false;
+        for (kind, policy) in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"]
+            .iter()
+            .zip(policies)
+        {
+            fails_otherwise |= wanted(kind, "/webhooks/0/failurePolicy")? != Value::from(policy);
+        }
+        Ok(Reconfigured {
+            configuration: wanted("ConfigMap", "/data/dynamic-networks-config.json")? != Value::from(stored),
+            failure_policy: fails_otherwise,
+        })
+    }
+
+    async fn failure_policies(&self) -> Result<[Option<String>; 2]> {
+        let mutating: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
+        let validating: Api<ValidatingWebhookConfiguration> = Api::all(self.client.clone());
+        let mutating = mutating
+            .get(WEBHOOK)
+            .await
+            .doing("read the mutating registration")?;
+        let validating = validating
+            .get(WEBHOOK)
+            .await
+            .doing("read the validating registration")?;
+        let of_mutating = mutating
+            .webhooks
+            .into_iter()
+            .flatten()
+            .next()
+            .and_then(|w| w.failure_policy);
+        let of_validating = validating
+            .webhooks
+            .into_iter()
+            .flatten()
+            .next()
+            .and_then(|w| w.failure_policy);
+        Ok([of_mutating, of_validating])
+    }
+}
+
+/// What is not as the manifest has it.
+pub(crate) struct Reconfigured {
+    pub(crate) configuration: bool,
+    pub(crate) failure_policy: bool,
 }
 
 fn manifest() -> String {

@@ -6,6 +6,7 @@
 //! `manifests/dynamic-networks-controller.yaml` applied (`make test` does all of it). Without it cluster tests fail.
 
 mod checker;
+mod client;
 mod cluster;
 mod daemon;
 mod delegate;
@@ -22,6 +23,7 @@ mod namespace;
 mod network;
 mod node;
 pub mod oracle;
+mod parity;
 mod pod;
 mod process;
 mod product;
@@ -30,17 +32,19 @@ mod repository;
 mod wait;
 
 pub use checker::{Breach, LiveSandbox, Scene, SeenCall, breaches};
+pub use client::Client;
 pub use cluster::Cluster;
 pub use daemon::{AgentOptions, MultusDouble, NodeAgent};
 pub use error::{Error, Result};
 pub use events::Event;
-pub use gate::Asked;
-pub use install::{documents, named_in};
+pub use gate::{Asked, is_unanswered};
+pub use install::{Said, documents, named_in};
 pub use kernel::Interface;
 pub use links::Links;
 pub use namespace::{NO_NETWORKS, Namespace, alone_in_namespace, in_namespace};
 pub use network::{Nad, Plugin, bridge, macvlan};
 pub use node::{Lease, Node};
+pub use parity::same_names;
 pub use pod::{Pod, StatusEntry};
 pub use process::{Output, Program, Running, free_address, get};
 pub use recorder::{Order, Recorded};

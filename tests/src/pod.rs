@@ -65,6 +65,14 @@ impl Pod {
         }
     }
 
+    /// The same pod, to be looked at in the sandbox that it has now.
+    pub fn in_new_sandbox(self) -> Self {
+        Self {
+            sandbox: OnceCell::new(),
+            ..self
+        }
+    }
+
     /// The pod as the API has it now.
     ///
     /// # Errors
@@ -101,6 +109,21 @@ impl Pod {
     /// [`Error::Api`], also when the gate refuses.
     pub async fn annotate(&self, networks: &str) -> Result<()> {
         self.set(NETWORKS, json!(networks)).await
+    }
+
+    /// Sets the networks annotation by the pod's status subresource.
+    ///
+    /// # Errors
+    /// [`Error::Api`], also when the gate refuses.
+    pub async fn annotate_by_status(&self, networks: &str) -> Result<()> {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {NETWORKS: networks}}}));
+        let patched = self
+            .api
+            .patch_status(&self.name, &PatchParams::default(), &patch)
+            .await;
+        patched
+            .map(drop)
+            .doing(format!("annotate pod {} by its status", self.name))
     }
 
     /// Deletes the networks annotation's key.

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    io::{Seek, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
@@ -85,6 +86,28 @@ impl Program {
         self
     }
 
+    /// One argument.
+    pub fn argument(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    /// What it reads on its standard input; nothing, without.
+    ///
+    /// # Errors
+    /// [`Error::Unexpected`] when there is no room for it.
+    pub fn given(mut self, input: &str) -> Result<Self> {
+        let file = || {
+            let mut file = tempfile::tempfile()?;
+            file.write_all(input.as_bytes())?;
+            file.rewind()?;
+            Ok(file)
+        };
+        let file = file().map_err(|e: std::io::Error| Error::Unexpected(e.to_string()))?;
+        self.command.stdin(file);
+        Ok(self)
+    }
+
     /// One variable of its environment.
     pub fn variable(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
@@ -129,6 +152,19 @@ impl Running {
     /// What it printed so far.
     pub fn text(&self) -> String {
         self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The most memory that it has had so far (its resident set), in KiB.
+    ///
+    /// # Errors
+    /// [`Error::Unexpected`] when it has ended.
+    pub fn peak_memory(&self) -> Result<u64> {
+        let pid = self.child.id().unwrap_or_default();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
+            .map_err(|e| Error::Unexpected(format!("process {pid}: {e}")))?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        peak.and_then(|text| text.trim().trim_end_matches("kB").trim().parse().ok())
+            .ok_or_else(|| Error::Unexpected(format!("process {pid}: {status}")))
     }
 
     /// Fails when it has ended.

@@ -82,6 +82,20 @@ impl Cluster {
     /// [`Error::Api`], [`Error::Deadline`].
     pub async fn stop_webhook(&self) -> Result<()> {
         self.scale_webhook(0).await?;
+        eventually(LONG, "every replica is being deleted", async || {
+            let pods = self.program_pods(WEBHOOK).await?;
+            let left = pods
+                .iter()
+                .filter(|p| p.metadata.deletion_timestamp.is_none())
+                .count();
+            (left == 0)
+                .then_some(())
+                .ok_or_else(|| Error::Unexpected(format!("{left} are not")))
+        })
+        .await?;
+        // It would go on serving for the seconds that a rollout needs, and nobody rolls out here.
+        let kill = "pids=$(pgrep -f ^/dynamic-networks-webhook) || exit 0; kill -9 $pids || true";
+        self.node.run(&["sh", "-c", kill]).await?;
         self.is_gone(WEBHOOK).await
     }
 
@@ -104,6 +118,13 @@ impl Cluster {
         self.restore_networks_kind().await?;
         if self.program_is_missing().await? {
             self.install().await?;
+        }
+        let changed = self.is_reconfigured().await?;
+        if changed.configuration || changed.failure_policy {
+            self.install().await?;
+        }
+        if changed.configuration {
+            futures::try_join!(self.restart_webhook(), self.restart_agent())?;
         }
         self.select_nowhere(Value::Null).await?;
         self.scale_webhook(2).await?;

@@ -6,7 +6,7 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
-use tests::{Asked, Error, LONG, Result, alone_in_namespace, eventually, macvlan};
+use tests::{Asked, Cluster, Error, LONG, Result, alone_in_namespace, eventually, is_unanswered, macvlan};
 use time::{Duration, OffsetDateTime};
 
 #[tokio::test]
@@ -129,9 +129,79 @@ async fn nothing_stands_still_without_it() -> Result<()> {
     .await
 }
 
+#[tokio::test]
+async fn failing_closed_costs_edits_and_new_pods_with_networks_and_nothing_else() -> Result<()> {
+    alone_in_namespace("closed", async |ns| {
+        ns.create_nad("blue", macvlan()).await?;
+        let pod = ns.running_pod("p", "blue@net1").await?;
+        fail_closed(&ns.cluster).await?;
+        ns.is_filled(true).await?;
+
+        let asked = ns.asks_while(ns.cluster.crash_one_webhook()).await?;
+        println!("kill -9 of one replica of three, failing closed: {asked:?}");
+        assert_eq!(asked.unfilled, 0, "something passed unchecked: {asked:?}");
+        assert!(asked.refused < asked.calls, "{asked:?}");
+
+        ns.cluster.stop_webhook().await?;
+        for networks in ["blue@net1,blue@net2", "[]"] {
+            let refusal = pod.refusal_of(networks).await?;
+            assert!(is_unanswered(&refusal), "{refusal}");
+        }
+        match ns.would_store("blue").await {
+            Err(error) if error.refusal().is_some_and(is_unanswered) => {}
+            other => return Err(Error::Unexpected(format!("a new pod with networks: {other:?}"))),
+        }
+        // Whatever does not touch the annotation works, and so does everything in kube-system.
+        pod.set("example.com/note", json!("edited")).await?;
+        ns.running_pod("plain", tests::NO_NETWORKS)
+            .await?
+            .delete()
+            .await?;
+        assert_eq!(ns.cluster.would_store("kube-system", "blue").await?, "blue");
+        pod.has_exactly(&["net1"]).await?;
+
+        ns.cluster.start_webhook().await?;
+        ns.is_filled(true).await?;
+        pod.annotate("blue@net2").await?;
+        pod.has_exactly(&["net2"]).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_cold_start_of_the_whole_cluster_needs_no_hand() -> Result<()> {
+    alone_in_namespace("cold", async |ns| {
+        ns.create_nad("blue", macvlan().host_local()).await?;
+        fail_closed(&ns.cluster).await?;
+        let plain = ns.running_pod("plain", tests::NO_NETWORKS).await?;
+        let pod = ns.running_pod("p", "blue@cold").await?;
+        pod.annotate("blue@cold,blue@net1").await?;
+        pod.has_exactly(&["cold", "net1"]).await?;
+
+        ns.cluster.reboot().await?;
+
+        ns.is_filled(true).await?;
+        plain.in_new_sandbox().has_exactly(&[]).await?;
+        let pod = pod.in_new_sandbox();
+        pod.has_exactly(&["cold", "net1"]).await?;
+        pod.refusal_of("blue@lo").await?;
+        pod.annotate("blue@net1,blue@net2").await?;
+        pod.has_exactly(&["net1", "net2"]).await
+    })
+    .await
+}
+
+/// As the documentation tells it. It is undone at the end of the test.
+async fn fail_closed(cluster: &Cluster) -> Result<()> {
+    cluster
+        .documented("docs/operations.md", "overlays/fail-closed | kubectl apply")
+        .await?;
+    cluster.installed().await
+}
+
 fn all_filled(asked: &Asked) {
     assert!(asked.calls > 20, "too few calls to tell: {asked:?}");
-    assert_eq!(asked.unfilled, 0, "{asked:?}");
+    assert_eq!((asked.unfilled, asked.refused), (0, 0), "{asked:?}");
 }
 
 fn unexpected(error: impl std::fmt::Display) -> Error {

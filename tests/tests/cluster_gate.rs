@@ -2,7 +2,8 @@
 //! refused and changes nothing.
 
 use serde_json::{Value, json};
-use tests::{Error, NO_NETWORKS, Result, in_namespace, macvlan};
+use shared::annotations::INTERFACE_NAMES_LABEL;
+use tests::{Error, LONG, NO_NETWORKS, Result, eventually, in_namespace, macvlan};
 
 #[tokio::test]
 async fn fills_in_the_names_of_a_text_list() -> Result<()> {
@@ -148,6 +149,189 @@ async fn pods_without_the_annotation_need_no_gate() -> Result<()> {
         pod.set("example.com/note", json!("edited")).await?;
         assert_eq!(pod.annotation().await?, None);
         pod.has_exactly(&[]).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_unnamed_list_is_applied_twice_also_before_its_interface_is_there() -> Result<()> {
+    in_namespace("twice", async |ns| {
+        let pod = ns.running_pod("p", NO_NETWORKS).await?;
+        // Without a definition the interface does not come, so nothing but the annotation itself can tell its name.
+        for _ in 0..3 {
+            pod.annotate("later,later").await?;
+            assert_eq!(pod.annotation().await?.as_deref(), Some("later@net1,later@net2"));
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_status_path_is_no_way_around() -> Result<()> {
+    in_namespace("status", async |ns| {
+        ns.create_nad("blue", macvlan()).await?;
+        let pod = ns.running_pod("p", NO_NETWORKS).await?;
+
+        match pod.annotate_by_status("blue@lo").await {
+            Err(error)
+                if error
+                    .refusal()
+                    .is_some_and(|words| words.contains("interface-reserved")) => {}
+            other => return Err(Error::Unexpected(format!("{other:?}"))),
+        }
+        pod.annotate_by_status("blue").await?;
+
+        assert_eq!(pod.annotation().await?.as_deref(), Some("blue@net1"));
+        pod.has_exactly(&["net1"]).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_namespace_chooses_what_happens_to_elements_without_a_name() -> Result<()> {
+    in_namespace("modes", async |ns| {
+        ns.create_nad("blue", macvlan()).await?;
+        let pod = ns.running_pod("p", NO_NETWORKS).await?;
+        let annotation = format!("{}=blue", shared::annotations::NETWORKS);
+        let command = [
+            "annotate",
+            "--namespace",
+            &ns.name,
+            "--overwrite",
+            "pod",
+            &pod.name,
+            &annotation,
+        ];
+
+        for (mode, admitted, words) in [
+            ("reject", false, "blue@net1 [rule interface-name-missing]"),
+            ("warn", true, "no interface name, so it is not plugged; write"),
+            ("off", true, ""),
+        ] {
+            ns.label(INTERFACE_NAMES_LABEL, mode).await?;
+            pod.annotate("[]").await?;
+            // Each replica hears of the label in its own time.
+            eventually(
+                LONG,
+                format!("kubectl says what the mode {mode} does"),
+                async || {
+                    let said = ns.cluster.kubectl_given(&command, "").await?;
+                    let stored = pod.annotation().await?;
+                    pod.annotate("[]").await?;
+                    let expected = if admitted { "blue" } else { "[]" };
+                    let silent = words.is_empty() && said.err.is_empty();
+                    let met = said.ok == admitted && stored.as_deref() == Some(expected);
+                    (met && (silent || (!words.is_empty() && said.err.contains(words))))
+                        .then_some(())
+                        .ok_or_else(|| Error::Unexpected(format!("{said:?}, stored {stored:?}")))
+                },
+            )
+            .await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_virtual_machines_list_comes_back_byte_for_byte() -> Result<()> {
+    // As KubeVirt writes it: compact, sorted, hashed interface names; a binding plugin's element has none.
+    const AT_START: &str = r#"[{"name":"blue","namespace":"NS","mac":"02:00:00:00:00:01","interface":"pod37a8eec1ce1"},{"name":"bind","namespace":"NS","cni-args":{"logicNetworkName":"bind"}}]"#;
+    const HOT_PLUGGED: &str = r#"[{"name":"blue","namespace":"NS","mac":"02:00:00:00:00:01","interface":"pod37a8eec1ce1"},{"name":"bind","namespace":"NS","cni-args":{"logicNetworkName":"bind"}},{"name":"blue","namespace":"NS","interface":"pod7e0055a6880"}]"#;
+    in_namespace("kubevirt", async |ns| {
+        for network in ["blue", "bind"] {
+            ns.create_nad(network, macvlan()).await?;
+        }
+        let list = AT_START.replace("NS", &ns.name);
+        let launcher = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "name": "virt-launcher", "namespace": ns.name, "labels": {"kubevirt.io": "virt-launcher"},
+                "annotations": {shared::annotations::NETWORKS: list},
+            },
+            "spec": {"schedulingGates": [{"name": "tests.invalid/never"}], "containers": [{"name": "app", "image": "none"}]},
+        });
+        let stored = async || {
+            let path = r"jsonpath={.metadata.annotations.k8s\.v1\.cni\.cncf\.io/networks}";
+            let get = ["get", "pod", "virt-launcher", "--namespace", &ns.name, "--output", path];
+            ns.cluster.kubectl(&get).await
+        };
+        let said = ns.cluster.kubectl_given(&["apply", "--filename", "-"], &launcher.to_string()).await?;
+        assert!(said.ok, "{said:?}");
+        assert_eq!(stored().await?, list);
+
+        let list = HOT_PLUGGED.replace("NS", &ns.name);
+        let patch = json!({"metadata": {"annotations": {shared::annotations::NETWORKS: list}}}).to_string();
+        ns.cluster
+            .kubectl(&["patch", "pod", "virt-launcher", "--namespace", &ns.name, "--patch", &patch])
+            .await?;
+        assert_eq!(stored().await?, list);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_a_mesh_appends_to_a_filled_list_gets_the_next_name() -> Result<()> {
+    in_namespace("mesh", async |ns| {
+        ns.create_nad("blue", macvlan()).await?;
+        ns.create_nad("istio-cni", macvlan()).await?;
+        let filled = ns.would_store("blue").await?;
+        assert_eq!(
+            ns.would_store(&format!("{filled}, istio-cni")).await?,
+            "blue@net1, istio-cni@net2"
+        );
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_what_would_be_stored_and_does_nothing() -> Result<()> {
+    in_namespace("dry", async |ns| {
+        ns.create_nad("blue", macvlan()).await?;
+        let pod = ns.running_pod("p", NO_NETWORKS).await?;
+        let annotation = format!("{}=blue", shared::annotations::NETWORKS);
+        let annotate = ["annotate", "--namespace", &ns.name, "pod", &pod.name, &annotation];
+        let dry = [&annotate[..], &["--dry-run=server", "--output", "yaml"]].concat();
+
+        assert!(ns.cluster.kubectl(&dry).await?.contains("blue@net1"));
+
+        assert_eq!(pod.annotation().await?, None);
+        // A later edit has been carried out, so an effect of that one would show.
+        pod.annotate("blue@net2").await?;
+        pod.has_exactly(&["net2"]).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_deployment_is_told_why_it_gets_no_pods() -> Result<()> {
+    in_namespace("deploy", async |ns| {
+        let deployment = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "namespace": ns.name},
+            "spec": {
+                "selector": {"matchLabels": {"app": "d"}},
+                "template": {
+                    "metadata": {"labels": {"app": "d"}, "annotations": {shared::annotations::NETWORKS: "blue@eth0"}},
+                    "spec": {"containers": [{"name": "app", "image": "docker.io/library/busybox"}]},
+                },
+            },
+        });
+        let said = ns.cluster.kubectl_given(&["apply", "--filename", "-"], &deployment.to_string()).await?;
+        assert!(said.ok, "{said:?}");
+        let path = "jsonpath={.status.conditions[?(@.type=='ReplicaFailure')].message}";
+        eventually(LONG, "the Deployment says what is wrong", async || {
+            let told = ns
+                .cluster
+                .kubectl(&["get", "deployment", "d", "--namespace", &ns.name, "--output", path])
+                .await?;
+            (told.contains("element 0") && told.contains("eth0"))
+                .then_some(())
+                .ok_or(Error::Unexpected(told))
+        })
+        .await
     })
     .await
 }
