@@ -66,9 +66,14 @@ fn judge_start(subject: &Subject<'_>, offset: u32, findings: &mut Findings) {
         }
         let ahead = |name: &InterfaceName| (1..=offset).any(|k| *name == InterfaceName::net(k));
         if let Some(name) = element.interface.as_ref().filter(|name| ahead(name)) {
-            let message = format!(
-                "multus gives net1 to net{offset} to the networks that it puts before these (interfaceOffset); choose another name"
-            );
+            let message = if offset == 1 {
+                "multus gives net1 to the network that it puts before these (interfaceOffset); choose another name"
+                    .to_owned()
+            } else {
+                format!(
+                    "multus gives net1 to net{offset} to the networks that it puts before these (interfaceOffset); choose another name"
+                )
+            };
             let violation = Violation::of_element(Rule::InterfaceReserved, index, message);
             findings.violations.push(
                 violation
