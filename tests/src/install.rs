@@ -10,7 +10,6 @@ use kube::{
     api::{DynamicObject, ListParams},
     discovery::verbs,
 };
-use serde_json::Value;
 use tokio::{io::AsyncWriteExt, process::Command};
 
 use crate::{
@@ -156,10 +155,11 @@ impl Cluster {
             .iter()
             .zip(policies)
         {
-            fails_otherwise |= wanted(kind, "/webhooks/0/failurePolicy")? != Value::from(policy);
+            fails_otherwise |= wanted(kind, "/webhooks/0/failurePolicy")?.as_str() != policy.as_deref();
         }
         Ok(Reconfigured {
-            configuration: wanted("ConfigMap", "/data/dynamic-networks-config.json")? != Value::from(stored),
+            configuration: wanted("ConfigMap", "/data/dynamic-networks-config.json")?.as_str()
+                != Some(&stored),
             failure_policy: fails_otherwise,
         })
     }
