@@ -24,6 +24,9 @@ pub use unplug::{failure_of, unplug_config, unpublished};
 /// An answer that takes longer is late: the pod is told, others no longer wait for its slot.
 pub const LATE: Duration = Duration::from_secs(30);
 
+/// How soon the disk is tried again after it refused to note what has been done.
+const DISK_RETRY: Duration = Duration::from_secs(5);
+
 /// One sandbox of one pod, for the time of one step.
 pub struct Executor<'a, W> {
     /// The neighbours.
@@ -163,8 +166,12 @@ impl<W: World> Executor<'_, W> {
 
     /// Writes a record as far as the disk lets it, and remembers it in any case.
     async fn save(&mut self, record: AttachmentRecord) {
+        let key = self.key(&record.interface);
         if let Err(error) = self.world.put_record(self.sandbox, &record).await {
             tracing::error!(pod = %self.pod, interface = %record.interface, %error, "a record could not be written");
+            self.memory.unsaved.insert(key);
+        } else {
+            self.memory.unsaved.remove(&key);
         }
         self.memory.put(self.sandbox, record);
     }
@@ -202,6 +209,31 @@ impl<W: World> Executor<'_, W> {
 
     fn key(&self, interface: &InterfaceName) -> Key {
         (self.sandbox.clone(), interface.clone())
+    }
+}
+
+/// Brings the records of a sandbox on the disk to what is remembered, where the disk refused that before.
+pub async fn catch_up<W: World>(world: &W, memory: &mut Memory, sandbox: &SandboxId) {
+    let unsaved: Vec<Key> = memory
+        .unsaved
+        .iter()
+        .filter(|(of, _)| of == sandbox)
+        .cloned()
+        .collect();
+    for key in unsaved {
+        let written = match memory.record(&key) {
+            Some(record) => world.put_record(sandbox, record).await,
+            None => world.remove_record(sandbox, &key.1).await,
+        };
+        match written {
+            Ok(()) => {
+                memory.unsaved.remove(&key);
+            }
+            Err(error) => {
+                tracing::error!(%sandbox, interface = %key.1, %error, "a record is still not as it should be");
+                memory.wake_at(world.now() + DISK_RETRY);
+            }
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
 pub type Key = (SandboxId, InterfaceName);
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Memory {
     /// The pod's uid.
     pub uid: String,
@@ -36,6 +36,8 @@ pub struct Memory {
     pub ended: BTreeSet<SandboxId>,
     /// The step that is being carried out, and since when.
     pub running: Option<(Step, Duration)>,
+    /// Records of which the disk has an older state than this memory, because it refused a write.
+    pub unsaved: BTreeSet<Key>,
     /// Sandboxes that use the node's network.
     pub host_network: BTreeSet<SandboxId>,
     /// What the pod has been told and is still true.
@@ -52,8 +54,10 @@ pub struct Memory {
     pub looks: u32,
     /// When to look again without being told, on the clock that never goes back.
     pub wake: Option<Duration>,
-    doubts: BTreeMap<Key, Duration>,
-    pace: Pace,
+    /// When a call without an answer counts as lost, as it was judged at first sight.
+    pub doubts: BTreeMap<Key, Duration>,
+    /// How fast interfaces that come and go are removed.
+    pub pace: Pace,
 }
 
 /// A step that failed.
@@ -141,6 +145,7 @@ impl Memory {
         self.retries.retain(|(of, _), _| of != sandbox);
         self.unplugged.retain(|(of, _)| of != sandbox);
         self.doubts.retain(|(of, _), _| of != sandbox);
+        self.unsaved.retain(|(of, _)| of != sandbox);
         self.host_network.remove(sandbox);
     }
 
@@ -168,7 +173,7 @@ impl Memory {
         ordered.into_iter().map(|(_, interface)| interface).collect()
     }
 
-    /// When an ADD of `since` (seconds since the epoch) without an answer counts as lost. Judged once, at first sight, so that a
+    /// When a call of `since` (seconds since the epoch) without an answer counts as lost. Judged once, at first sight, so that a
     /// wall clock that jumps makes it neither longer nor shorter.
     pub fn doubt_ends(&mut self, key: &Key, since: u64, epoch: u64, now: Duration) -> Duration {
         let age = Duration::from_secs(epoch.saturating_sub(since));
@@ -178,7 +183,7 @@ impl Memory {
             .or_insert_with(|| now + patience(GRACE).saturating_sub(age))
     }
 
-    /// An ADD is sent now: its doubt, should it come to that, begins now.
+    /// A call is sent now: its doubt, should it come to that, begins now.
     pub fn doubt_from(&mut self, key: &Key, now: Duration) {
         self.doubts.insert(key.clone(), now + patience(GRACE));
     }
@@ -192,6 +197,11 @@ impl Memory {
             _ => None,
         };
         retry.map(|retry| retry.due).max(pause)
+    }
+
+    /// The last call has ended for certain.
+    pub fn doubt_no_more(&mut self, key: &Key, now: Duration) {
+        self.doubts.insert(key.clone(), now);
     }
 
     /// Whether `step` may be tried now.

@@ -16,12 +16,12 @@ const LONGEST: Duration = Duration::from_secs(2);
 const CALM: Duration = Duration::from_secs(10);
 
 /// The latest removals.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Pace {
     removals: BTreeMap<Key, Removals>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Removals {
     count: u32,
     last: Duration,

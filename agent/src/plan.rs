@@ -1,6 +1,6 @@
 //! What to do next for one sandbox: wanted against there, as ordered steps. Pure.
 //!
-//! Guarantees: a removal names an attachment that has a record; an annotation that cannot be read removes nothing; while an ADD without
+//! Guarantees: a removal names an attachment that has a record; an annotation that cannot be read removes nothing; while a call without
 //! an answer may still run, nothing else does; removals come before additions and go backwards through the order of plugging;
 //! additions follow the annotation.
 

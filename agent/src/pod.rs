@@ -94,7 +94,8 @@ pub fn annotation_bytes(metadata: &ObjectMeta) -> usize {
         .sum()
 }
 
-fn remember(before: Option<&Rc<[Seen]>>, networks: &Option<String>, now: u64) -> Rc<[Seen]> {
+/// The annotations seen, with the present one.
+pub fn remember(before: Option<&Rc<[Seen]>>, networks: &Option<String>, now: u64) -> Rc<[Seen]> {
     let present = Seen {
         since: now,
         networks: networks.clone(),

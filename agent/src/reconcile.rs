@@ -11,7 +11,7 @@ use crate::{
     adopt::{self, FirstSight},
     cri::{self, CriError, Network, Sandbox},
     events::Event,
-    execute::{Executor, config_name},
+    execute::{self, Executor, config_name},
     identity::{PodIdentity, SandboxId},
     mailbox::{Cured, Known, Mailbox},
     memory::{Cure, Memory},
@@ -218,6 +218,7 @@ impl<W: World> Reconciler<'_, W> {
         shown: &dyn Fn(&Memory, Option<&Plan>),
     ) {
         loop {
+            execute::catch_up(self.world, memory, sandbox).await;
             let observed = self.observe(memory, sandbox, record).await;
             let taken = observed
                 .foreign
@@ -264,7 +265,7 @@ impl<W: World> Reconciler<'_, W> {
             let Some(record) = memory.record(&key).cloned() else {
                 continue;
             };
-            let doubtful = matches!(record.phase, Phase::Plugging { .. } | Phase::Tombstone);
+            let doubtful = !matches!(record.phase, Phase::Plugged { .. }) && !memory.unplugged.contains(&key);
             let in_cache = doubtful && {
                 let entry = self
                     .world

@@ -10,7 +10,7 @@ use shared::{cni::NetworkConfig, names::InterfaceName};
 use crate::{
     cri::{CriError, Sandbox},
     events::Event,
-    execute::{Failure, failure_of, unplug_config},
+    execute::{Failure, catch_up, failure_of, unplug_config},
     identity::{PodIdentity, SandboxId},
     memory::{Failed, Key, Memory, Retry},
     multus::{Answer, Call, Command, Refusal},
@@ -96,6 +96,7 @@ impl<W: World> Releaser<'_, W> {
             self.wake_for_retries(sandbox);
             return;
         }
+        catch_up(self.world, self.memory, sandbox).await;
         match self.world.remove_sandbox(sandbox).await {
             Ok(()) => self.memory.forget_sandbox(sandbox),
             Err(error) => {

@@ -44,6 +44,7 @@ impl<W: World> Executor<'_, W> {
         let written = self.world.put_record(self.sandbox, &record).await;
         written.map_err(|error| Failure::new(format!("nothing is added without a record: {error}")))?;
         self.memory.put(self.sandbox, record.clone());
+        self.memory.unsaved.remove(&key);
         self.memory.unplugged.remove(&key);
         self.memory.doubt_from(&key, self.world.now());
 
@@ -162,7 +163,7 @@ impl<W: World> Executor<'_, W> {
         if !now {
             return;
         }
-        let answer = self.delegate(&self.call(Command::Del, &record), &record).await;
+        let answer = self.send_del(&record, record.config.clone()).await;
         if !matches!(answer, Answer::Done(_)) {
             tracing::warn!(pod = %self.pod, interface = %record.interface, ?answer, "cleaning up after a failed ADD failed");
             return;

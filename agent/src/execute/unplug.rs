@@ -26,14 +26,18 @@ impl<W: World> Executor<'_, W> {
             return Ok(());
         };
         let buried = record.phase == Phase::Tombstone;
-        if let Phase::Plugged { result } = record.phase {
-            record.phase = Phase::Unplugging {
+        record.phase = match record.phase {
+            Phase::Plugged { result } => Phase::Unplugging {
                 attempt: 1,
                 result: Some(result),
-            };
-            record.since = self.world.epoch();
-            self.save(record.clone()).await;
-        }
+            },
+            Phase::Unplugging { attempt, result } => Phase::Unplugging {
+                attempt: attempt.saturating_add(1),
+                result,
+            },
+            other => other,
+        };
+        self.begin_del(&mut record).await;
         self.del(&record).await?;
         if buried {
             return Ok(());
@@ -56,20 +60,51 @@ impl<W: World> Executor<'_, W> {
         let Some(mut record) = self.memory.record(&self.key(interface)).cloned() else {
             return Ok(());
         };
+        self.begin_del(&mut record).await;
         self.del(&record).await?;
         record.phase = Phase::Tombstone;
         record.since = self.world.epoch();
+        // The ADD may have been confirmed and published by an agent that could not write that down.
+        record
+            .unpublish
+            .push((record.network.clone(), vec![interface.clone()]));
         self.save(record).await;
         Ok(())
     }
 
-    async fn del(&self, record: &AttachmentRecord) -> Result<(), Failure> {
+    /// Notes when the DEL begins: should the agent die before its end, the next one gives the plugin its time. A disk that refuses
+    /// forbids no DEL.
+    async fn begin_del(&mut self, record: &mut AttachmentRecord) {
+        record.since = self.world.epoch();
+        if self.memory.record(&self.key(&record.interface)) != Some(record) {
+            self.save(record.clone()).await;
+        }
+    }
+
+    async fn del(&mut self, record: &AttachmentRecord) -> Result<(), Failure> {
         let retry = self.memory.retries.get(&self.key(&record.interface));
+        let config = unplug_config(record, retry);
+        failure_of(self.send_del(record, config).await)
+    }
+
+    /// Sends a DEL. Until it is certain that its plugins have ended, nothing else may run in the sandbox.
+    pub(super) async fn send_del(&mut self, record: &AttachmentRecord, config: String) -> Answer {
+        let key = self.key(&record.interface);
         let call = Call {
-            config: unplug_config(record, retry),
+            config,
             ..self.call(Command::Del, record)
         };
-        failure_of(self.delegate(&call, record).await)
+        self.memory.doubt_from(&key, self.world.now());
+        let answer = self.delegate(&call, record).await;
+        let ended = match &answer {
+            Answer::Done(_) | Answer::Refused { .. } | Answer::NotSent(_) => true,
+            Answer::Closed => self.world.multus_is_well().await,
+            Answer::Lost(_) => false,
+        };
+        if ended {
+            self.memory.doubt_no_more(&key, self.world.now());
+        }
+        answer
     }
 
     /// Removes a record, unless network-status has yet to forget what was there before it.
@@ -85,11 +120,12 @@ impl<W: World> Executor<'_, W> {
             self.memory.unplugged.insert(key);
             return;
         }
-        match self.world.remove_record(self.sandbox, &record.interface).await {
-            Ok(()) => self.memory.forget(&key),
-            Err(error) => {
-                tracing::error!(pod = %self.pod, interface = %record.interface, %error, "a record could not be removed");
-            }
+        self.memory.forget(&key);
+        if let Err(error) = self.world.remove_record(self.sandbox, &record.interface).await {
+            tracing::error!(pod = %self.pod, interface = %record.interface, %error, "a record could not be removed");
+            self.memory.unsaved.insert(key);
+        } else {
+            self.memory.unsaved.remove(&key);
         }
     }
 }

@@ -85,7 +85,8 @@ impl Desired {
                 return Self::Unreadable(texts.join("; "));
             }
         };
-        let hints = if pod.virt_launcher {
+        let all_named = list.elements.iter().all(|element| element.interface.is_some());
+        let hints = if pod.virt_launcher || all_named {
             vec![None; list.elements.len()]
         } else {
             hints(&list, pod, taken)
