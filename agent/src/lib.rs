@@ -21,6 +21,8 @@ pub mod live;
 pub mod mailbox;
 pub mod memory;
 pub mod metrics;
+#[cfg(test)]
+mod model;
 pub mod multus;
 pub mod networks;
 pub mod pace;

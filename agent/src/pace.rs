@@ -49,6 +49,16 @@ impl Pace {
             .min(LONGEST);
         Some(removals.last + pause)
     }
+
+    /// The removals at this very moment, as far as more of them make a difference.
+    #[cfg(test)]
+    pub fn latest(&self, now: Duration) -> impl Iterator<Item = (&Key, u32)> {
+        let latest = self
+            .removals
+            .iter()
+            .filter(move |(_, removals)| removals.last == now);
+        latest.map(|(key, removals)| (key, removals.count.min(FREE)))
+    }
 }
 
 #[cfg(test)]

@@ -1,309 +1,387 @@
-//! An agent on a simulated node, what happens to its pod, and the checker of the invariants at rest.
+//! An agent on a simulated node: what a worker does between two sleeps, crashes, and coming to rest.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
-    path::{Path, PathBuf},
     pin::pin,
     rc::Rc,
     task::{Context, Poll, Waker},
-    time::Duration,
 };
 
-use serde_json::json;
-use shared::{config::Config, names::InterfaceName};
+use shared::config::Config;
 
-use super::{Simulated, interface, network, sandbox_id};
+use super::{
+    Bug, Crash, Crashes, Disturbance, Effect, Happening, Node, Prints, Simulated, TICK, UID,
+    fingerprint::fingerprint, sandbox_id,
+};
 use crate::{
-    cni_cache::Delegate,
-    cri::Sandbox,
-    identity::{PodIdentity, SandboxId},
-    mailbox::{Known, Mailbox},
-    memory::Memory,
-    multus::{Call, Command},
-    pod::{Pod, Seen},
+    backoff,
+    identity::PodIdentity,
+    mailbox::{Cured, Known, Mailbox},
+    memory::{Cure, Memory},
+    plan::observed::GRACE,
     reconcile::Reconciler,
-    world::{NetworkDefinition, World},
+    world::World as _,
 };
+
+/// So many looks in a row without sleep are no rest.
+const RESTLESS: u32 = 100;
+
+/// I5: once nothing fails any more, all is done within the cap of the backoff and the time that a plugin in doubt is given, and
+/// one tick for either, because the simulated clock wakes late.
+pub const LONGEST: u64 = (backoff::CAP.as_secs() + GRACE.as_secs()) / TICK.as_secs() + 2;
+
+/// What a rest that comes after so many ticks breaks.
+pub fn too_late(ticks: u64) -> Option<String> {
+    (ticks > LONGEST).then(|| format!("I5: it took {ticks} ticks until nothing was left to do"))
+}
 
 /// An agent on a simulated node.
 pub struct Rig {
     /// The node.
     pub world: Simulated,
+    pub(super) memory: Memory,
     config: Config,
     own: PodIdentity,
-    memory: Memory,
-    mailbox: Rc<Mailbox>,
-    versions: u32,
+}
+
+/// A node and an agent that sleeps, or that has just started and has not looked yet.
+#[derive(Clone)]
+pub struct Snapshot {
+    node: Node,
+    /// `None`: the agent has just started.
+    agent: Option<(Memory, Known)>,
+}
+
+impl Snapshot {
+    /// The agent has not looked yet.
+    pub fn has_just_started(&self) -> bool {
+        self.agent.is_none()
+    }
+
+    /// A neighbour is away, or the disk is full.
+    pub fn has_outage(&self) -> bool {
+        let node = &self.node;
+        node.disk_full || node.multus_away || node.api_away || node.runtime_away
+    }
+
+    /// See [`Node::can`].
+    pub fn can(&self, happening: Happening) -> bool {
+        self.node.can(happening)
+    }
+
+    /// The node, and an agent that is to start on it.
+    pub fn of_start(node: &Node) -> Self {
+        let mut node = node.clone();
+        node.calls.clear();
+        node.events.clear();
+        Self { node, agent: None }
+    }
 }
 
 impl Rig {
-    /// A running pod that multus has given nothing but the default network, and networks `a`, `b` and `c`.
+    /// A running pod that multus has given nothing but the cluster's network, and networks `a`, `b`, `c` and `d`.
     pub fn new() -> Self {
-        let config = Config::parse("{}").unwrap();
-        let identity = PodIdentity::new("default", "pod", "uid-1").unwrap();
-        let pod = Pod {
-            identity,
-            networks: None,
-            status: Some(r#"[{"name":"podnet","interface":"eth0","default":true,"dns":{}}]"#.to_owned()),
-            annotation_bytes: 0,
-            resource_version: "0".to_owned(),
-            virt_launcher: false,
-            terminating: false,
-            seen: Rc::new([Seen {
-                since: 0,
-                networks: None,
-            }]),
-        };
         let rig = Self {
-            world: Simulated::default(),
-            config,
+            world: Simulated::new(),
+            memory: Memory::new(UID, BTreeMap::new()),
+            config: Config::parse("{}").unwrap(),
             own: PodIdentity::new("kube-system", "agent", "uid-agent").unwrap(),
-            memory: Memory::new("uid-1", BTreeMap::new()),
-            mailbox: Rc::default(),
-            versions: 0,
         };
-        rig.world.node.borrow_mut().pod = Some(pod);
-        for name in ["a", "b", "c"] {
-            rig.define(name);
+        for name in ["a", "b", "c", "d"] {
+            rig.world.node.borrow_mut().define(name, false);
         }
         rig.start_sandbox("s1");
         rig
     }
 
-    /// Creates a network.
-    pub fn define(&self, name: &str) {
-        let config =
-            json!({"cniVersion": "1.0.0", "name": name, "type": "macvlan", "ipam": {"type": "host-local"}});
-        let definition = NetworkDefinition {
-            resource_version: "1".to_owned(),
-            config: config.to_string(),
-            resource_name: None,
-        };
-        self.world
-            .node
-            .borrow_mut()
-            .networks
-            .insert(network(name), definition);
+    /// A pod that does not run yet, on a node where multus attaches a network of its own to every sandbox.
+    pub fn before_start() -> Self {
+        let rig = Self::new();
+        {
+            let mut node = rig.world.node.borrow_mut();
+            node.default_network = true;
+            node.sandboxes.clear();
+            node.running.clear();
+            node.namespaces.clear();
+            node.delegates.clear();
+        }
+        rig
+    }
+
+    /// The same pod, running without networks of its own, and seen by the agent.
+    pub fn running() -> Self {
+        let mut rig = Self::before_start();
+        rig.happen(Happening::Edit(Some("[]")));
+        rig.happen(Happening::SandboxStarts);
+        rig.look();
+        rig
+    }
+
+    /// Plants a mistake.
+    pub fn plant(&mut self, bug: Option<Bug>) {
+        self.world.bug = bug;
+    }
+
+    /// Something happens.
+    pub fn happen(&self, happening: Happening) {
+        self.world.happen(happening);
+        if happening == Happening::Pass {
+            self.sweep();
+        }
+    }
+
+    /// In the next look, `disturbance` comes just before effect number `effect`.
+    pub fn disturb(&self, effect: u32, disturbance: Disturbance) {
+        self.world.script.borrow_mut().push((effect, disturbance));
+    }
+
+    /// In the next look, the agent dies just before effect number `effect`.
+    pub fn crash_before(&self, effect: u32) {
+        self.world.fuse.set(Some(effect));
     }
 
     /// The runtime has a sandbox, ready and running.
     pub fn start_sandbox(&self, id: &str) {
         let mut node = self.world.node.borrow_mut();
-        let Some(pod) = node.pod.as_ref().map(|pod| pod.identity.clone()) else {
-            return;
-        };
-        let id = sandbox_id(id);
-        let count = i64::try_from(node.sandboxes.len()).unwrap();
-        let created_at = i64::try_from(self.world.epoch_of(&node)).unwrap() * 1_000_000_000 + count;
-        node.sandboxes.push(Sandbox {
-            id: id.clone(),
-            pod,
-            ready: true,
-            created_at,
-        });
-        node.running.insert(id.clone());
-        node.namespaces.insert(PathBuf::from(format!("/run/netns/{id}")));
-        let default = Delegate {
-            network: None,
-            interface: Some(interface("eth0")),
-            config: Vec::new(),
-            default: true,
-        };
-        node.delegates.insert(id, vec![default]);
+        let created_at = i64::try_from(self.world.epoch_of(&node)).unwrap() * 1_000_000_000;
+        node.start_sandbox(&sandbox_id(id), created_at);
     }
 
     /// Multus attaches `network@interface` at the start of the sandbox.
     pub fn cold_plug(&self, id: &str, attachments: &[(&str, &str)]) {
-        let mut node = self.world.node.borrow_mut();
         for (name, given) in attachments {
-            let call = Call {
-                command: Command::Add,
-                sandbox: sandbox_id(id),
-                netns: format!("/run/netns/{id}"),
-                interface: interface(given),
-                pod: self.own.clone(),
-                config: node.networks[&network(name)].config.clone(),
-                ips: Vec::new(),
-                mac: None,
-                cni_args: None,
-            };
-            node.plug(&call);
-            let delegate = Delegate {
-                network: Some(network(name)),
-                interface: Some(interface(given)),
-                config: call.config.into_bytes(),
-                default: false,
-            };
-            node.delegates.entry(sandbox_id(id)).or_default().push(delegate);
+            self.world
+                .node
+                .borrow_mut()
+                .cold_plug(&sandbox_id(id), name, given);
         }
     }
 
-    /// The sandbox ends: the kernel takes its links, multus tears down what it attached.
-    pub fn end_sandbox(&self, id: &str) {
-        let mut node = self.world.node.borrow_mut();
-        let id = sandbox_id(id);
-        node.sandboxes
-            .iter_mut()
-            .filter(|sandbox| sandbox.id == id)
-            .for_each(|sandbox| sandbox.ready = false);
-        node.running.remove(&id);
-        node.namespaces.remove(Path::new(&format!("/run/netns/{id}")));
-        node.links.retain(|(of, _), _| *of != id);
-        for delegate in node.delegates.remove(&id).unwrap_or_default() {
-            if let Some(interface) = delegate.interface {
-                node.leases.remove(&(id.clone(), interface.clone()));
-                node.cache
-                    .retain(|(_, of, named), _| *of != id || *named != interface);
+    /// The agent dies, and starts anew from what is on the disk.
+    pub fn restart(&mut self) {
+        let records = BTreeMap::clone(&self.world.node.borrow().records);
+        self.world.mailbox = Rc::default();
+        self.world.heard.replace(Known::Unknown);
+        // The worker of a pod that the disk remembers begins before the first list of pods has come.
+        if !records.is_empty() {
+            self.world.mailbox.tell(Known::Unknown);
+        }
+        self.memory = Memory::new(UID, records);
+    }
+
+    /// The agent does what there is to do now, until it sleeps. `false`: it died on the way and has been started again.
+    pub fn look(&mut self) -> bool {
+        self.world.trace.borrow_mut().clear();
+        let mut due = self
+            .memory
+            .wake
+            .is_some_and(|wake| wake <= self.world.node.borrow().now);
+        let mut looks = 0;
+        loop {
+            if !due && !self.world.mailbox.has_news() {
+                self.world.hear();
+                self.watch_networks();
+                if !self.world.mailbox.has_news() {
+                    break;
+                }
+            }
+            due = false;
+            looks += 1;
+            if looks > RESTLESS {
+                self.world
+                    .node
+                    .borrow_mut()
+                    .break_rule("the agent does not come to rest".to_owned());
+                break;
+            }
+            if !self.look_once() {
+                self.world.fuse.set(None);
+                self.world.script.borrow_mut().clear();
+                self.restart();
+                return false;
             }
         }
-    }
-
-    /// Somebody edits the annotation.
-    pub fn annotate(&mut self, networks: Option<&str>) {
-        self.versions += 1;
-        let since = self.world.epoch();
-        if let Some(pod) = &mut self.world.node.borrow_mut().pod {
-            pod.networks = networks.map(str::to_owned);
-            pod.resource_version = self.versions.to_string();
-            let mut seen = pod.seen.to_vec();
-            seen.push(Seen {
-                since,
-                networks: pod.networks.clone(),
-            });
-            pod.seen = seen.into();
-        }
-    }
-
-    /// Time passes.
-    pub fn wait(&self, seconds: u64) {
-        self.world.node.borrow_mut().pass(Duration::from_secs(seconds));
-    }
-
-    /// The pod's object is deleted.
-    pub fn delete_pod(&self) {
-        self.world.node.borrow_mut().pod = None;
-    }
-
-    /// The agent starts anew from what is on the disk.
-    pub fn restart(&mut self) {
         self.world.fuse.set(None);
-        if let Some(pod) = &mut self.world.node.borrow_mut().pod {
-            pod.seen = Rc::new([Seen {
-                since: 1_000_000,
-                networks: pod.networks.clone(),
-            }]);
-        }
-        self.memory = Memory::new("uid-1", self.world.node.borrow().records.clone());
-        self.mailbox = Rc::default();
+        self.world.script.borrow_mut().clear();
+        true
     }
 
-    /// The watch tells what the API server has, and the agent looks once. `false`: it crashed.
-    pub fn look(&mut self) -> bool {
-        let known = self
-            .world
-            .node
-            .borrow()
-            .pod
-            .clone()
-            .map_or(Known::Gone, |pod| Known::Present(Rc::new(pod)));
-        self.mailbox.tell(known);
+    fn look_once(&mut self) -> bool {
+        let terminates = matches!(&*self.world.heard.borrow(), Known::Present(pod) if pod.terminating);
+        self.world.told_to_leave_alone.set(terminates);
         let reconciler = Reconciler {
             world: &self.world,
             config: &self.config,
             own: Some(&self.own),
         };
-        let look = pin!(reconciler.look(&mut self.memory, &self.mailbox, &|_, _| {}));
-        matches!(
-            look.poll(&mut Context::from_waker(Waker::noop())),
-            Poll::Ready(())
-        )
+        let look = pin!(reconciler.look(&mut self.memory, &self.world.mailbox, &|_, _| {}));
+        let done = look.poll(&mut Context::from_waker(Waker::noop()));
+        matches!(done, Poll::Ready(()))
     }
 
-    /// Looks, sleeping for as long as each look says, until there is nothing more to do or a day has passed. `false`: it crashed.
-    pub fn settle(&mut self) -> bool {
-        let end = self.world.now() + Duration::from_secs(86_400);
+    /// The watches of the networks that are waited for tell of those that are not as they were.
+    fn watch_networks(&self) {
+        let node = self.world.node.borrow();
+        if node.api_away {
+            return;
+        }
+        for retry in self.memory.retries.values().filter(|retry| retry.due > node.now) {
+            let Cure::Network { network, version } = &retry.cure else {
+                continue;
+            };
+            let present = node
+                .networks
+                .get(network)
+                .map(|definition| definition.resource_version.clone());
+            if present.is_some() && present != *version {
+                self.world.mailbox.cure(Cured::Network(network.clone(), present));
+            }
+        }
+    }
+
+    /// The sweep over the runtime's list sees what ended; no watch tells of that.
+    fn sweep(&self) {
+        let node = self.world.node.borrow();
+        let is_ready = |id: &_| {
+            node.sandboxes
+                .iter()
+                .any(|sandbox| sandbox.id == *id && sandbox.ready)
+        };
+        if !node.runtime_away && !self.memory.sandboxes.keys().all(is_ready) {
+            self.world.mailbox.nudge();
+        }
+    }
+
+    /// The clock goes on until the agent has something to do. `false`: it never will.
+    pub fn wait(&mut self) -> bool {
         loop {
-            if !self.look() {
+            let due = self
+                .memory
+                .wake
+                .is_some_and(|wake| wake <= self.world.node.borrow().now);
+            if due || self.world.mailbox.has_news() {
+                return true;
+            }
+            let waits = self.memory.wake.is_some() || !self.world.node.borrow().unfinished.is_empty();
+            let before = self.memory.sandboxes.len();
+            self.happen(Happening::Pass);
+            if !waits && before == self.memory.sandboxes.len() && !self.world.mailbox.has_news() {
                 return false;
             }
-            let now = self.world.now();
-            match self.memory.wake.filter(|wake| *wake < end) {
-                Some(wake) if self.busy() => {
-                    let wait = wake.saturating_sub(now).max(Duration::from_millis(10));
-                    self.world.node.borrow_mut().pass(wait);
-                }
-                _ => return true,
-            }
-            assert!(
-                self.world.node.borrow().calls.len() < 500,
-                "the agent does not come to rest"
-            );
         }
     }
 
-    /// Something is still to be done, or cannot be done for now.
-    fn busy(&self) -> bool {
-        let ended = |id: &SandboxId| {
-            !self
-                .world
-                .node
-                .borrow()
-                .sandboxes
-                .iter()
-                .any(|of| of.id == *id && of.ready)
-        };
-        !self.memory.retries.is_empty()
-            || self.memory.status_retry.is_some()
-            || self.memory.sandboxes.keys().any(ended)
-            || self.world.now() < Duration::from_secs(120)
+    /// Every outage ends.
+    pub fn calm(&self) {
+        for back in [
+            Happening::DiskFree,
+            Happening::RuntimeBack,
+            Happening::ApiBack,
+            Happening::MultusBack,
+        ] {
+            self.happen(back);
+        }
     }
 
-    /// What breaks the invariants at rest, if anything. `wanted`: the interfaces that the live sandbox must have, as `network@interface`.
-    pub fn breach(&self, sandbox: &str, wanted: &[&str]) -> Option<String> {
+    /// Every outage ends, and the agent works on until nothing changes any more. What is wrong then, if anything.
+    pub fn settle(&mut self) -> Option<String> {
+        self.calm();
+        let (mut passed, mut last_change) = (BTreeSet::new(), 0);
+        let begin = self.ticks();
+        loop {
+            if self.look_changes() {
+                last_change = self.ticks() - begin;
+            }
+            if !passed.insert(self.fingerprint()) || !self.wait() {
+                return self.breach().or_else(|| too_late(last_change));
+            }
+        }
+    }
+
+    /// The agent does what there is to do now; whether people see anything of it.
+    pub fn look_changes(&mut self) -> bool {
+        let before = self.world.node.borrow().results;
+        self.look();
+        self.world.node.borrow().results != before
+    }
+
+    /// What waits on although it could be seen that it need not, now that this has happened.
+    pub fn oversleeps(&self, happening: Happening) -> Option<String> {
         let node = self.world.node.borrow();
-        let id = sandbox_id(sandbox);
-        let links: Vec<String> = node
-            .links
-            .iter()
-            .filter(|((of, _), _)| *of == id)
-            .map(|((_, interface), config)| format!("{config}@{interface}"))
-            .collect();
-        let mut sorted: Vec<String> = wanted.iter().map(|text| (*text).to_owned()).collect();
-        sorted.sort_by_key(|text| text.split('@').nth(1).map(str::to_owned));
-        if links != sorted {
-            return Some(format!("links are {links:?}, wanted {sorted:?}"));
-        }
-        let mut published = node.published();
-        published.sort_by_key(|text| text.split('@').nth(1).map(str::to_owned));
-        let expected: Vec<String> = sorted.iter().map(|text| format!("default/{text}")).collect();
-        if published != expected {
-            return Some(format!("network-status has {published:?}, wanted {expected:?}"));
-        }
-        let leases: BTreeSet<_> = node.links.keys().cloned().collect();
-        if node.leases != leases {
-            return Some(format!("leases are {:?}, links {leases:?}", node.leases));
-        }
-        let dead = node.records.keys().find(|of| **of != id);
-        if let Some(dead) = dead {
-            return Some(format!("records of the dead sandbox {dead} are left"));
-        }
-        twice(&node.calls).map(|key| format!("ADD ran twice for {key:?}: {:?}", node.calls))
+        let waits = |cured: &dyn Fn(&Cure) -> bool| {
+            let mut waiting = self.memory.retries.values().filter(|retry| cured(&retry.cure));
+            waiting.any(|retry| retry.due > node.now)
+        };
+        let overslept = match happening {
+            Happening::MultusBack => waits(&|cure| *cure == Cure::Multus),
+            Happening::NetworkCreated(name) if !node.api_away => waits(
+                &|cure| matches!(cure, Cure::Network { network, version: None } if network.name() == name),
+            ),
+            _ => false,
+        };
+        overslept.then(|| format!("I5: something still waits after {happening:?}"))
     }
-}
 
-/// The attachment for which ADD was called twice without a DEL between. An ADD that multus refuses because the interface exists is one too.
-fn twice(calls: &[(Command, SandboxId, InterfaceName)]) -> Option<(SandboxId, InterfaceName)> {
-    let mut open = BTreeSet::new();
-    for (command, sandbox, interface) in calls {
-        let key = (sandbox.clone(), interface.clone());
-        match command {
-            Command::Add if !open.insert(key.clone()) => return Some(key),
-            Command::Add => {}
-            Command::Del => {
-                open.remove(&key);
+    /// The node as it is, and the agent as it sleeps.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut node = self.world.node.borrow().clone();
+        node.calls.clear();
+        node.events.clear();
+        let fresh = *self.world.heard.borrow() == Known::Unknown;
+        let agent = (!fresh).then(|| (self.memory.clone(), self.world.heard.borrow().clone()));
+        Snapshot { node, agent }
+    }
+
+    /// Goes on from there.
+    pub fn resume(&mut self, from: &Snapshot) {
+        self.world.node.replace(from.node.clone());
+        self.world.script.borrow_mut().clear();
+        self.world.fuse.set(None);
+        match &from.agent {
+            None => self.restart(),
+            Some((memory, heard)) => {
+                self.memory = memory.clone();
+                self.world.heard.replace(heard.clone());
+                let mailbox = Mailbox::default();
+                mailbox.tell(heard.clone());
+                mailbox.take();
+                self.world.mailbox = Rc::new(mailbox);
             }
         }
     }
-    None
+
+    /// Notes every point of the next look at which a crash would find the node changed, and what it would leave, unless that is `known`.
+    pub fn note_crashes(&self, known: &Prints) {
+        self.world.crashes.replace(Some(Crashes {
+            known: Rc::clone(known),
+            found: Vec::new(),
+        }));
+    }
+
+    /// What was noted.
+    pub fn crashes(&self) -> Vec<Crash> {
+        self.world
+            .crashes
+            .take()
+            .map(|crashes| crashes.found)
+            .unwrap_or_default()
+    }
+
+    /// The effects of the last look.
+    pub fn effects(&self) -> Vec<Effect> {
+        self.world.trace.borrow().clone()
+    }
+
+    /// Everything that decides what happens next, as one number.
+    pub fn fingerprint(&self) -> u64 {
+        let heard = self.world.heard.borrow();
+        let news = self.world.mailbox.has_news();
+        fingerprint(&self.world.node.borrow(), Some(&self.memory), &heard, news)
+    }
+
+    /// The ticks of the clock so far.
+    pub fn ticks(&self) -> u64 {
+        self.world.now().as_secs() / TICK.as_secs()
+    }
 }
