@@ -69,7 +69,23 @@ async fn goes_on_wherever_it_was_killed_while_it_plugs_or_unplugs() -> Result<()
 async fn goes_on_wherever_it_was_killed_at_the_first_sight_or_the_end_of_a_pod() -> Result<()> {
     alone_in_namespace("crash", async |ns| {
         let crashes = Crashes::begin(ns).await?;
+        let names = ["last0", "last1", "last2", "last3"];
+        let last = futures::future::try_join_all(names.map(|name| ns.running_pod(name, NO_NETWORKS))).await?;
         let mut agent = crashes.agent().await?;
+        for pod in &last {
+            pod.annotate("blue@net1").await?;
+        }
+        let mut there: Vec<(&Pod, &[&str])> = last.iter().map(|pod| (pod, &["net1"][..])).collect();
+        crashes.ns.is_at_rest(&there, &[], &[&crashes.blue]).await?;
+        for place in RELEASING {
+            let Some((pod, _)) = there.pop() else { break };
+            let sandbox = pod.sandbox().await?.id.clone();
+            agent.holds_at(place).await?;
+            pod.is_to_go().await?;
+            agent.is_killed_at(place).await?;
+            agent = crashes.agent().await?;
+            crashes.rest(place, &there, &[sandbox]).await?;
+        }
         for (index, place) in FIRST_SIGHT.into_iter().enumerate() {
             agent.holds_at(place).await?;
             let pod = ns.running_pod(&format!("first{index}"), "blue@cold").await?;
@@ -78,18 +94,7 @@ async fn goes_on_wherever_it_was_killed_at_the_first_sight_or_the_end_of_a_pod()
             agent = crashes.agent().await?;
             pod.annotate("blue@net1").await?;
             crashes.rest(place, &[(&pod, &["net1"])], &[]).await?;
-            pod.delete().await?;
-            crashes.rest(place, &[], &[sandbox]).await?;
-        }
-        for (index, place) in RELEASING.into_iter().enumerate() {
-            let pod = ns.running_pod(&format!("last{index}"), NO_NETWORKS).await?;
-            pod.annotate("blue@net1").await?;
-            pod.has_exactly(&["net1"]).await?;
-            let sandbox = pod.sandbox().await?.id.clone();
-            agent.holds_at(place).await?;
-            pod.delete().await?;
-            agent.is_killed_at(place).await?;
-            agent = crashes.agent().await?;
+            pod.is_to_go().await?;
             crashes.rest(place, &[], &[sandbox]).await?;
         }
         agent.stop().await
