@@ -194,21 +194,35 @@ impl Namespace {
     /// # Errors
     /// [`Error::Api`], also when the gate refuses.
     pub async fn create_pod(&self, name: &str, networks: impl Into<Option<&str>>) -> Result<Pod> {
+        self.create_pod_as(name, networks, |_| ()).await
+    }
+
+    /// The same with another `spec`: `change` is given the usual one.
+    ///
+    /// # Errors
+    /// [`Error::Api`], also when the gate refuses.
+    pub async fn create_pod_as(
+        &self,
+        name: &str,
+        networks: impl Into<Option<&str>>,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<Pod> {
         let annotations: BTreeMap<_, _> = networks
             .into()
             .map(|v| (shared::annotations::NETWORKS, v))
             .into_iter()
             .collect();
+        let mut spec = json!({
+            "terminationGracePeriodSeconds": 1,
+            "automountServiceAccountToken": false,
+            "containers": [{
+                "name": "app", "image": "docker.io/library/busybox", "imagePullPolicy": "IfNotPresent",
+                "command": ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done"],
+            }],
+        });
+        change(&mut spec);
         let pod: ApiPod = object(json!({
-            "metadata": {"name": name, "annotations": annotations},
-            "spec": {
-                "terminationGracePeriodSeconds": 1,
-                "automountServiceAccountToken": false,
-                "containers": [{
-                    "name": "app", "image": "docker.io/library/busybox", "imagePullPolicy": "IfNotPresent",
-                    "command": ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done"],
-                }],
-            },
+            "metadata": {"name": name, "annotations": annotations}, "spec": spec,
         }))?;
         let made = self
             .pods()
@@ -238,6 +252,22 @@ impl Namespace {
             .bytes()
             .fold(7_u32, |h, b| h.wrapping_mul(31).wrapping_add(b.into()));
         format!("{}{:x}", self.bridge_prefix(), hash % 0xffff)
+    }
+
+    /// A network device on the node for this test alone; it is gone at the end of the test, or of the pod that it was given to.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub async fn device(&self) -> Result<String> {
+        let (device, peer) = (
+            format!("{}d", self.bridge_prefix()),
+            format!("{}e", self.bridge_prefix()),
+        );
+        let add = [
+            "ip", "link", "add", &device, "type", "veth", "peer", "name", &peer,
+        ];
+        self.cluster.node.run(&add).await?;
+        Ok(device)
     }
 
     fn bridge_prefix(&self) -> String {
@@ -271,11 +301,7 @@ impl Namespace {
                 .ok_or_else(|| Error::Unexpected(names.join(", ")))
         })
         .await?;
-        let api: Api<ApiNamespace> = Api::all(self.cluster.client.clone());
-        api.delete(&self.name, &DeleteParams::default())
-            .await
-            .map(drop)
-            .doing("delete the namespace")?;
+        self.delete().await?;
         // The bridge plugin never removes its bridge.
         let script =
             "for l in /sys/class/net/\"$1\"*; do [ ! -e \"$l\" ] || ip link delete \"${l##*/}\"; done";
@@ -285,6 +311,20 @@ impl Namespace {
             .run(&["sh", "-c", script, "sh", &prefix])
             .await
             .map(drop)
+    }
+
+    /// Deletes the namespace and all that is in it; does not wait for that. Once is enough.
+    ///
+    /// # Errors
+    /// [`Error::Api`].
+    pub async fn delete(&self) -> Result<()> {
+        let api: Api<ApiNamespace> = Api::all(self.cluster.client.clone());
+        let deleted = api.delete(&self.name, &DeleteParams::default()).await;
+        match deleted.map(drop).doing("delete the namespace") {
+            // It is gone, or about to go.
+            Err(error) if error.is_status(404) || error.is_status(409) => Ok(()),
+            outcome => outcome,
+        }
     }
 
     /// Waits until no lease of `nad` is left.

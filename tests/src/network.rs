@@ -42,6 +42,11 @@ pub fn bridge() -> Plugin {
     Plugin::of(json!({"type": "bridge"}))
 }
 
+/// A device of the node that moves into the pod. Its plugin does nothing once the pod's network namespace is gone.
+pub fn host_device(device: &str) -> Plugin {
+    Plugin::of(json!({"type": "host-device", "device": device}))
+}
+
 impl Plugin {
     fn of(mut config: Value) -> Self {
         config["capabilities"] = json!({"ips": true, "mac": true});
@@ -83,6 +88,12 @@ impl Plugin {
 
     pub(crate) fn is_recorded(&self) -> bool {
         self.recorded
+    }
+
+    /// With one more key.
+    pub fn with(mut self, key: &str, value: &str) -> Self {
+        self.config.insert(key.to_owned(), json!(value));
+        self
     }
 
     /// The CNI configuration, as text: `spec.config` of the NAD.

@@ -13,11 +13,11 @@ use tokio::{io::AsyncWriteExt, process::Command};
 
 use crate::error::{Error, Result};
 
-const LEASES: &str = "/var/lib/cni/networks";
+pub(crate) const LEASES: &str = "/var/lib/cni/networks";
 const RECORDS: &str = "/var/lib/dynamic-networks";
 /// The cluster's own programs first.
 const PATH: &str = "PATH=/run/cluster/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-const MULTUS_CACHE: &str = "/var/lib/cni/multus";
+pub(crate) const MULTUS_CACHE: &str = "/var/lib/cni/multus";
 
 /// The local cluster's node.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Event as ApiEvent, Pod as ApiPod};
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{Patch, PatchParams},
     runtime::wait::await_condition,
 };
 use serde::Deserialize;
@@ -28,7 +28,7 @@ pub struct Pod {
     pub name: String,
     /// Its uid.
     pub uid: String,
-    api: Api<ApiPod>,
+    pub(crate) api: Api<ApiPod>,
     pub(crate) events: Api<ApiEvent>,
     pub(crate) node: Node,
     sandbox: OnceCell<Sandbox>,
@@ -168,7 +168,15 @@ impl Pod {
     /// # Errors
     /// [`Error::Api`], [`Error::Deadline`].
     pub async fn delete(&self) -> Result<()> {
-        self.is_to_go().await?;
+        self.begin_deletion(None).await?;
+        self.is_gone().await
+    }
+
+    /// Waits until its object is gone.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`].
+    pub async fn is_gone(&self) -> Result<()> {
         eventually(LONG, format!("pod {} is gone", self.name), async || {
             match self.object().await {
                 Ok(pod) if pod.uid().as_deref() == Some(&self.uid) => {
@@ -181,15 +189,6 @@ impl Pod {
         .await
     }
 
-    /// Deletes the pod and does not wait.
-    ///
-    /// # Errors
-    /// [`Error::Api`].
-    pub async fn is_to_go(&self) -> Result<()> {
-        let deleted = self.api.delete(&self.name, &DeleteParams::default()).await;
-        deleted.map(drop).doing(format!("delete pod {}", self.name))
-    }
-
     /// Its sandbox, as first asked for.
     ///
     /// # Errors
@@ -198,6 +197,34 @@ impl Pod {
         self.sandbox
             .get_or_try_init(|| self.node.sandbox(&self.uid))
             .await
+    }
+
+    /// The same pod in the sandbox that follows the one that it was known in: waits for that.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`].
+    pub async fn in_its_next_sandbox(&self) -> Result<Self> {
+        let old = self.sandbox().await?;
+        let next = eventually(
+            LONG,
+            format!("pod {} has another sandbox", self.name),
+            async || {
+                let newest = self.node.sandbox(&self.uid).await?;
+                if newest == *old {
+                    return Err(Error::Unexpected("the old one is the newest".to_owned()));
+                }
+                Ok(newest)
+            },
+        )
+        .await?;
+        Ok(Self {
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+            api: self.api.clone(),
+            events: self.events.clone(),
+            node: self.node.clone(),
+            sandbox: OnceCell::new_with(Some(next)),
+        })
     }
 
     /// Its interfaces as the kernel has them, `eth0` among them, oldest first.

@@ -6,14 +6,17 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, LogParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use shared::{names::InterfaceName, selection::SelectionList};
 
 use crate::{
     cluster::{AGENT, Cluster, NAMESPACE, WEBHOOK},
     error::{Doing, Error, Result},
-    wait::{LONG, eventually},
+    pod::Pod,
+    repository,
+    wait::{LONG, PLUG, eventually},
 };
 
 /// A node label that no node has: a DaemonSet that selects it runs nowhere.
@@ -76,6 +79,114 @@ impl Cluster {
         .await
     }
 
+    /// What the agent serves at `path` of its admin port: the HTTP status and the body. Asked on the node, so that it needs no API server.
+    ///
+    /// # Errors
+    /// [`Error::Command`] when nobody answers.
+    pub async fn agent_page(&self, path: &str) -> Result<(u16, String)> {
+        let status = self.agent_pod().await?.status.unwrap_or_default();
+        let url = format!("http://{}:8080{path}", status.pod_ip.unwrap_or_default());
+        let curl = [
+            "curl",
+            "--silent",
+            "--show-error",
+            "--noproxy",
+            "*",
+            "--max-time",
+            "5",
+            "--write-out",
+            "\n%{http_code}",
+            &url,
+        ];
+        let printed = self.node.run(&curl).await?;
+        let (body, code) = printed.rsplit_once('\n').unwrap_or_default();
+        let code = code.parse().map_err(|_| Error::Unexpected(printed.clone()))?;
+        Ok((code, body.to_owned()))
+    }
+
+    /// One of the agent's metrics by its name and labels, as `/metrics` writes them; 0 when there is none yet.
+    ///
+    /// # Errors
+    /// [`Error::Command`] when nobody answers.
+    pub async fn agent_metric(&self, series: &str) -> Result<f64> {
+        let (_, text) = self.agent_page("/metrics").await?;
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map_or(Ok(0.0), |value| {
+            value
+                .parse()
+                .map_err(|_| Error::Unexpected(format!("{series} is {value:?}")))
+        })
+    }
+
+    /// `explain` as a person asks for it, word by word as `docs/operations.md` has it.
+    ///
+    /// # Errors
+    /// [`Error::Command`] with what it says, when it has nothing to tell.
+    pub async fn explain(&self, pod: &str) -> Result<String> {
+        const DOCUMENTED: &str =
+            "kubectl -n kube-system exec AGENT_POD -- /dynamic-networks-agent explain NAMESPACE/POD";
+        let documents = repository::read("docs/operations.md")?;
+        if !documents.lines().any(|line| line == DOCUMENTED) {
+            return Err(Error::Unexpected(format!(
+                "docs/operations.md does not have {DOCUMENTED:?}"
+            )));
+        }
+        let agent = self.agent_pod().await?.name_any();
+        let command = DOCUMENTED
+            .replace("AGENT_POD", &agent)
+            .replace("NAMESPACE/POD", pod);
+        let arguments: Vec<_> = command.split_whitespace().skip(1).collect();
+        self.kubectl(&arguments).await
+    }
+
+    /// Waits until the agent knows of the pod's present annotation, whatever it does about it.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] with what it knows instead.
+    pub async fn agent_knows(&self, namespace: &str, pod: &Pod) -> Result<()> {
+        let annotation = pod.annotation().await?;
+        let list = SelectionList::parse(annotation.as_deref(), namespace)
+            .map_err(|violations| Error::Unexpected(format!("{violations:?}")))?;
+        let wanted = list.elements.iter().map(|element| {
+            let interface = element.interface.as_ref().map_or("", InterfaceName::as_str);
+            format!("wanted: {interface} on {}", element.network)
+        });
+        let wanted: Vec<_> = wanted.collect();
+        eventually(PLUG, format!("the agent knows {wanted:?}"), async || {
+            let explained = self.explain(&format!("{namespace}/{}", pod.name)).await?;
+            let known = explained.lines().map(str::trim);
+            let known = known.filter(|line| line.starts_with("wanted: ") && *line != "wanted: nothing");
+            if known.eq(wanted.iter().map(String::as_str)) {
+                return Ok(());
+            }
+            Err(Error::Unexpected(explained))
+        })
+        .await
+    }
+
+    /// The agent's process, as the node counts.
+    ///
+    /// # Errors
+    /// [`Error::Unexpected`] when none runs.
+    pub async fn agent_process(&self) -> Result<String> {
+        let uid = self.agent_pod().await?.uid().unwrap_or_default();
+        self.node.main_process(&uid).await
+    }
+
+    /// Everything that the running agent has written to its log.
+    ///
+    /// # Errors
+    /// [`Error::Api`].
+    pub async fn agent_log(&self) -> Result<String> {
+        let agent = self.agent_pod().await?.name_any();
+        let api: Api<ApiPod> = Api::namespaced(self.client.clone(), NAMESPACE);
+        api.logs(&agent, &LogParams::default())
+            .await
+            .doing("read the agent's log")
+    }
+
     /// Takes every replica of the webhook away.
     ///
     /// # Errors
@@ -114,6 +225,7 @@ impl Cluster {
     /// Brings the cluster back to where every test begins, whatever an earlier one left.
     pub(crate) async fn put_right(&self) -> Result<()> {
         self.node.end_daemons().await?;
+        self.start_what_is_stopped().await?;
         self.restore_multus().await?;
         self.restore_networks_kind().await?;
         if self.program_is_missing().await? {

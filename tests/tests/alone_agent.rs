@@ -1,6 +1,7 @@
 //! The agent away, and back: what was edited meanwhile is caught up, what was right is not touched. And the agent
 //! without the gate: what nobody refused is judged on the node.
 
+use serde_json::json;
 use tests::{NO_NETWORKS, Namespace, Pod, Result, alone_in_namespace, bridge, macvlan};
 
 #[tokio::test]
@@ -41,20 +42,36 @@ async fn handles_a_pod_that_started_and_was_edited_while_the_agent_was_down() ->
 }
 
 #[tokio::test]
-async fn frees_the_lease_of_a_pod_that_was_deleted_while_the_agent_was_down() -> Result<()> {
+async fn releases_soon_after_its_start_what_has_ended_while_it_was_down() -> Result<()> {
     alone_in_namespace("down", async |ns| {
         let blue = ns.create_nad("blue", bridge().host_local()).await?;
-        let pod = ns.running_pod("p", NO_NETWORKS).await?;
-        pod.annotate("blue@net1").await?;
-        pod.has_exactly(&["net1"]).await?;
-        pod.sandbox().await?;
+        let names = ["deleted", "forced", "followed"];
+        let pods = futures::future::try_join_all(names.map(|name| ns.running_pod(name, NO_NETWORKS))).await?;
+        let plugged = pods.iter().map(async |pod| {
+            pod.annotate("blue@net1").await?;
+            pod.has_exactly(&["net1"]).await?;
+            pod.watched(&blue, "net1").await
+        });
+        let held = futures::future::try_join_all(plugged).await?;
 
         ns.cluster.stop_agent().await?;
-        pod.delete().await?;
-        assert_eq!(pod.leases(&blue).await?.len(), 1, "who else would free it?");
+        futures::try_join!(pods[0].delete(), pods[1].begin_deletion(0), pods[2].delete())?;
+        let heir = ns.running_pod("followed", "blue@net1").await?;
+        assert_eq!(
+            ns.cluster.node.leases(&blue.config_name).await?.len(),
+            4,
+            "who else would free them?"
+        );
         ns.cluster.start_agent().await?;
 
-        ns.has_no_leases(&blue).await
+        for (watched, name) in held.iter().zip(names) {
+            let took = ns.cluster.released_at_start(watched).await?;
+            println!("{name} while the agent was down: released {took:?} after its start");
+        }
+        heir.has_exactly(&["net1"]).await?;
+        assert_eq!(ns.cluster.node.leases(&blue.config_name).await?.len(), 1);
+        heir.annotate("[]").await?;
+        heir.has_exactly(&[]).await
     })
     .await
 }
@@ -91,6 +108,7 @@ async fn unplugs_nothing_for_an_annotation_that_cannot_be_read() -> Result<()> {
             "\u{1}\u{7f}\u{fffd}[\"",
             "blue@a/b@c",
             "blue@net1,blue@net1",
+            "blue@net1,red@net1",
         ] {
             pod.annotate(garbage).await?;
         }
@@ -115,6 +133,43 @@ async fn says_what_to_write_when_no_gate_gave_a_name_and_goes_on_with_the_others
         pod.has_exactly(&["net1", "net3"]).await?;
         pod.has_event("FailedAddingInterface", "blue@").await?;
         Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn enforces_the_isolation_of_namespaces_by_itself() -> Result<()> {
+    alone_in_namespace("isolated", async |ns| {
+        let pod = plugged_without_a_gate(ns).await?;
+        ns.cluster
+            .configure(|config| config["namespaceIsolation"] = json!(true))
+            .await?;
+        ns.cluster.restart_agent().await?;
+
+        // Of another namespace, of this one, and of one that is everybody's: that there is no such network comes later.
+        pod.annotate("kube-system/blue@net2,blue@net3,default/blue@net4")
+            .await?;
+
+        let outcome = async {
+            pod.has_exactly(&["net3"]).await?;
+            pod.has_event("InterfaceAddRejected", "net2").await?;
+            pod.has_event("FailedAddingInterface", "default/blue").await
+        };
+        let outcome = outcome.await;
+        ns.cluster
+            .configure(|config| {
+                drop(
+                    config
+                        .as_object_mut()
+                        .map(|keys| keys.remove("namespaceIsolation")),
+                )
+            })
+            .await?;
+        ns.cluster.restart_agent().await?;
+        let _ = outcome?;
+        pod.has_event("FailedAddingInterface", "kube-system/blue")
+            .await
+            .map(drop)
     })
     .await
 }

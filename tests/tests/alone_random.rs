@@ -175,7 +175,7 @@ impl<'a> History<'a> {
         let networks = BTreeMap::from([(INTERFACES[0], NETWORKS[0])]);
         let pod = self.ns.create_pod(&name, "blue@net1").await?;
         let (old, _) = std::mem::replace(&mut self.pods[index], (pod, networks));
-        old.is_to_go().await
+        old.begin_deletion(None).await
     }
 
     async fn ends_at_rest(mut self) -> Result<()> {

@@ -1,0 +1,114 @@
+//! The agent seen from outside: events that name the cause and the next try and do not flood, metrics, and `explain`.
+
+use std::collections::BTreeSet;
+
+use tests::{Cluster, Error, NO_NETWORKS, Result, bridge, in_namespace, macvlan};
+
+#[tokio::test]
+async fn explain_tells_what_a_pod_wants_and_has_as_the_documentation_says() -> Result<()> {
+    in_namespace("explain", async |ns| {
+        let blue = ns.create_nad("blue", macvlan().host_local()).await?;
+        let pod = ns.running_pod("p", "blue@cold").await?;
+        pod.annotate("blue@cold,blue@net1,missing@net2").await?;
+        pod.has_exactly(&["cold", "net1"]).await?;
+        pod.has_event("FailedAddingInterface", "missing").await?;
+
+        let explained = ns.cluster.explain(&format!("{}/p", ns.name)).await?;
+        let (network, sandbox) = (blue.full_name(), &pod.sandbox().await?.id);
+        for line in [
+            format!("pod {}/p, uid {}", ns.name, pod.uid),
+            format!("wanted: cold on {network}"),
+            format!("wanted: net1 on {network}"),
+            format!("wanted: net2 on {}/missing", ns.name),
+            format!("sandbox {sandbox}"),
+            format!("observed: cold on {network}: plugged"),
+            format!("observed: net1 on {network}: plugged"),
+        ] {
+            assert!(
+                explained.lines().any(|l| l.trim() == line),
+                "{line:?} is not in {explained}"
+            );
+        }
+        let failed = explained.lines().find(|line| line.trim().starts_with("failed "));
+        let failed = failed.unwrap_or_default();
+        assert!(
+            failed.contains("net2: ") && failed.contains("does not exist"),
+            "{explained}"
+        );
+        assert!(failed.contains("; next try "), "{explained}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn explain_of_a_pod_that_the_agent_does_not_know_fails() -> Result<()> {
+    let cluster = Cluster::connect().await?;
+    cluster.installed().await?;
+    for (asked, words) in [
+        ("nowhere/nobody", "nothing to do for nowhere/nobody"),
+        ("nobody", "is not NAMESPACE/POD"),
+        ("../nobody", "nothing to do"),
+    ] {
+        match cluster.explain(asked).await {
+            // kubectl passes the status of the command on.
+            Err(Error::Command { status, stderr, .. }) => {
+                assert!(
+                    status.contains("exit status: 1") && stderr.contains(words),
+                    "{asked}: {status}: {stderr}"
+                );
+            }
+            other => panic!("{asked}: {other:?}"),
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_the_node_itself_is_told_of_its_pods() -> Result<()> {
+    let cluster = Cluster::connect().await?;
+    cluster.installed().await?;
+    let (code, body) = cluster.agent_page("/explain/kube-system/anything").await?;
+    assert_eq!((code, body.as_str()), (403, "only from the agent's own node\n"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn counts_what_it_does() -> Result<()> {
+    in_namespace("metrics", async |ns| {
+        let blue = ns.create_nad("blue", bridge().host_local()).await?;
+        let pod = ns.running_pod("p", NO_NETWORKS).await?;
+        // Other tests run beside this one: what it counts can only be more.
+        let done = async |verb: &str| {
+            let series =
+                format!(r#"dynamic_networks_agent_operation_seconds_count{{verb="{verb}",outcome="done"}}"#);
+            ns.cluster.agent_metric(&series).await
+        };
+        let (adds, dels) = (done("add").await?, done("del").await?);
+        pod.annotate("blue@net1").await?;
+        pod.has_exactly(&["net1"]).await?;
+        pod.annotate("[]").await?;
+        pod.has_exactly(&[]).await?;
+        ns.has_no_leases(&blue).await?;
+        assert!(done("add").await? > adds && done("del").await? > dels);
+
+        let (code, text) = ns.cluster.agent_page("/metrics").await?;
+        assert_eq!(code, 200);
+        let documents = tests::read("docs/operations.md")?;
+        let documented: BTreeSet<_> = documents
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+            .filter(|name| name.starts_with("dynamic_networks_agent_"))
+            .collect();
+        let served = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+        assert_eq!(
+            served.collect::<BTreeSet<_>>(),
+            documented,
+            "served and documented"
+        );
+        Ok(())
+    })
+    .await
+}
