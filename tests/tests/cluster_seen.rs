@@ -2,7 +2,42 @@
 
 use std::collections::BTreeSet;
 
-use tests::{Cluster, Error, NO_NETWORKS, Result, bridge, in_namespace, macvlan};
+use tests::{Cluster, Error, NO_NETWORKS, Order, PLUG, Result, bridge, eventually, in_namespace, macvlan};
+
+#[tokio::test]
+async fn an_event_names_the_cause_and_the_next_try_and_is_counted_rather_than_repeated() -> Result<()> {
+    in_namespace("told", async |ns| {
+        let blue = ns.create_nad("blue", macvlan().host_local().recorded()).await?;
+        let pod = ns.running_pod("p", NO_NETWORKS).await?;
+        ns.order(&blue, "ADD", Order::Fail("no room at the inn")).await?;
+        pod.annotate("blue@net1").await?;
+
+        let event = eventually(PLUG, "a third try is counted", async || {
+            let event = pod
+                .has_event("FailedAddingInterface", "no room at the inn")
+                .await?;
+            if event.count >= 3 {
+                Ok(event)
+            } else {
+                Err(Error::Unexpected(format!("{event:?}")))
+            }
+        })
+        .await?;
+        assert!(event.warning, "{event:?}");
+        let said = format!("adding interface net1 to network {} failed: ", blue.full_name());
+        assert!(event.message.starts_with(&said), "{event:?}");
+        assert!(event.message.contains("; next try in "), "{event:?}");
+        let all = pod.events().await?;
+        assert_eq!(all.len(), 1, "one event for one cause: {all:?}");
+
+        ns.no_orders().await?;
+        let added = pod.has_event("AddedInterface", "net1").await?;
+        let address = &pod.leases(&blue).await?[0].address;
+        assert!(!added.warning && added.message.contains(address), "{added:?}");
+        Ok(())
+    })
+    .await
+}
 
 #[tokio::test]
 async fn explain_tells_what_a_pod_wants_and_has_as_the_documentation_says() -> Result<()> {
@@ -71,6 +106,43 @@ async fn only_the_node_itself_is_told_of_its_pods() -> Result<()> {
     let (code, body) = cluster.agent_page("/explain/kube-system/anything").await?;
     assert_eq!((code, body.as_str()), (403, "only from the agent's own node\n"));
     Ok(())
+}
+
+#[tokio::test]
+async fn a_release_that_fails_is_a_leak_in_the_metrics_until_it_succeeds() -> Result<()> {
+    const LEAKED: &str = r#"dynamic_networks_agent_attachments{state="unreleased"}"#;
+    in_namespace("leak", async |ns| {
+        let blue = ns.create_nad("blue", macvlan().host_local().recorded()).await?;
+        let pod = ns.running_pod("p", NO_NETWORKS).await?;
+        pod.annotate("blue@hot").await?;
+        pod.has_exactly(&["hot"]).await?;
+        let hot = pod.watched(&blue, "hot").await?;
+        ns.order(&blue, "DEL", Order::Fail("the pool does not answer"))
+            .await?;
+
+        pod.delete().await?;
+        eventually(PLUG, "the leak shows", async || {
+            let explained = ns.cluster.explain(&format!("{}/p", ns.name)).await?;
+            let told = [
+                "which has ended",
+                "not released yet",
+                "the pool does not answer",
+                "next try",
+            ];
+            let leaked = ns.cluster.agent_metric(LEAKED).await?;
+            if leaked >= 1.0 && told.iter().all(|part| explained.contains(part)) {
+                return Ok(());
+            }
+            Err(Error::Unexpected(format!("{leaked} leaked; {explained}")))
+        })
+        .await?;
+        assert_eq!(ns.cluster.node.leases(&blue.config_name).await?.len(), 1);
+
+        ns.no_orders().await?;
+        hot.is_gone().await?;
+        ns.cluster.node.forgets(&pod.sandbox().await?.id).await
+    })
+    .await
 }
 
 #[tokio::test]
