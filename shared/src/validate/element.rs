@@ -234,7 +234,11 @@ impl Judge<'_> {
         if !self.is_new() {
             return;
         }
-        let names: Vec<String> = similar.iter().map(NetworkName::to_string).collect();
+        // What the pod may not use is no help, and not its owner's to know.
+        let usable = similar
+            .iter()
+            .filter(|name| isolation_allows(self.subject.namespace, name, self.config));
+        let names: Vec<String> = usable.map(NetworkName::to_string).collect();
         let hint = match names.as_slice() {
             [] => String::new(),
             names => format!("; did you mean {}?", one_of(names.iter().map(String::as_str))),

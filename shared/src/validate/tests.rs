@@ -367,6 +367,28 @@ fn isolation_says_which_networks_may_be_used() {
     );
 }
 
+#[test]
+fn under_isolation_no_network_is_suggested_that_may_not_be_used() {
+    let case = isolated();
+    for (missing, suggested) in [
+        ("mine/plain@net1", "; did you mean default/plain?"),
+        ("mine/hidden@net1", ""),
+    ] {
+        let case = Case {
+            networks: known().and("other/hidden", running(r#"{"type":"x"}"#)),
+            config: case.config.clone(),
+            ..isolated()
+        };
+        let name = missing.trim_end_matches("@net1");
+        assert_eq!(
+            case.create(missing).warnings,
+            [format!(
+                "element 0 ({name}): no such NetworkAttachmentDefinition{suggested}"
+            )]
+        );
+    }
+}
+
 #[rstest]
 #[case(r#","ips":["10.0.0.2/24"]"#)]
 #[case(r#","mac":"02:11:22:33:44:66""#)]
