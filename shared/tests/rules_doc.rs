@@ -14,17 +14,22 @@ use shared::{
     violation::{Rule, Violation, shown},
 };
 
+/// What kubectl puts before a violation; where there are several, each is a line of a list.
+const AS_KUBECTL_PRINTS: &str =
+    "The Pod \"worker\" is invalid: metadata.annotations[k8s.v1.cni.cncf.io/networks]: ";
+
 const INTRODUCTION: &str = "# Rules of the networks annotation
 
 Everything that a pod's annotation `k8s.v1.cni.cncf.io/networks` can be refused for. The webhook checks a pod that is created or edited;
-the agent reads the list again on the node. Every violation of a list is reported at once, each in this form:
+the agent reads the list again on the node. Every violation of a list is reported at once; kubectl prints each in a line of this form:
 
-    element 1 (\"default/foo\"), field interface, value \"a/b\": what is wrong and what to write [rule interface-name]
+    * metadata.annotations[k8s.v1.cni.cncf.io/networks]: element 1 (\"default/foo\"), field interface, value \"a/b\": what is wrong and what to write [rule interface-name]
 
 Elements are counted from 0. On update, elements and fields that were there before are not judged by their surroundings again: a network
 that vanished does not block an unrelated edit.
 
-This file is generated (`UPDATE_DOCS=1 cargo test -p shared --test rules_doc`); the examples are what the code really answers.
+This file is generated (`UPDATE_DOCS=1 cargo test -p shared --test rules_doc`); the examples are what kubectl prints
+for a pod `worker` in the namespace `default`.
 
 The last column tells what multus' own parser makes of what the rule refuses. *Takes it* (or some of it): the rule is a decision of this
 project, because the pod would not start, a plugin would fail, or two readers of the annotation would disagree. *Does not look*: the rule is
@@ -194,7 +199,7 @@ fn document() -> String {
             shown_example(*rule)
         );
         for violation in refusals(*rule) {
-            let _ = writeln!(text, "    {violation}");
+            let _ = writeln!(text, "    {AS_KUBECTL_PRINTS}{violation}");
         }
     }
     text

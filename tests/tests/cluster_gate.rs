@@ -111,23 +111,35 @@ const REFUSED: &[(&str, &[&str])] = &[
 ];
 
 #[tokio::test]
-async fn kubectl_prints_the_refusal() -> Result<()> {
+async fn kubectl_prints_what_the_table_of_rules_says() -> Result<()> {
     in_namespace("kubectl", async |ns| {
-        ns.create_nad("blue", macvlan()).await?;
-        let pod = ns.running_pod("p", NO_NETWORKS).await?;
-        let annotation = format!("{}=blue@lo", shared::annotations::NETWORKS);
-        let command = ["annotate", "--namespace", &ns.name, "pod", &pod.name, &annotation];
-
-        match ns.cluster.kubectl(&command).await {
-            Err(Error::Command { stderr, .. }) => {
-                assert!(stderr.contains(shared::annotations::NETWORKS), "{stderr}");
-                assert!(stderr.contains("element 0") && stderr.contains("lo"), "{stderr}");
-                Ok(())
-            }
-            other => Err(Error::Unexpected(format!("{other:?}"))),
+        let examples = examples()?;
+        assert!(examples.len() > 15, "{examples:?}");
+        for (networks, printed) in examples {
+            let pod = json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {"name": "worker", "namespace": "default", "annotations": {shared::annotations::NETWORKS: networks}},
+                "spec": {"containers": [{"name": "app", "image": "none"}]},
+            });
+            let create = ["create", "--dry-run=server", "--filename", "-"];
+            let said = ns.cluster.kubectl_given(&create, &pod.to_string()).await?;
+            assert_eq!((said.ok, said.err.trim()), (false, printed.as_str()), "{networks}");
         }
+        Ok(())
     })
     .await
+}
+
+/// The examples of `docs/rules.md` that a list shows by itself, with what kubectl is said to print; but for those too long to be shown whole.
+fn examples() -> Result<Vec<(String, String)>> {
+    let text = tests::read("docs/rules.md")?;
+    let of_a_rule = |section: &str| {
+        let (_, example) = section.split_once("\nRefused:\n\n    ")?;
+        let (networks, answer) = example.split_once("\n\nThe answer:\n\n    ")?;
+        let whole = !networks.ends_with("...");
+        whole.then(|| (networks.to_owned(), answer.trim().to_owned()))
+    };
+    Ok(text.split("\n## ").filter_map(of_a_rule).collect())
 }
 
 #[tokio::test]
