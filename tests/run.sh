@@ -17,7 +17,7 @@ AT_ONCE=${AT_ONCE:-6}
 failed=0 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 
-# group THREADS FILE...: runs those test files and notes their outcome.
+# group THREADS FILE...: runs those test files, with the figures that they print, and notes their outcome.
 group() {
     local threads=$1 file
     local -a selected=()
@@ -26,7 +26,7 @@ group() {
     ((${#selected[@]})) || return 0
     printf '\n--> %s (%s at once)\n' "$*" "$threads"
     cargo test --quiet --locked --workspace --no-fail-fast "${selected[@]}" -- \
-        --test-threads="$threads" --format=pretty 2>&1 | tee -a "$output" || failed=1
+        --test-threads="$threads" --format=pretty --show-output 2>&1 | tee -a "$output" || failed=1
 }
 
 # matching PATTERN: the test files of that name.
