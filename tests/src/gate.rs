@@ -16,7 +16,6 @@ use crate::{
     cluster::{AGENT, Cluster, NAMESPACE, WEBHOOK},
     error::{Doing, Error, Result},
     namespace::{Namespace, object},
-    repository,
     wait::{LONG, eventually},
 };
 
@@ -278,9 +277,9 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Error::Command`], [`Error::Deadline`].
-    pub async fn reboot(&self) -> Result<()> {
+    pub async fn cold_start(&self) -> Result<()> {
         let before = [self.restarts(AGENT).await?, self.restarts(WEBHOOK).await?];
-        repository::run("tests/cluster/ctl.sh", &["reboot"], &[]).await?;
+        self.reboot().await?;
         eventually(LONG, "agent and gate have started again", async || {
             let restarts = [self.restarts(AGENT).await?, self.restarts(WEBHOOK).await?];
             let again = restarts.iter().zip(&before).all(|(now, before)| {

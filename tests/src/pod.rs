@@ -65,14 +65,6 @@ impl Pod {
         }
     }
 
-    /// The same pod, to be looked at in the sandbox that it has now.
-    pub fn in_new_sandbox(self) -> Self {
-        Self {
-            sandbox: OnceCell::new(),
-            ..self
-        }
-    }
-
     /// The pod as the API has it now.
     ///
     /// # Errors

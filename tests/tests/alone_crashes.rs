@@ -81,7 +81,7 @@ async fn goes_on_wherever_it_was_killed_at_the_first_sight_or_the_end_of_a_pod()
             let Some((pod, _)) = there.pop() else { break };
             let sandbox = pod.sandbox().await?.id.clone();
             agent.holds_at(place).await?;
-            pod.is_to_go().await?;
+            pod.begin_deletion(None).await?;
             agent.is_killed_at(place).await?;
             agent = crashes.agent().await?;
             crashes.rest(place, &there, &[sandbox]).await?;
@@ -94,7 +94,7 @@ async fn goes_on_wherever_it_was_killed_at_the_first_sight_or_the_end_of_a_pod()
             agent = crashes.agent().await?;
             pod.annotate("blue@net1").await?;
             crashes.rest(place, &[(&pod, &["net1"])], &[]).await?;
-            pod.is_to_go().await?;
+            pod.begin_deletion(None).await?;
             crashes.rest(place, &[], &[sandbox]).await?;
         }
         agent.stop().await

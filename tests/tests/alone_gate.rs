@@ -178,11 +178,13 @@ async fn a_cold_start_of_the_whole_cluster_needs_no_hand() -> Result<()> {
         pod.annotate("blue@cold,blue@net1").await?;
         pod.has_exactly(&["cold", "net1"]).await?;
 
-        ns.cluster.reboot().await?;
+        plain.has_exactly(&[]).await?;
+
+        ns.cluster.cold_start().await?;
 
         ns.is_filled(true).await?;
-        plain.in_new_sandbox().has_exactly(&[]).await?;
-        let pod = pod.in_new_sandbox();
+        plain.in_its_next_sandbox().await?.has_exactly(&[]).await?;
+        let pod = pod.in_its_next_sandbox().await?;
         pod.has_exactly(&["cold", "net1"]).await?;
         pod.refusal_of("blue@lo").await?;
         pod.annotate("blue@net1,blue@net2").await?;
