@@ -183,13 +183,13 @@ impl Config {
                     shown(&member.key)
                 )));
             }
-            config.set(&Setting { member, source: json })?;
+            config.set(&Setting { member })?;
         }
         Ok(config)
     }
 
     fn set(&mut self, setting: &Setting<'_>) -> Result<(), ConfigFileError> {
-        match setting.member.key.as_str() {
+        match setting.member.key.as_ref() {
             CRI_SOCKET_PATH => self.cri_socket_path = setting.socket()?,
             MULTUS_SOCKET_PATH => self.multus_socket_paths = vec![setting.socket()?],
             MULTUS_CNI_DIR => self.multus_cni_dir = setting.path()?,
@@ -237,24 +237,23 @@ fn syntax_error(source: &str, error: &JsonError) -> ConfigFileError {
 
 /// One key of the file and its value.
 struct Setting<'a> {
-    member: &'a Member,
-    source: &'a str,
+    member: &'a Member<'a>,
 }
 
 impl Setting<'_> {
-    fn value(&self) -> &Node {
+    fn value(&self) -> &Node<'_> {
         &self.member.value
     }
 
     fn must_be(&self, allowed: impl fmt::Display) -> ConfigFileError {
-        let (key, value) = (&self.member.key, shown(self.value().raw(self.source)));
+        let (key, value) = (&self.member.key, shown(self.value().raw));
         ConfigFileError(format!(
             "the key \"{key}\" has the value {value}; it must be {allowed}"
         ))
     }
 
     fn unknown(&self) -> ConfigFileError {
-        let (key, value) = (shown(&self.member.key), shown(self.value().raw(self.source)));
+        let (key, value) = (shown(&self.member.key), shown(self.value().raw));
         ConfigFileError(format!(
             "the key \"{key}\" (value {value}) is unknown; the keys are {}",
             KEYS.join(", ")
@@ -266,7 +265,7 @@ impl Setting<'_> {
         let Tree::Text(text) = &self.value().tree else {
             return Err(wrong());
         };
-        let path = Path::new(text);
+        let path = Path::new(text.as_ref());
         let climbs = path
             .components()
             .any(|component| component == Component::ParentDir);
@@ -288,7 +287,7 @@ impl Setting<'_> {
 
     fn offset(&self) -> Result<u32, ConfigFileError> {
         let number = if self.value().tree == Tree::Number {
-            self.value().raw(self.source).parse().ok()
+            self.value().raw.parse().ok()
         } else {
             None
         };
@@ -308,8 +307,8 @@ impl Setting<'_> {
         let Tree::List(items) = &self.value().tree else {
             return Err(wrong());
         };
-        let namespace = |item: &Node| match &item.tree {
-            Tree::Text(name) if is_label(name) => Ok(name.clone()),
+        let namespace = |item: &Node<'_>| match &item.tree {
+            Tree::Text(name) if is_label(name) => Ok(name.as_ref().to_owned()),
             _ => Err(wrong()),
         };
         items.iter().map(namespace).collect()

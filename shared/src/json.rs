@@ -1,36 +1,38 @@
-//! JSON with byte spans: reads what Go's encoding/json reads, tells where every value lies in its source, and stops at a
-//! depth instead of the end of the stack. The annotations are edited by these spans, so that foreign bytes stay as they are.
+//! JSON that borrows from its source: reads what Go's encoding/json reads, tells where every value lies, and stops at a depth
+//! instead of the end of the stack. The annotations are edited by these places, so that foreign bytes stay as they are.
+
+use std::borrow::Cow;
 
 use serde_json::{Map, Number, Value};
 
 /// Numbers beyond this magnitude do not survive Go's float64, through which multus passes them.
 const MAX_EXACT: u64 = 1 << 53;
 
-/// A value and the bytes of the source that it takes.
+/// A value, the text that it is written as, and where that begins in the source.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Node {
+pub(crate) struct Node<'a> {
     pub start: usize,
-    pub end: usize,
-    pub tree: Tree,
+    pub raw: &'a str,
+    pub tree: Tree<'a>,
 }
 
 #[derive(Debug, PartialEq)]
-pub(crate) enum Tree {
+pub(crate) enum Tree<'a> {
     Null,
     Bool(bool),
     Number,
-    Text(String),
-    List(Vec<Node>),
-    Object(Vec<Member>),
+    Text(Cow<'a, str>),
+    List(Vec<Node<'a>>),
+    Object(Vec<Member<'a>>),
 }
 
 /// One `"key": value`; keys are unescaped, in source order, duplicates included.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Member {
-    pub key: String,
+pub(crate) struct Member<'a> {
+    pub key: Cow<'a, str>,
     pub key_start: usize,
     pub key_end: usize,
-    pub value: Node,
+    pub value: Node<'a>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -42,7 +44,7 @@ pub(crate) enum JsonError {
 }
 
 /// Parses a whole document, nested at most `depth` lists and objects deep.
-pub(crate) fn parse(source: &str, depth: usize) -> Result<Node, JsonError> {
+pub(crate) fn parse(source: &str, depth: usize) -> Result<Node<'_>, JsonError> {
     let mut scanner = Scanner { source, position: 0 };
     let node = scanner.value(depth)?;
     scanner.skip_whitespace();
@@ -52,18 +54,18 @@ pub(crate) fn parse(source: &str, depth: usize) -> Result<Node, JsonError> {
     Ok(node)
 }
 
-impl Node {
-    /// The value's own bytes.
-    pub fn raw<'a>(&self, source: &'a str) -> &'a str {
-        source.get(self.start..self.end).unwrap_or_default()
+impl Node<'_> {
+    /// Where the value ends in the source.
+    pub fn end(&self) -> usize {
+        self.start + self.raw.len()
     }
 
     /// The value for a message: a string without its quotes.
-    pub fn shown<'a>(&'a self, source: &'a str) -> &'a str {
+    pub fn shown(&self) -> &str {
         if let Tree::Text(text) = &self.tree {
             text
         } else {
-            self.raw(source)
+            self.raw
         }
     }
 
@@ -80,23 +82,23 @@ impl Node {
     }
 
     /// The value as serde_json has it; the last duplicate of a key wins, as in Go.
-    pub fn to_value(&self, source: &str) -> Value {
+    pub fn to_value(&self) -> Value {
         match &self.tree {
             Tree::Null => Value::Null,
             Tree::Bool(value) => Value::Bool(*value),
-            Tree::Number => number(self.raw(source)).map_or(Value::Null, Value::Number),
-            Tree::Text(text) => Value::String(text.clone()),
-            Tree::List(items) => items.iter().map(|item| item.to_value(source)).collect(),
-            Tree::Object(members) => Value::Object(object(members, source)),
+            Tree::Number => number(self.raw).map_or(Value::Null, Value::Number),
+            Tree::Text(text) => Value::String(text.as_ref().to_owned()),
+            Tree::List(items) => items.iter().map(Node::to_value).collect(),
+            Tree::Object(members) => Value::Object(object(members)),
         }
     }
 }
 
 /// The members of an object as serde_json has them.
-pub(crate) fn object(members: &[Member], source: &str) -> Map<String, Value> {
+pub(crate) fn object(members: &[Member<'_>]) -> Map<String, Value> {
     members
         .iter()
-        .map(|member| (member.key.clone(), member.value.to_value(source)))
+        .map(|member| (member.key.as_ref().to_owned(), member.value.to_value()))
         .collect()
 }
 
@@ -127,7 +129,7 @@ struct Scanner<'a> {
     position: usize,
 }
 
-impl Scanner<'_> {
+impl<'a> Scanner<'a> {
     fn peek(&self) -> Option<u8> {
         self.source.as_bytes().get(self.position).copied()
     }
@@ -136,6 +138,10 @@ impl Scanner<'_> {
         let found = self.peek() == Some(byte);
         self.position += usize::from(found);
         found
+    }
+
+    fn since(&self, start: usize) -> &'a str {
+        self.source.get(start..self.position).unwrap_or_default()
     }
 
     fn skip_whitespace(&mut self) {
@@ -148,7 +154,7 @@ impl Scanner<'_> {
         JsonError::Syntax(self.position, what)
     }
 
-    fn value(&mut self, depth: usize) -> Result<Node, JsonError> {
+    fn value(&mut self, depth: usize) -> Result<Node<'a>, JsonError> {
         self.skip_whitespace();
         let start = self.position;
         let tree = match self.peek() {
@@ -160,12 +166,12 @@ impl Scanner<'_> {
         };
         Ok(Node {
             start,
-            end: self.position,
+            raw: self.since(start),
             tree,
         })
     }
 
-    fn word(&mut self) -> Result<Tree, JsonError> {
+    fn word(&mut self) -> Result<Tree<'a>, JsonError> {
         let rest = self.source.get(self.position..).unwrap_or_default();
         for (word, tree) in [
             ("null", Tree::Null),
@@ -180,7 +186,7 @@ impl Scanner<'_> {
         Err(self.expected("a value"))
     }
 
-    fn list(&mut self, depth: usize) -> Result<Tree, JsonError> {
+    fn list(&mut self, depth: usize) -> Result<Tree<'a>, JsonError> {
         self.position += 1;
         let mut items = Vec::new();
         self.skip_whitespace();
@@ -199,7 +205,7 @@ impl Scanner<'_> {
         }
     }
 
-    fn object(&mut self, depth: usize) -> Result<Tree, JsonError> {
+    fn object(&mut self, depth: usize) -> Result<Tree<'a>, JsonError> {
         self.position += 1;
         let mut members = Vec::new();
         self.skip_whitespace();
@@ -218,7 +224,7 @@ impl Scanner<'_> {
         }
     }
 
-    fn member(&mut self, depth: usize) -> Result<Member, JsonError> {
+    fn member(&mut self, depth: usize) -> Result<Member<'a>, JsonError> {
         self.skip_whitespace();
         let key_start = self.position;
         if self.peek() != Some(b'"') {
@@ -238,7 +244,7 @@ impl Scanner<'_> {
         })
     }
 
-    fn number(&mut self) -> Result<Tree, JsonError> {
+    fn number(&mut self) -> Result<Tree<'a>, JsonError> {
         self.take(b'-');
         if !self.take(b'0') {
             self.digits()?;
@@ -265,26 +271,30 @@ impl Scanner<'_> {
         }
     }
 
-    fn string(&mut self) -> Result<String, JsonError> {
+    fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
         self.position += 1;
-        let mut text = String::new();
-        loop {
-            let start = self.position;
-            while self
-                .peek()
-                .is_some_and(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f))
-            {
-                self.position += 1;
-            }
-            text.push_str(self.source.get(start..self.position).unwrap_or_default());
-            if self.take(b'"') {
-                return Ok(text);
-            }
+        let plain = self.unescaped();
+        if self.take(b'"') {
+            return Ok(Cow::Borrowed(plain));
+        }
+        let mut text = plain.to_owned();
+        while !self.take(b'"') {
             if !self.take(b'\\') {
                 return Err(self.expected("the end of the string"));
             }
             text.push(self.escape()?);
+            text.push_str(self.unescaped());
         }
+        Ok(Cow::Owned(text))
+    }
+
+    /// What stands for itself, up to the end of the string or something else.
+    fn unescaped(&mut self) -> &'a str {
+        let start = self.position;
+        let rest = self.source.as_bytes().get(start..).unwrap_or_default();
+        let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+        self.position += rest.iter().position(special).unwrap_or(rest.len());
+        self.since(start)
     }
 
     fn escape(&mut self) -> Result<char, JsonError> {

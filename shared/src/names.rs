@@ -1,6 +1,6 @@
 //! Names that are valid by construction: parsed once, never checked again.
 
-use std::fmt;
+use std::{cmp::Ordering, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,9 +14,13 @@ const MAX_SUBDOMAIN_BYTES: usize = 253;
 /// The name of a network interface in a pod: 1..15 bytes, not `.` or `..`, no `/`, `:`, `%`, whitespace or control character
 /// (the rules of libcni and the kernel; the kernel would read `%d` as a template).
 /// Whether `lo` or the default interface may be meant is a rule about lists (see [`crate::selection`]), not about names.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct InterfaceName(String);
+pub struct InterfaceName {
+    /// The name, then zeros.
+    bytes: [u8; MAX_INTERFACE_BYTES],
+    length: u8,
+}
 
 /// Why a text is no interface name; the message says what is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +40,12 @@ pub enum InterfaceNameError {
 }
 
 impl InterfaceName {
+    /// Where a name begins.
+    const EMPTY: Self = Self {
+        bytes: [0; MAX_INTERFACE_BYTES],
+        length: 0,
+    };
+
     /// Checks `name`.
     ///
     /// # Errors
@@ -53,29 +63,50 @@ impl InterfaceName {
         if name.contains(|c: char| matches!(c, '/' | ':' | '%') || c.is_whitespace() || c.is_control()) {
             return Err(InterfaceNameError::BadCharacter);
         }
-        Ok(Self(name.to_owned()))
+        let mut own = Self::EMPTY;
+        own.push(name.as_bytes());
+        Ok(own)
     }
 
     /// `net<k>`, the form in which multus names an unnamed attachment.
     pub fn net(k: u32) -> Self {
-        Self(format!("net{k}"))
+        let mut own = Self::EMPTY;
+        own.push(b"net");
+        // At most ten digits: they fit.
+        own.push(k.to_string().as_bytes());
+        own
+    }
+
+    /// Appends what is known to fit.
+    fn push(&mut self, text: &[u8]) {
+        for (free, byte) in self.bytes.iter_mut().skip(self.length.into()).zip(text) {
+            *free = *byte;
+            self.length += 1;
+        }
     }
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        let bytes = self.bytes.get(..self.length.into()).unwrap_or_default();
+        str::from_utf8(bytes).unwrap_or_default()
     }
 }
 
 impl fmt::Display for InterfaceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for InterfaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("InterfaceName").field(&self.as_str()).finish()
     }
 }
 
 impl AsRef<str> for InterfaceName {
     fn as_ref(&self) -> &str {
-        &self.0
+        self.as_str()
     }
 }
 
@@ -88,16 +119,18 @@ impl TryFrom<String> for InterfaceName {
 
 impl From<InterfaceName> for String {
     fn from(name: InterfaceName) -> Self {
-        name.0
+        name.as_str().to_owned()
     }
 }
 
 /// A NetworkAttachmentDefinition's namespace (DNS-1123 label) and name (DNS-1123 subdomain). Displays as `namespace/name`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NetworkName {
-    namespace: String,
-    name: String,
+    /// `namespace/name`
+    text: Box<str>,
+    /// Where the `/` is.
+    slash: u8,
 }
 
 /// Why a text names no NetworkAttachmentDefinition.
@@ -130,9 +163,13 @@ impl NetworkName {
         if !is_subdomain(name) {
             return Err(NetworkNameError::Name);
         }
+        let mut text = String::with_capacity(namespace.len() + 1 + name.len());
+        text.push_str(namespace);
+        text.push('/');
+        text.push_str(name);
         Ok(Self {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
+            text: text.into_boxed_str(),
+            slash: u8::try_from(namespace.len()).map_err(|_| NetworkNameError::Namespace)?,
         })
     }
 
@@ -147,18 +184,42 @@ impl NetworkName {
 
     /// The NAD's namespace.
     pub fn namespace(&self) -> &str {
-        &self.namespace
+        self.text.get(..self.slash.into()).unwrap_or_default()
     }
 
     /// The NAD's name.
     pub fn name(&self) -> &str {
-        &self.name
+        self.text.get(usize::from(self.slash) + 1..).unwrap_or_default()
+    }
+
+    /// `namespace/name`.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+/// By namespace, then by name.
+impl Ord for NetworkName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.namespace(), self.name()).cmp(&(other.namespace(), other.name()))
+    }
+}
+
+impl PartialOrd for NetworkName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
 impl fmt::Display for NetworkName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for NetworkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("NetworkName").field(&self.text).finish()
     }
 }
 
@@ -171,7 +232,7 @@ impl TryFrom<String> for NetworkName {
 
 impl From<NetworkName> for String {
     fn from(name: NetworkName) -> Self {
-        name.to_string()
+        name.text.into()
     }
 }
 
@@ -182,15 +243,19 @@ pub(crate) fn is_label(text: &str) -> bool {
 
 /// `^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`, multus' expression for both parts in the text format.
 pub(crate) fn is_label_of_any_length(text: &str) -> bool {
-    let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    text.starts_with(alphanumeric)
-        && text.ends_with(alphanumeric)
-        && text.chars().all(|c| alphanumeric(c) || c == '-')
+    is_label_text(text.as_bytes())
+}
+
+fn is_label_text(bytes: &[u8]) -> bool {
+    let alphanumeric = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9');
+    bytes.first().is_some_and(alphanumeric)
+        && bytes.last().is_some_and(alphanumeric)
+        && bytes.iter().all(|byte| alphanumeric(byte) || *byte == b'-')
 }
 
 /// A DNS-1123 subdomain: what the API server accepts as the name of most objects.
 pub(crate) fn is_subdomain(text: &str) -> bool {
-    text.len() <= MAX_SUBDOMAIN_BYTES && text.split('.').all(is_label_of_any_length)
+    text.len() <= MAX_SUBDOMAIN_BYTES && text.as_bytes().split(|byte| *byte == b'.').all(is_label_text)
 }
 
 #[cfg(test)]

@@ -119,10 +119,14 @@ impl<'a> Filling<'a> {
 }
 
 fn named(list: &SelectionList) -> HashSet<InterfaceName> {
-    list.elements
-        .iter()
-        .filter_map(|element| element.interface.clone())
-        .collect()
+    // With room for what unnamed elements get later.
+    let mut names = HashSet::with_capacity(list.elements.len());
+    names.extend(
+        list.elements
+            .iter()
+            .filter_map(|element| element.interface.clone()),
+    );
+    names
 }
 
 /// The interface of the first status entry of the element's network that is free and can be an element's interface.
@@ -132,7 +136,7 @@ fn adopted(
     status: &[StatusEntry],
     free: &dyn Fn(&InterfaceName) -> bool,
 ) -> Option<InterfaceName> {
-    let network = element.network.to_string();
+    let network = element.network.as_str();
     let is_reserved = |name: &str| name == "lo" || name == DEFAULT_INTERFACE;
     status
         .iter()

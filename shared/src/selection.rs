@@ -5,7 +5,7 @@ mod json;
 mod parse;
 mod text;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, ops::Range};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -136,12 +136,26 @@ impl Selection {
     }
 }
 
-/// Where an interface name goes: bytes `start..end` of the source become `before` and the name (in JSON: as a JSON string).
+/// Where an interface name goes: bytes `start..end` of the source become `lead` and the name (in JSON: as a JSON string).
 #[derive(Clone, Debug, PartialEq)]
 struct Slot {
     start: usize,
     end: usize,
-    before: String,
+    lead: Lead,
+}
+
+/// What must be written ahead of the name.
+#[derive(Clone, Debug, PartialEq)]
+enum Lead {
+    /// Something that has no value stands there.
+    Nothing,
+    /// `@`.
+    At,
+    /// A comma, and the key with the space and the colon that another member of the object has, at these bytes of the source.
+    Key {
+        space: Range<usize>,
+        colon: Range<usize>,
+    },
 }
 
 /// A parsed networks annotation. Keeps its source, so that filling in a name changes those bytes only.
@@ -193,16 +207,29 @@ impl SelectionList {
             if !self.can_hold(name) {
                 continue;
             }
-            filled.push_str(self.source.get(copied..slot.start).unwrap_or_default());
-            filled.push_str(&slot.before);
+            filled.push_str(self.at(copied..slot.start));
+            match &slot.lead {
+                Lead::Nothing => {}
+                Lead::At => filled.push('@'),
+                Lead::Key { space, colon } => {
+                    filled.push(',');
+                    filled.push_str(self.at(space.clone()));
+                    filled.push_str("\"interface\"");
+                    filled.push_str(self.at(colon.clone()));
+                }
+            }
             match self.format {
                 Format::Text => filled.push_str(name.as_str()),
-                Format::Json => filled.push_str(&Value::from(name.as_str()).to_string()),
+                Format::Json => json::push_name(&mut filled, name),
             }
             copied = slot.end;
         }
-        filled.push_str(self.source.get(copied..).unwrap_or_default());
+        filled.push_str(self.at(copied..self.source.len()));
         filled
+    }
+
+    fn at(&self, bytes: Range<usize>) -> &str {
+        self.source.get(bytes).unwrap_or_default()
     }
 
     /// Whether this list's format can express `name`: text has no way to write a comma, an `@` or what makes it JSON.

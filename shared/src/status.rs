@@ -134,12 +134,12 @@ pub fn read(annotation: Option<&str>) -> Vec<StatusEntry> {
     else {
         return Vec::new();
     };
-    items.iter().filter_map(|item| read_entry(item, source)).collect()
+    items.iter().filter_map(read_entry).collect()
 }
 
-pub(super) fn read_entry(item: &Node, source: &str) -> Option<StatusEntry> {
+pub(super) fn read_entry(item: &Node<'_>) -> Option<StatusEntry> {
     match item.tree {
-        Tree::Object(_) => serde_json::from_value(without_nulls(&item.to_value(source))).ok(),
+        Tree::Object(_) => serde_json::from_value(without_nulls(&item.to_value())).ok(),
         _ => None,
     }
 }

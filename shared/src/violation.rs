@@ -198,11 +198,13 @@ pub(crate) fn shortened(text: &str, limit: usize) -> String {
     // Escapes make a character longer, so more than `limit` characters of the source are never needed.
     for c in text.chars().take(limit + 1) {
         if printable(c) {
-            escaped.push(c)
+            escaped.push(c);
+            count += 1;
         } else {
-            escaped.extend(c.escape_default())
+            let escape = c.escape_default();
+            count += escape.len();
+            escaped.extend(escape);
         }
-        count = escaped.chars().count();
         if count > limit {
             break;
         }

@@ -49,7 +49,7 @@ fn strings<'a>(reader: &mut Reader<'a>, key: &'static str, rule: Rule, wanted: &
     let mut texts = Vec::new();
     for item in items {
         match &item.tree {
-            Tree::Text(text) => texts.push(text.as_str()),
+            Tree::Text(text) => texts.push(text.as_ref()),
             Tree::Null => reader.refuse(rule, key, "null", format!("null is no address; {ADDRESS_FORM}")),
             _ => reader.refuse_type(key, item, wanted),
         }
@@ -82,7 +82,7 @@ pub(super) fn cni_args(reader: &mut Reader<'_>) -> Option<Map<String, Value>> {
         reader.refuse_type("cni-args", value, "an object, such as {\"key\":\"value\"}");
         return None;
     };
-    Some(json::object(members, reader.source))
+    Some(json::object(members))
 }
 
 pub(super) fn default_route(reader: &mut Reader<'_>) -> Option<Vec<IpAddr>> {
@@ -137,7 +137,7 @@ pub(super) fn port_mappings(reader: &mut Reader<'_>) -> Vec<PortMapping> {
     mappings
 }
 
-fn port_mapping(reader: &mut Reader<'_>, members: &[Member]) -> Option<PortMapping> {
+fn port_mapping(reader: &mut Reader<'_>, members: &[Member<'_>]) -> Option<PortMapping> {
     reader.check_keys(members, &["hostPort", "containerPort", "protocol", "hostIP"]);
     let host_port = port(reader, members, "hostPort");
     let container_port = port(reader, members, "containerPort");
@@ -163,7 +163,7 @@ fn port_mapping(reader: &mut Reader<'_>, members: &[Member]) -> Option<PortMappi
     })
 }
 
-fn port(reader: &mut Reader<'_>, members: &[Member], key: &'static str) -> Option<u16> {
+fn port(reader: &mut Reader<'_>, members: &[Member<'_>], key: &'static str) -> Option<u16> {
     let number = integer(reader, "portMappings", members, key)?;
     let port = u16::try_from(number).ok().filter(|port| *port > 0);
     if port.is_none() {
@@ -199,7 +199,7 @@ pub(super) fn bandwidth(reader: &mut Reader<'_>) -> Option<Bandwidth> {
 
 fn rate_and_burst(
     reader: &mut Reader<'_>,
-    members: &[Member],
+    members: &[Member<'_>],
     rate_key: &'static str,
     burst_key: &'static str,
 ) -> Option<(u64, u64)> {
@@ -226,7 +226,7 @@ fn rate_and_burst(
     Some((rate, burst))
 }
 
-fn nested<'a>(members: &'a [Member], key: &str) -> Option<&'a Node> {
+fn nested<'a>(members: &'a [Member<'a>], key: &str) -> Option<&'a Node<'a>> {
     members
         .iter()
         .rfind(|member| member.key == key)
@@ -238,7 +238,7 @@ fn nested<'a>(members: &'a [Member], key: &str) -> Option<&'a Node> {
 fn nested_text<'a>(
     reader: &mut Reader<'_>,
     field: &'static str,
-    members: &'a [Member],
+    members: &'a [Member<'a>],
     key: &str,
 ) -> Option<&'a str> {
     match nested(members, key).map(|value| (value, &value.tree)) {
@@ -252,18 +252,18 @@ fn nested_text<'a>(
 }
 
 /// An integer inside a field's object, written as one (Go takes neither 80.0 nor 8e1); 0 when it is absent.
-fn integer(reader: &mut Reader<'_>, field: &'static str, members: &[Member], key: &str) -> Option<i64> {
+fn integer(reader: &mut Reader<'_>, field: &'static str, members: &[Member<'_>], key: &str) -> Option<i64> {
     let Some(value) = nested(members, key) else {
         return Some(0);
     };
     let number = if value.tree == Tree::Number {
-        value.raw(reader.source).parse().ok()
+        value.raw.parse().ok()
     } else {
         None
     };
     if number.is_none() {
         let message = format!("{key} must be an integer, written without quotes, point or exponent");
-        reader.refuse(Rule::FieldType, field, value.shown(reader.source), message);
+        reader.refuse(Rule::FieldType, field, value.shown(), message);
     }
     number
 }

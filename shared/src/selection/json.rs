@@ -1,9 +1,9 @@
 //! The JSON format: a list of objects, with the keys that Go's encoding/json would recognise.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use super::{
-    MAX_DEPTH, Selection, Slot, fields,
+    Lead, MAX_DEPTH, Selection, Slot, fields,
     parse::{Element, check_count},
 };
 use crate::{
@@ -31,6 +31,9 @@ const KEYS: &[&str] = &[
     "ipam-claim-reference",
 ];
 
+/// Up to this many members, comparing each with all before it is the quickest way to find duplicates.
+const FEW: usize = 16;
+
 pub(super) fn elements(
     source: &str,
     pod_namespace: &str,
@@ -45,20 +48,17 @@ pub(super) fn elements(
         return Err(vec![Violation::of_list(Rule::JsonList, message).value(source)]);
     };
     check_count(items.len())?;
-    Ok(items
-        .iter()
-        .enumerate()
-        .map(|(index, item)| {
-            let mut reader = Reader {
-                source,
-                index,
-                network: String::new(),
-                members: &[],
-                violations,
-            };
-            reader.element(item, pod_namespace)
-        })
-        .collect())
+    let element = |(index, item)| {
+        let mut reader = Reader {
+            source,
+            pod_namespace,
+            index,
+            members: &[],
+            violations,
+        };
+        reader.element(item)
+    };
+    Ok(items.iter().enumerate().map(element).collect())
 }
 
 fn syntax_violation(source: &str, error: &JsonError) -> Violation {
@@ -82,54 +82,43 @@ fn syntax_violation(source: &str, error: &JsonError) -> Violation {
 
 /// Reads one element; what it cannot read becomes violations.
 pub(super) struct Reader<'a> {
-    pub source: &'a str,
+    source: &'a str,
+    pod_namespace: &'a str,
     index: usize,
-    network: String,
-    members: &'a [Member],
+    members: &'a [Member<'a>],
     violations: &'a mut Vec<Violation>,
 }
 
 impl<'a> Reader<'a> {
-    fn element(&mut self, item: &'a Node, pod_namespace: &str) -> Element {
+    fn element(&mut self, item: &'a Node<'a>) -> Element {
         let known_before = self.violations.len();
-        let mut element = Element {
-            selection: None,
-            network: String::new(),
-            interface: None,
-            gateways: [0, 0],
-            slot: None,
-        };
         let Tree::Object(members) = &item.tree else {
             let message = format!(
                 "an element must be an object such as {{\"name\":\"macvlan1\"}}, not {}",
                 item.kind()
             );
-            self.violations.push(
-                Violation::of_element(Rule::ElementType, self.index, message).value(item.raw(self.source)),
-            );
-            return element;
+            self.violations
+                .push(Violation::of_element(Rule::ElementType, self.index, message).value(item.raw));
+            return Element::broken(String::new());
         };
         self.members = members;
-        self.network = self.network_as_written(pod_namespace);
-        element.network.clone_from(&self.network);
         self.check_keys(members, KEYS);
         self.check_values(item);
-        let network = self.network_name(pod_namespace);
-        element.interface = self.interface();
-        if element.interface.is_none() {
-            element.slot = Some(slot(self.source, members));
-        }
+        let network = self.network_name();
+        let interface = self.interface();
+        let slot = interface.is_none().then(|| slot(self.source, members));
         // Every field is read, also of an element without a usable name, so that all is said at once.
         let (ips, mac, cni_args) = (fields::ips(self), fields::mac(self), fields::cni_args(self));
         let (port_mappings, bandwidth) = (fields::port_mappings(self), fields::bandwidth(self));
         let (infiniband_guid, default_route) = (fields::infiniband_guid(self), fields::default_route(self));
         let ipam_claim_reference = self.text("ipam-claim-reference").map(str::to_owned);
         let device_id = self.text("deviceID").map(str::to_owned);
-        element.gateways = fields::count_by_family(default_route.as_deref().unwrap_or_default());
-        if self.violations.len() == known_before {
-            element.selection = network.map(|network| Selection {
+        let gateways = fields::count_by_family(default_route.as_deref().unwrap_or_default());
+        let selection = match network.filter(|_| self.violations.len() == known_before) {
+            None => Err(self.network_as_written()),
+            Some(network) => Ok(Selection {
                 network,
-                interface: element.interface.clone(),
+                interface: interface.clone(),
                 ips,
                 mac,
                 cni_args,
@@ -139,24 +128,30 @@ impl<'a> Reader<'a> {
                 default_route,
                 ipam_claim_reference,
                 device_id,
-            });
+            }),
+        };
+        Element {
+            selection,
+            interface,
+            gateways,
+            slot,
         }
-        element
     }
 
-    fn network_as_written(&self, pod_namespace: &str) -> String {
+    /// For messages.
+    fn network_as_written(&self) -> String {
         let written = |key| match self.find(key).map(|member| &member.value.tree) {
-            Some(Tree::Text(text)) => text.as_str(),
+            Some(Tree::Text(text)) => text.as_ref(),
             _ => "",
         };
         let namespace = Some(written("namespace"))
             .filter(|text| !text.is_empty())
-            .unwrap_or(pod_namespace);
+            .unwrap_or(self.pod_namespace);
         format!("{namespace}/{}", written("name"))
     }
 
-    fn network_name(&mut self, pod_namespace: &str) -> Option<NetworkName> {
-        let namespace = self.text("namespace").unwrap_or(pod_namespace);
+    fn network_name(&mut self) -> Option<NetworkName> {
+        let namespace = self.text("namespace").unwrap_or(self.pod_namespace);
         if !is_label(namespace) {
             self.refuse(
                 Rule::NetworkName,
@@ -167,10 +162,11 @@ impl<'a> Reader<'a> {
         }
         let said = self.violations.len();
         let name = self.text("name").unwrap_or_default();
+        let network = NetworkName::new(namespace, name);
         if name.is_empty() && self.violations.len() == said {
             let message = "an element must have a name, that of a NetworkAttachmentDefinition";
             self.refuse(Rule::NetworkName, "name", name, message.to_owned());
-        } else if !name.is_empty() && !is_subdomain(name) {
+        } else if network.is_err() && !name.is_empty() && !is_subdomain(name) {
             self.refuse(
                 Rule::NetworkName,
                 "name",
@@ -178,7 +174,7 @@ impl<'a> Reader<'a> {
                 NetworkNameError::Name.to_string(),
             );
         }
-        NetworkName::new(namespace, name).ok()
+        network.ok()
     }
 
     /// multus takes the deprecated alias only when `interface` has no value.
@@ -197,13 +193,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn find(&self, key: &str) -> Option<&'a Member> {
+    fn find(&self, key: &str) -> Option<&'a Member<'a>> {
         // The last one, as in Go; duplicates are refused anyway.
         self.members.iter().rfind(|member| member.key == key)
     }
 
     /// The value of `key`; a null is as good as no key.
-    pub fn value(&self, key: &str) -> Option<&'a Node> {
+    pub fn value(&self, key: &str) -> Option<&'a Node<'a>> {
         self.find(key)
             .map(|member| &member.value)
             .filter(|value| value.tree != Tree::Null)
@@ -216,59 +212,66 @@ impl<'a> Reader<'a> {
             self.refuse_type(key, value, "a string");
             return None;
         };
-        Some(text.as_str()).filter(|text| !text.is_empty())
+        Some(text.as_ref()).filter(|text| !text.is_empty())
     }
 
-    pub fn refuse_type(&mut self, field: &'static str, value: &Node, wanted: &str) {
+    pub fn refuse_type(&mut self, field: &'static str, value: &Node<'_>, wanted: &str) {
         let message = format!("must be {wanted}, not {}", value.kind());
-        self.refuse(Rule::FieldType, field, value.shown(self.source), message);
+        self.refuse(Rule::FieldType, field, value.shown(), message);
     }
 
     pub fn refuse(&mut self, rule: Rule, field: &'static str, value: &str, message: String) {
         let violation = Violation::of_element(rule, self.index, message)
             .field(field)
             .value(value);
-        self.violations.push(violation.network(&self.network));
+        self.push(violation);
+    }
+
+    fn push(&mut self, violation: Violation) {
+        let network = self.network_as_written();
+        self.violations.push(violation.network(network));
     }
 
     /// Refuses keys that Go would take for one of `known` although they are written differently.
-    pub fn check_keys(&mut self, members: &[Member], known: &[&str]) {
+    pub fn check_keys(&mut self, members: &[Member<'_>], known: &[&str]) {
         for member in members {
-            let key = member.key.as_str();
-            let Some(meant) = known
-                .iter()
-                .find(|known| **known != key && folded(known) == folded(key))
-            else {
+            let key = member.key.as_ref();
+            if known.contains(&key) {
+                continue;
+            }
+            let Some(meant) = known.iter().find(|known| folded(known).eq(folded(key))) else {
                 continue;
             };
             let message = format!(
                 "multus reads the key \"{}\" as \"{meant}\"; write \"{meant}\"",
                 shown(key)
             );
-            let violation = Violation::of_element(Rule::KeySpelling, self.index, message);
-            self.violations.push(violation.network(&self.network));
+            self.push(Violation::of_element(Rule::KeySpelling, self.index, message));
         }
     }
 
     /// Duplicate keys and inexact numbers, at any depth (which is bounded by [`MAX_DEPTH`]).
-    fn check_values(&mut self, node: &Node) {
+    fn check_values(&mut self, node: &Node<'_>) {
         match &node.tree {
-            Tree::Number if !json::is_exact(node.raw(self.source)) => {
+            Tree::Number if !json::is_exact(node.raw) => {
                 let message = "must be at most 2^53 (9007199254740992) in magnitude, or multus would change it; write it as a string";
                 let violation = Violation::of_element(Rule::NumberRange, self.index, message);
-                self.violations
-                    .push(violation.network(&self.network).value(node.raw(self.source)));
+                self.push(violation.value(node.raw));
             }
             Tree::List(items) => items.iter().for_each(|item| self.check_values(item)),
             Tree::Object(members) => {
-                let mut seen = HashSet::new();
-                for member in members {
-                    if !seen.insert(member.key.as_str()) {
+                let mut seen = BTreeSet::new();
+                for (index, member) in members.iter().enumerate() {
+                    let repeated = if members.len() <= FEW {
+                        members.iter().take(index).any(|other| other.key == member.key)
+                    } else {
+                        !seen.insert(member.key.as_ref())
+                    };
+                    if repeated {
                         let key = shown(&member.key);
                         let message =
                             format!("the key \"{key}\" occurs twice in one object; keep one of them");
-                        let violation = Violation::of_element(Rule::DuplicateKey, self.index, message);
-                        self.violations.push(violation.network(&self.network));
+                        self.push(Violation::of_element(Rule::DuplicateKey, self.index, message));
                     }
                     self.check_values(&member.value);
                 }
@@ -280,46 +283,43 @@ impl<'a> Reader<'a> {
 
 /// Two keys are the same to Go's encoding/json when these are equal: letters without case, and the two characters beyond ASCII
 /// that fold to a letter (the long s and the Kelvin sign).
-fn folded(key: &str) -> String {
+fn folded(key: &str) -> impl Iterator<Item = char> {
     let fold = |c| match c {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
         c => c.to_ascii_lowercase(),
     };
-    key.chars().map(fold).collect()
+    key.chars().map(fold)
 }
 
 /// In place of an `interface` without a value, else after the last member, in the style of the members that are there.
-fn slot(source: &str, members: &[Member]) -> Slot {
+fn slot(source: &str, members: &[Member<'_>]) -> Slot {
+    let at = |start, end, lead| Slot { start, end, lead };
     if let Some(member) = members.iter().rfind(|member| member.key == "interface") {
-        return Slot {
-            start: member.value.start,
-            end: member.value.end,
-            before: String::new(),
-        };
+        return at(member.value.start, member.value.end(), Lead::Nothing);
     }
     let Some(last) = members.last() else {
-        return Slot {
-            start: 0,
-            end: 0,
-            before: String::new(),
-        };
+        return at(0, 0, Lead::Nothing);
     };
-    let colon = source.get(last.key_end..last.value.start).unwrap_or(":");
+    let colon = last.key_end..last.value.start;
     let ahead = source.get(..last.key_start).unwrap_or_default();
-    let space = ahead
-        .get(ahead.trim_end_matches([' ', '\t', '\n', '\r']).len()..)
-        .unwrap_or_default();
+    let mut space = ahead.trim_end_matches([' ', '\t', '\n', '\r']).len()..last.key_start;
     // `{"name": "a"}`: the first key has no space before it, but the next one would have.
-    let space = if space.is_empty() && members.len() == 1 && colon == ": " {
-        " "
-    } else {
-        space
-    };
-    let end = last.value.end;
-    Slot {
-        start: end,
-        end,
-        before: format!(",{space}\"interface\"{colon}"),
+    if space.is_empty() && members.len() == 1 && source.get(colon.clone()) == Some(": ") {
+        space = colon.start + 1..colon.end;
     }
+    let end = last.value.end();
+    at(end, end, Lead::Key { space, colon })
+}
+
+/// Writes a name as a JSON string. It has no control characters, so that only these two need an escape.
+pub(super) fn push_name(out: &mut String, name: &InterfaceName) {
+    out.push('"');
+    for c in name.as_str().chars() {
+        if matches!(c, '"' | '\\') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out.push('"');
 }

@@ -10,14 +10,31 @@ use crate::{
 
 /// What could be read of one element: enough to judge the list as a whole even when the element itself is broken.
 pub(super) struct Element {
-    /// `None`: some field of it broke a rule.
-    pub selection: Option<Selection>,
-    /// The network as the element names it, for messages.
-    pub network: String,
+    /// `Err`: some field of it broke a rule; the network as the element names it, for messages.
+    pub selection: Result<Selection, String>,
     pub interface: Option<InterfaceName>,
     /// IPv4 and IPv6 gateways of its default-route.
     pub gateways: [usize; 2],
     pub slot: Option<Slot>,
+}
+
+impl Element {
+    /// One of which nothing could be read but the network.
+    pub fn broken(network: String) -> Self {
+        Self {
+            selection: Err(network),
+            interface: None,
+            gateways: [0, 0],
+            slot: None,
+        }
+    }
+
+    fn network(&self) -> &str {
+        match &self.selection {
+            Ok(selection) => selection.network.as_str(),
+            Err(network) => network,
+        }
+    }
 }
 
 pub(super) fn list(source: &str, pod_namespace: &str) -> Result<SelectionList, Vec<Violation>> {
@@ -47,16 +64,17 @@ pub(super) fn list(source: &str, pod_namespace: &str) -> Result<SelectionList, V
         violations.sort_by_key(|violation| violation.element);
         return Err(violations);
     }
-    let (slots, elements) = elements
-        .into_iter()
-        .filter_map(|e| Some((e.slot, e.selection?)))
-        .unzip();
-    Ok(SelectionList {
+    let mut list = SelectionList {
         format,
-        elements,
+        elements: Vec::with_capacity(elements.len()),
         source: source.to_owned(),
-        slots,
-    })
+        slots: Vec::with_capacity(elements.len()),
+    };
+    for element in elements {
+        list.elements.extend(element.selection);
+        list.slots.push(element.slot);
+    }
+    Ok(list)
 }
 
 /// Refuses more elements than are allowed, before any is looked at.
@@ -75,7 +93,7 @@ fn judge_together(elements: &[Element], violations: &mut Vec<Violation>) {
     for (index, element) in elements.iter().enumerate() {
         if let Some(interface) = &element.interface {
             violations
-                .extend(judge_interface(index, interface, &mut seen).map(|v| v.network(&element.network)));
+                .extend(judge_interface(index, interface, &mut seen).map(|v| v.network(element.network())));
         }
         for (family, count) in element.gateways.iter().enumerate() {
             let Some(total) = gateways.get_mut(family) else {
@@ -89,7 +107,7 @@ fn judge_together(elements: &[Element], violations: &mut Vec<Violation>) {
                     "a pod has at most one {family} default route, and {before} came before this element; keep one gateway"
                 );
                 let violation = Violation::of_element(Rule::DefaultRoute, index, message);
-                violations.push(violation.network(&element.network).field("default-route"));
+                violations.push(violation.network(element.network()).field("default-route"));
             }
         }
     }

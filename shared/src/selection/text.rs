@@ -1,7 +1,7 @@
 //! The text format: `[namespace/]name[@interface]`, comma-separated, as multus' own parser splits it.
 
 use super::{
-    Selection, Slot,
+    Lead, Selection, Slot,
     parse::{Element, check_count},
 };
 use crate::{
@@ -21,7 +21,7 @@ pub(super) fn elements(
     let mut start = 0;
     for (index, item) in source.split(',').enumerate() {
         let mut parser = Parser {
-            network: String::new(),
+            network: ("", ""),
             index,
             item,
             start,
@@ -39,21 +39,14 @@ struct Parser<'a> {
     item: &'a str,
     /// Where the item begins in the source.
     start: usize,
-    /// The network as it is written, once it is known.
-    network: String,
+    /// The network's namespace and name, once they are known.
+    network: (&'a str, &'a str),
     violations: &'a mut Vec<Violation>,
 }
 
-impl Parser<'_> {
-    fn element(&mut self, pod_namespace: &str) -> Element {
+impl<'a> Parser<'a> {
+    fn element(&mut self, pod_namespace: &'a str) -> Element {
         let trimmed = self.item.trim();
-        let mut element = Element {
-            selection: None,
-            network: trimmed.to_owned(),
-            interface: None,
-            gateways: [0, 0],
-            slot: None,
-        };
         let (namespace, rest) = trimmed.split_once('/').unwrap_or(("", trimmed));
         let (name, interface) = rest
             .split_once('@')
@@ -61,33 +54,41 @@ impl Parser<'_> {
         let (namespace, name) = (namespace.trim(), name.trim());
         if let Some(message) = form_error(trimmed, name, rest, interface) {
             self.refuse(Rule::TextSyntax, None, trimmed, format!("{message}; {FORM}"));
-            return element;
+            return Element::broken(trimmed.to_owned());
         }
         let namespace = if namespace.is_empty() {
             pod_namespace
         } else {
             namespace
         };
-        self.network = format!("{namespace}/{name}");
-        element.network.clone_from(&self.network);
-        let network = self.network(namespace, name);
+        self.network = (namespace, name);
+        let network = self.network();
         let wanted = interface.map(str::trim).unwrap_or_default();
-        match InterfaceName::parse(wanted) {
-            _ if wanted.is_empty() => element.slot = Some(self.slot(interface.is_some())),
-            Ok(name) => element.interface = Some(name),
+        let (interface, slot) = match InterfaceName::parse(wanted) {
+            _ if wanted.is_empty() => (None, Some(self.slot(interface.is_some()))),
+            Ok(name) => (Some(name), None),
             Err(error) => {
                 self.refuse(Rule::InterfaceName, Some("interface"), wanted, error.to_string());
-                return element;
+                return Element::broken(format!("{namespace}/{name}"));
             }
+        };
+        let selection = match network {
+            None => Err(format!("{namespace}/{name}")),
+            Some(network) => Ok(Selection {
+                interface: interface.clone(),
+                ..Selection::new(network)
+            }),
+        };
+        Element {
+            selection,
+            interface,
+            gateways: [0, 0],
+            slot,
         }
-        element.selection = network.map(|network| Selection {
-            interface: element.interface.clone(),
-            ..Selection::new(network)
-        });
-        element
     }
 
-    fn network(&mut self, namespace: &str, name: &str) -> Option<NetworkName> {
+    fn network(&mut self) -> Option<NetworkName> {
+        let (namespace, name) = self.network;
         if !is_label(namespace) {
             self.refuse(
                 Rule::NetworkName,
@@ -118,14 +119,15 @@ impl Parser<'_> {
         Slot {
             start: end,
             end,
-            before: if has_at { String::new() } else { "@".to_owned() },
+            lead: if has_at { Lead::Nothing } else { Lead::At },
         }
     }
 
     fn refuse(&mut self, rule: Rule, field: Option<&'static str>, value: &str, message: String) {
         let mut violation = Violation::of_element(rule, self.index, message).value(value);
         if let Some(field) = field {
-            violation = violation.network(&self.network).field(field);
+            let (namespace, name) = self.network;
+            violation = violation.network(format_args!("{namespace}/{name}")).field(field);
         }
         self.violations.push(violation);
     }

@@ -47,7 +47,7 @@ pub fn splice(annotation: Option<&str>, change: &StatusChange) -> Result<Option<
     };
     let mut changed = false;
     for (index, item) in items.iter().enumerate() {
-        match verdict(item, source, change, &mut put) {
+        match verdict(item, change, &mut put) {
             Verdict::Keep => list.keep(&items, index),
             Verdict::Remove => changed = true,
             Verdict::Replace(entry) => {
@@ -63,7 +63,7 @@ pub fn splice(annotation: Option<&str>, change: &StatusChange) -> Result<Option<
     Ok(changed.then(|| list.finish(&items)))
 }
 
-fn items(source: &str) -> Result<Vec<Node>, StatusError> {
+fn items(source: &str) -> Result<Vec<Node<'_>>, StatusError> {
     let node = json::parse(source, MAX_DEPTH).map_err(|error| {
         StatusError::NotAList(match error {
             JsonError::Depth => format!("nested more than {MAX_DEPTH} levels deep"),
@@ -84,13 +84,8 @@ enum Verdict<'a> {
 }
 
 /// What becomes of an existing entry; what it takes from `put` is not appended later.
-fn verdict<'a>(
-    item: &Node,
-    source: &str,
-    change: &StatusChange,
-    put: &mut [Option<&'a StatusEntry>],
-) -> Verdict<'a> {
-    let Some(old) = read_entry(item, source).filter(|entry| !entry.default) else {
+fn verdict<'a>(item: &Node<'_>, change: &StatusChange, put: &mut [Option<&'a StatusEntry>]) -> Verdict<'a> {
+    let Some(old) = read_entry(item).filter(|entry| !entry.default) else {
         return Verdict::Keep;
     };
     let same = |new: &StatusEntry| new.name == old.name && new.interface == old.interface;
@@ -128,26 +123,22 @@ struct List<'a> {
 }
 
 impl List<'_> {
-    fn keep(&mut self, items: &[Node], index: usize) {
+    fn keep(&mut self, items: &[Node<'_>], index: usize) {
         self.separate(items, Some(index));
-        self.text.push_str(
-            items
-                .get(index)
-                .map(|item| item.raw(self.source))
-                .unwrap_or_default(),
-        );
+        self.text
+            .push_str(items.get(index).map(|item| item.raw).unwrap_or_default());
     }
 
-    fn add(&mut self, items: &[Node], index: Option<usize>, entry: &StatusEntry) {
+    fn add(&mut self, items: &[Node<'_>], index: Option<usize>, entry: &StatusEntry) {
         self.separate(items, index);
         self.text.push_str(&self.style.write(entry));
     }
 
     /// What stood before the entry stays there while its neighbour does.
-    fn separate(&mut self, items: &[Node], index: Option<usize>) {
+    fn separate(&mut self, items: &[Node<'_>], index: Option<usize>) {
         let between = |index: usize| {
             let before = items.get(index.checked_sub(1)?)?;
-            self.source.get(before.end..items.get(index)?.start)
+            self.source.get(before.end()..items.get(index)?.start)
         };
         let neighbour = index.and_then(|index| index.checked_sub(1));
         let separator = match index {
@@ -160,11 +151,11 @@ impl List<'_> {
         self.last = index;
     }
 
-    fn finish(mut self, items: &[Node]) -> String {
+    fn finish(mut self, items: &[Node<'_>]) -> String {
         if self.count == 0 {
             return "[]".to_owned();
         }
-        let end = items.last().and_then(|item| self.source.get(item.end..));
+        let end = items.last().and_then(|item| self.source.get(item.end()..));
         self.text.push_str(end.unwrap_or("]"));
         self.text
     }
@@ -187,7 +178,7 @@ struct Indent<'a> {
 }
 
 impl<'a> Style<'a> {
-    fn of(source: &'a str, items: &[Node]) -> Self {
+    fn of(source: &'a str, items: &[Node<'_>]) -> Self {
         let Some(first) = items.first() else {
             let indent = Some(Indent {
                 base: "",
@@ -203,7 +194,7 @@ impl<'a> Style<'a> {
         let space = opening.trim_start().strip_prefix('[').unwrap_or_default();
         let second = items
             .get(1)
-            .and_then(|second| source.get(first.end..second.start));
+            .and_then(|second| source.get(first.end()..second.start));
         let separator = second.map_or_else(|| format!(",{space}"), str::to_owned);
         Self {
             opening,
@@ -223,13 +214,13 @@ impl<'a> Style<'a> {
 
 impl<'a> Indent<'a> {
     /// The indentation of an object that is written over several lines.
-    fn of(source: &'a str, item: &Node) -> Option<Self> {
+    fn of(source: &'a str, item: &Node<'_>) -> Option<Self> {
         let Tree::Object(members) = &item.tree else {
             return None;
         };
         let (first, last) = (members.first()?, members.last()?);
         let (_, inner) = source.get(item.start + 1..first.key_start)?.rsplit_once('\n')?;
-        let closing = source.get(last.value.end..item.end)?.trim_end_matches('}');
+        let closing = source.get(last.value.end()..item.end())?.trim_end_matches('}');
         let base = closing.rsplit_once('\n').map_or("", |(_, base)| base);
         Some(Self {
             base,

@@ -45,7 +45,7 @@ pub(super) fn of<'a>(subject: &Subject<'a>) -> Vec<Previous<'a>> {
         })?;
         *free = false;
         let interface = name.as_ref().map(InterfaceName::as_str).unwrap_or_default();
-        let is_plugged = plugged.contains(&(element.network.to_string().as_str(), interface));
+        let is_plugged = plugged.contains(&(element.network.as_str(), interface));
         Some(Previous {
             element: Some(found),
             is_plugged,
