@@ -1,9 +1,11 @@
 //! CNI's data: what a NetworkAttachmentDefinition configures, what is sent to multus for it, what comes back.
 
+mod capability;
 mod config;
 mod conflist;
 mod result;
 
+pub use capability::{Capabilities, Capability};
 pub use config::{ConfigError, NetworkConfig};
 pub(crate) use result::without_nulls;
 pub use result::{CniResult, Dns, ResultError, ResultInterface, ResultIp, ResultRoute};

@@ -7,7 +7,7 @@ mod similar;
 
 pub use self::similar::similar;
 use crate::{
-    cni::{ConfigError, NetworkConfig},
+    cni::{Capabilities, ConfigError},
     config::{Config, InterfaceNames},
     names::NetworkName,
     selection::{Selection, SelectionList},
@@ -32,8 +32,8 @@ pub enum Network {
     },
     /// It exists.
     Present {
-        /// Its config; `None`: an empty spec (the config is a file on the node).
-        config: Option<Result<NetworkConfig, ConfigError>>,
+        /// What its config declares; `None`: an empty spec (the config is a file on the node).
+        config: Option<Result<Capabilities, ConfigError>>,
         /// It needs a device plugin (annotation resourceName).
         needs_device: bool,
     },

@@ -103,7 +103,7 @@ struct Cluster;
 impl Networks for Cluster {
     fn network(&self, name: &NetworkName) -> Network {
         let present = |config: &str| Network::Present {
-            config: Some(NetworkConfig::parse(config, name.name())),
+            config: Some(NetworkConfig::parse(config, name.name()).map(|config| config.capabilities())),
             needs_device: name.name() == "sriov1",
         };
         match name.name() {

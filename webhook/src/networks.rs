@@ -20,6 +20,9 @@ use crate::{
     metrics::Metrics,
 };
 
+/// Objects in one answer while listing: all that is in memory at once of what is not kept.
+const PAGE: u32 = 100;
+
 /// Networks that are compared with a missing one, so that a list of missing networks costs little in any cluster.
 const MAX_CANDIDATES: usize = 1000;
 
@@ -42,9 +45,12 @@ impl Networks {
     pub async fn follow(&self, client: Client, metrics: &Metrics) {
         let api: Api<NetworkAttachmentDefinition> = Api::all(client);
         self.cache
-            .follow(api, watcher::Config::default(), metrics, |definition| {
-                definition.summary().map(|(name, summary)| (name, Some(summary)))
-            })
+            .follow(
+                api,
+                watcher::Config::default().page_size(PAGE),
+                metrics,
+                |definition| definition.summary().map(|(name, summary)| (name, Some(summary))),
+            )
             .await;
     }
 
@@ -70,7 +76,7 @@ impl Networks {
 impl validate::Networks for Networks {
     fn network(&self, name: &NetworkName) -> Network {
         let known = self.cache.look(|entries| match entries.get(name) {
-            Some(summary) => summary.network(name),
+            Some(summary) => summary.network(),
             None => {
                 let close = |other: &&NetworkName| {
                     other.namespace() == name.namespace() || other.name() == name.name()

@@ -5,18 +5,16 @@
 
 use serde_json::{Value, json};
 
-use super::config::{NetworkConfig, Plugin};
+use super::{
+    Capability,
+    config::{NetworkConfig, Plugin},
+};
 use crate::selection::Selection;
 
 /// The CNI default of a config without a version.
 const OLDEST_VERSION: &str = "0.1.0";
 
 impl NetworkConfig {
-    /// Whether any plugin declares `capability` (`ips`, `mac`, `portMappings`, `bandwidth`, `infinibandGUID`…) as true.
-    pub fn declares(&self, capability: &str) -> bool {
-        self.plugins.iter().any(|plugin| declares(plugin, capability))
-    }
-
     /// The conflist that is sent for `selection`, ADD and DEL alike: its own cniVersions, `ips` and `mac` taken out of
     /// capabilities (libcni would replace the whole runtimeConfig by those two), the full runtimeConfig and `args.cni` written into
     /// each plugin. Deterministic bytes; [`NetworkConfig::parse`] reads them back.
@@ -80,31 +78,30 @@ impl NetworkConfig {
     }
 }
 
-fn declares(plugin: &Plugin, capability: &str) -> bool {
-    plugin.get("capabilities").and_then(|all| all.get(capability)) == Some(&Value::Bool(true))
-}
-
 fn write_runtime_config(plugin: &mut Plugin, selection: &Selection) {
     let offered = [
-        ("ips", (!selection.ips.is_empty()).then(|| json!(selection.ips))),
-        ("mac", selection.mac.as_ref().map(|mac| json!(mac))),
         (
-            "portMappings",
+            Capability::Ips,
+            (!selection.ips.is_empty()).then(|| json!(selection.ips)),
+        ),
+        (Capability::Mac, selection.mac.as_ref().map(|mac| json!(mac))),
+        (
+            Capability::PortMappings,
             (!selection.port_mappings.is_empty()).then(|| json!(selection.port_mappings)),
         ),
         (
-            "bandwidth",
+            Capability::Bandwidth,
             selection.bandwidth.as_ref().map(|bandwidth| json!(bandwidth)),
         ),
         (
-            "infinibandGUID",
+            Capability::InfinibandGuid,
             selection.infiniband_guid.as_ref().map(|guid| json!(guid)),
         ),
     ];
     let declared: Plugin = offered
         .into_iter()
-        .filter(|(capability, _)| declares(plugin, capability))
-        .filter_map(|(capability, value)| Some((capability.to_owned(), value?)))
+        .filter(|(capability, _)| capability.is_declared_by(plugin))
+        .filter_map(|(capability, value)| Some((capability.name().to_owned(), value?)))
         .collect();
     if !declared.is_empty() {
         plugin.insert("runtimeConfig".to_owned(), Value::Object(declared));

@@ -2,7 +2,7 @@
 
 use super::{Findings, Network, Networks, Operation, Subject, isolation_allows, previous::Previous};
 use crate::{
-    cni::NetworkConfig,
+    cni::{Capabilities, Capability},
     config::{Config, MissingNetworks},
     names::NetworkName,
     selection::Selection,
@@ -93,13 +93,13 @@ impl Asked {
 
     /// The capability that hands the field to a plugin, and whether it is the only way there: ips and mac reach plugins through
     /// CNI_ARGS too.
-    fn capability(self) -> Option<(&'static str, bool)> {
+    fn capability(self) -> Option<(Capability, bool)> {
         match self {
-            Self::Ips => Some(("ips", false)),
-            Self::Mac => Some(("mac", false)),
-            Self::PortMappings => Some(("portMappings", true)),
-            Self::Bandwidth => Some(("bandwidth", true)),
-            Self::InfinibandGuid => Some(("infinibandGUID", true)),
+            Self::Ips => Some((Capability::Ips, false)),
+            Self::Mac => Some((Capability::Mac, false)),
+            Self::PortMappings => Some((Capability::PortMappings, true)),
+            Self::Bandwidth => Some((Capability::Bandwidth, true)),
+            Self::InfinibandGuid => Some((Capability::InfinibandGuid, true)),
             Self::CniArgs | Self::DefaultRoute | Self::IpamClaim | Self::DeviceId => None,
         }
     }
@@ -129,7 +129,7 @@ impl Judge<'_> {
                 self.judge_device(needs_device);
                 match config {
                     None => {}
-                    Some(Ok(config)) => self.judge_capabilities(&asked, &config),
+                    Some(Ok(declared)) => self.judge_capabilities(&asked, declared),
                     Some(Err(error)) if self.is_new() => {
                         let message = format!("its NetworkAttachmentDefinition cannot run: {error}");
                         self.refuse(Rule::NetworkConfig, None, message);
@@ -267,14 +267,15 @@ impl Judge<'_> {
         }
     }
 
-    fn judge_capabilities(&mut self, asked: &[Asked], config: &NetworkConfig) {
+    fn judge_capabilities(&mut self, asked: &[Asked], declared: Capabilities) {
         for field in asked {
             let Some((capability, only_way)) = field.capability() else {
                 continue;
             };
-            if config.declares(capability) {
+            if declared.contains(capability) {
                 continue;
             }
+            let capability = capability.name();
             if only_way {
                 let message = format!(
                     "no plugin of this network declares the capability {capability}; declare it in the \

@@ -64,8 +64,7 @@ fn judge_start(subject: &Subject<'_>, offset: u32, findings: &mut Findings) {
                 .violations
                 .push(violation.network(&element.network).field("interface"));
         }
-        let ahead = |name: &InterfaceName| (1..=offset).any(|k| *name == InterfaceName::net(k));
-        if let Some(name) = element.interface.as_ref().filter(|name| ahead(name)) {
+        if let Some(name) = element.interface.as_ref().filter(|name| is_ahead(name, offset)) {
             let message = if offset == 1 {
                 "multus gives net1 to the network that it puts before these (interfaceOffset); choose another name"
                     .to_owned()
@@ -83,6 +82,15 @@ fn judge_start(subject: &Subject<'_>, offset: u32, findings: &mut Findings) {
             );
         }
     }
+}
+
+/// Whether it is one of net1 to `net<offset>`.
+fn is_ahead(name: &InterfaceName, offset: u32) -> bool {
+    let number = name
+        .as_str()
+        .strip_prefix("net")
+        .and_then(|number| number.parse().ok());
+    number.is_some_and(|k| (1..=offset).contains(&k) && *name == InterfaceName::net(k))
 }
 
 fn judge_unnamed(

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use rstest::rstest;
 
 use super::*;
-use crate::{config::MissingNetworks, violation::Rule};
+use crate::{cni::NetworkConfig, config::MissingNetworks, violation::Rule};
 
 /// Networks by name; what is not among them is missing.
 #[derive(Default)]
@@ -34,7 +34,7 @@ impl Known {
 
 fn running(config: &str) -> Network {
     Network::Present {
-        config: Some(NetworkConfig::parse(config, "nad")),
+        config: Some(NetworkConfig::parse(config, "nad").map(|config| config.capabilities())),
         needs_device: false,
     }
 }

@@ -49,5 +49,5 @@ pub async fn confirm<'a>(networks: &'a Networks, list: &SelectionList, client: &
 async fn look(client: &Client, name: &NetworkName) -> Result<Option<Network>, kube::Error> {
     let api: Api<NetworkAttachmentDefinition> = Api::namespaced(client.clone(), name.namespace());
     let definition = api.get_opt(name.name()).await?;
-    Ok(definition.and_then(|definition| Some(definition.summary()?.1.network(name))))
+    Ok(definition.and_then(|definition| Some(definition.summary()?.1.network())))
 }

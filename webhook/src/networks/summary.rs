@@ -1,14 +1,14 @@
-//! What is kept of a NetworkAttachmentDefinition: what its plugins declare, a hundred bytes instead of kilobytes.
+//! What is kept of a NetworkAttachmentDefinition: what the rules ask about, some bytes instead of kilobytes.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::{NamespaceResourceScope, Resource};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use shared::{
     annotations,
-    cni::{ConfigError, NetworkConfig},
+    cni::{Capabilities, ConfigError, NetworkConfig},
     names::NetworkName,
     validate::Network,
 };
@@ -16,12 +16,40 @@ use shared::{
 /// A NetworkAttachmentDefinition as read: lenient, because one odd object must not hide all others.
 #[derive(Clone, Debug, Deserialize)]
 pub struct NetworkAttachmentDefinition {
-    /// Name, namespace, annotations.
-    #[serde(default)]
+    /// Name, namespace, version, and the one annotation that a rule asks about.
+    #[serde(default, deserialize_with = "metadata")]
     pub metadata: ObjectMeta,
     /// An object with a string `config`, or nothing.
     #[serde(default)]
     pub spec: Value,
+}
+
+/// Leaves behind what makes most of an object's size: managedFields, and what was last applied.
+fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Read {
+        name: Option<String>,
+        namespace: Option<String>,
+        resource_version: Option<String>,
+        annotations: Option<BTreeMap<String, String>>,
+    }
+    let Read {
+        name,
+        namespace,
+        resource_version,
+        mut annotations,
+    } = Read::deserialize(deserializer)?;
+    if let Some(all) = &mut annotations {
+        all.retain(|key, _| key == annotations::RESOURCE_NAME);
+    }
+    Ok(ObjectMeta {
+        name,
+        namespace,
+        resource_version,
+        annotations,
+        ..ObjectMeta::default()
+    })
 }
 
 impl Resource for NetworkAttachmentDefinition {
@@ -64,7 +92,7 @@ impl NetworkAttachmentDefinition {
         let config = match self.config() {
             None => Config::OnNode,
             Some(text) => match NetworkConfig::parse(text, name.name()) {
-                Ok(config) => Config::Runnable(essence(&config).to_string().into_boxed_str()),
+                Ok(config) => Config::Runnable(config.capabilities()),
                 Err(error) => Config::Broken(Box::new(error)),
             },
         };
@@ -97,17 +125,16 @@ pub struct Summary {
 #[derive(Clone, Debug)]
 enum Config {
     OnNode,
-    /// The essence of the config as JSON: smaller than its parsed form, and read again in microseconds.
-    Runnable(Box<str>),
+    Runnable(Capabilities),
     Broken(Box<ConfigError>),
 }
 
 impl Summary {
     /// As the rules want it.
-    pub(super) fn network(&self, name: &NetworkName) -> Network {
+    pub(super) fn network(&self) -> Network {
         let config = match &self.config {
             Config::OnNode => None,
-            Config::Runnable(essence) => Some(NetworkConfig::parse(essence, name.name())),
+            Config::Runnable(declared) => Some(Ok(*declared)),
             Config::Broken(error) => Some(Err((**error).clone())),
         };
         Network::Present {
@@ -115,25 +142,4 @@ impl Summary {
             needs_device: self.needs_device,
         }
     }
-}
-
-/// The config without what no rule asks about: of each plugin its type, capabilities and IPAM type stay.
-fn essence(config: &NetworkConfig) -> Value {
-    let plugins: Vec<Value> = config.plugins.iter().map(plugin_essence).collect();
-    let mut list = json!({ "name": config.name, "plugins": plugins });
-    if let Some(version) = &config.cni_version {
-        list["cniVersion"] = version.as_str().into();
-    }
-    list
-}
-
-fn plugin_essence(plugin: &Map<String, Value>) -> Value {
-    let mut kept = Map::new();
-    for key in ["type", "capabilities"] {
-        kept.extend(plugin.get(key).map(|value| (key.to_owned(), value.clone())));
-    }
-    if let Some(ipam) = plugin.get("ipam").and_then(|ipam| ipam.get("type")) {
-        kept.insert("ipam".to_owned(), json!({ "type": ipam }));
-    }
-    Value::Object(kept)
 }

@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 use serde_json::{Value, json};
-use shared::validate::Networks as _;
+use shared::{cni::Capability, validate::Networks as _};
 
 use super::*;
 use crate::testing::{macvlan, network};
@@ -18,7 +18,7 @@ fn knowing(definitions: &[NetworkAttachmentDefinition]) -> Networks {
 }
 
 #[test]
-fn the_essence_declares_what_the_whole_declares() {
+fn what_any_plugin_declares_is_kept() {
     let mut config = macvlan(&["ips"]);
     config["plugins"][0]["capabilities"]["mac"] = false.into();
     config["plugins"]
@@ -27,15 +27,15 @@ fn the_essence_declares_what_the_whole_declares() {
         .push(json!({ "type": "portmap", "capabilities": { "portMappings": true } }));
 
     let Network::Present {
-        config: Some(Ok(kept)),
+        config: Some(Ok(declared)),
         needs_device,
     } = knowing(&[network("x", "n", &config)]).network(&name("x/n"))
     else {
         panic!("it is there");
     };
 
-    let declared = ["ips", "mac", "portMappings", "bandwidth"].map(|capability| kept.declares(capability));
-    assert_eq!((declared, needs_device), ([true, false, true, false], false));
+    let expected = [Capability::Ips, Capability::PortMappings];
+    assert_eq!((declared, needs_device), (expected.into_iter().collect(), false));
 }
 
 #[rstest]
@@ -118,14 +118,33 @@ fn an_odd_object_does_not_hide_the_others() {
     assert!(matches!(networks.network(&name("x/n")), Network::Present { .. }));
 }
 
-/// The budget of a network in the cache is 1 KiB; a network of usual size stays far below.
+/// The budget of a network in the cache is 1 KiB; what is kept does not grow with its config.
 #[test]
 fn what_is_kept_is_small() {
     let mut config = macvlan(&["ips", "mac"]);
     config["plugins"][0]["ipam"]["addresses"] = json!(vec!["198.18.0.1/24"; 100]);
-    let (_, summary) = network("x", "n", &config).summary().unwrap();
+    let (name, summary) = network("x", "n", &config).summary().unwrap();
 
-    let size = size_of::<NetworkName>() + size_of::<Summary>() + format!("{summary:?}").len();
+    let size = size_of_val(&name) + name.as_str().len() + size_of_val(&summary);
 
-    assert!(size < 512, "{size}: {summary:?}");
+    assert!(size < 128, "{size}: {summary:?}");
+}
+
+#[test]
+fn of_the_metadata_only_what_is_used_is_read() {
+    let definition: NetworkAttachmentDefinition = serde_json::from_value(json!({
+        "metadata": {
+            "namespace": "x", "name": "n", "resourceVersion": "7", "managedFields": [{ "manager": "kubectl" }],
+            "annotations": { "applied": "a long text", (shared::annotations::RESOURCE_NAME): "vendor/vf" },
+        },
+    }))
+    .unwrap();
+
+    let read = serde_json::to_value(&definition.metadata).unwrap();
+
+    let annotations = json!({ (shared::annotations::RESOURCE_NAME): "vendor/vf" });
+    assert_eq!(
+        read,
+        json!({ "namespace": "x", "name": "n", "resourceVersion": "7", "annotations": annotations })
+    );
 }

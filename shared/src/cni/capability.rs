@@ -1,0 +1,80 @@
+//! What plugins can be told at run time: the CNI capabilities that fields of an element travel by.
+
+use super::NetworkConfig;
+use super::config::Plugin;
+
+/// A capability, as plugins declare it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capability {
+    /// Requested addresses.
+    Ips,
+    /// Requested hardware address.
+    Mac,
+    /// Ports of the host.
+    PortMappings,
+    /// Rates and bursts.
+    Bandwidth,
+    /// GUID of an InfiniBand device.
+    InfinibandGuid,
+}
+
+impl Capability {
+    /// Every one.
+    pub const ALL: [Self; 5] = [
+        Self::Ips,
+        Self::Mac,
+        Self::PortMappings,
+        Self::Bandwidth,
+        Self::InfinibandGuid,
+    ];
+
+    /// The key under `capabilities` and `runtimeConfig`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ips => "ips",
+            Self::Mac => "mac",
+            Self::PortMappings => "portMappings",
+            Self::Bandwidth => "bandwidth",
+            Self::InfinibandGuid => "infinibandGUID",
+        }
+    }
+
+    /// Whether `plugin` declares it as true.
+    pub(super) fn is_declared_by(self, plugin: &Plugin) -> bool {
+        let declared = plugin.get("capabilities").and_then(|all| all.get(self.name()));
+        declared.and_then(|value| value.as_bool()).unwrap_or_default()
+    }
+
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// A set of capabilities.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities(u8);
+
+impl Capabilities {
+    /// Whether `capability` is in the set.
+    pub const fn contains(self, capability: Capability) -> bool {
+        self.0 & capability.bit() != 0
+    }
+}
+
+impl FromIterator<Capability> for Capabilities {
+    fn from_iter<I: IntoIterator<Item = Capability>>(capabilities: I) -> Self {
+        Self(capabilities.into_iter().fold(0, |set, one| set | one.bit()))
+    }
+}
+
+impl NetworkConfig {
+    /// What at least one plugin declares.
+    pub fn capabilities(&self) -> Capabilities {
+        let declared = |capability: &Capability| {
+            self.plugins
+                .iter()
+                .any(|plugin| capability.is_declared_by(plugin))
+        };
+        Capability::ALL.into_iter().filter(declared).collect()
+    }
+}
