@@ -14,6 +14,7 @@ pub mod args;
 mod cache;
 pub mod certificates;
 pub mod lint;
+pub mod log;
 pub mod metrics;
 pub mod mutate;
 pub mod namespaces;

@@ -1,11 +1,6 @@
 //! Puts the program together and supervises it: every task runs until the end, so the first to end is the end of all.
 
-use std::{
-    fs,
-    io::{self, IsTerminal},
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{fs, process::ExitCode, sync::Arc};
 
 use certs::service_names;
 use kube::{
@@ -22,12 +17,12 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 use crate::{
     admin::{self, Admin},
-    args::{LogFormat, Serve},
+    args::Serve,
     certificates::{self, ApiServer, Manager},
+    log,
     metrics::Metrics,
     namespaces::Namespaces,
     networks::Networks,
@@ -41,7 +36,7 @@ const THREADS: usize = 2;
 
 /// Serves until told to stop. A program that cannot start says why in one line.
 pub fn run(arguments: Serve) -> ExitCode {
-    let outcome = start_logging(&arguments.log_level, arguments.log_format).and_then(|()| {
+    let outcome = log::start(&arguments.log_level, arguments.log_format).and_then(|_logging| {
         let runtime = runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
             .enable_all()
@@ -212,18 +207,4 @@ async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, String> {
     TcpListener::bind(address)
         .await
         .map_err(|error| format!("cannot listen on {address}: {error}"))
-}
-
-fn start_logging(level: &str, format: LogFormat) -> Result<(), String> {
-    let filter =
-        EnvFilter::try_new(level).map_err(|error| format!("cannot use the log level {level:?}: {error}"))?;
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
-    match format {
-        LogFormat::Text => subscriber.try_init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
-    }
-    .map_err(|error| format!("cannot log: {error}"))
 }
