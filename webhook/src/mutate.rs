@@ -13,7 +13,7 @@ use crate::review::Change;
 
 /// The JSON patch that fills in missing interface names; `None` when there is nothing to do.
 pub fn fill(change: &Change<'_>, mode: InterfaceNames, config: &Config) -> Option<Vec<u8>> {
-    patch::replace_networks(&filled(change, mode, config)?)
+    filled(change, mode, config).map(|filled| patch::replace_networks(&filled))
 }
 
 /// The networks annotation with missing interface names filled in; `None` when there is nothing to do.
