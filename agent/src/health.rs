@@ -30,7 +30,7 @@ pub struct Health {
 }
 
 impl Part {
-    const ALL: [Self; 5] = [Self::Multus, Self::Cri, Self::Records, Self::CniCache, Self::Pods];
+    pub(crate) const ALL: [Self; 5] = [Self::Multus, Self::Cri, Self::Records, Self::CniCache, Self::Pods];
 
     /// The metric label, and the first word of the line in `/readyz`.
     pub fn as_str(self) -> &'static str {

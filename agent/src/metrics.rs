@@ -304,3 +304,6 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

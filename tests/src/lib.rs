@@ -20,6 +20,7 @@ pub mod generate;
 mod install;
 mod kernel;
 mod links;
+pub mod metrics_page;
 mod multus;
 mod namespace;
 mod network;

@@ -213,3 +213,6 @@ impl Drop for Held {
         self.0.dec();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,67 @@
+//! `docs/metrics.md` names what is exposed, and nothing else.
+
+use std::time::Duration;
+
+use ::tests::metrics_page::{documented, exposed};
+use certs::PairError;
+
+use super::*;
+
+const PAGE: &str = include_str!("../../../docs/metrics.md");
+
+/// Every value of every label, once.
+fn everything() -> Metrics {
+    let metrics = Metrics::default();
+    // A new metric does not compile here before it is touched below.
+    let Metrics {
+        registry: _,
+        verdicts: _,
+        violations: _,
+        latency: _,
+        in_flight: _,
+        connections: _,
+        handshakes: _,
+        expiry: _,
+        certificates: _,
+        synced: _,
+    } = &metrics;
+    for path in ["mutate", "validate"] {
+        for operation in ["CREATE", "UPDATE", "other"] {
+            for verdict in ["allowed", "filled", "refused", "unreadable"] {
+                metrics.reviewed(ReviewLabels { path, operation }, verdict, Duration::ZERO);
+            }
+        }
+    }
+    for operation in ["CREATE", "UPDATE"] {
+        metrics.violated(operation, Rule::IpAddress);
+    }
+    for outcome in ["ok", "failed", "timeout"] {
+        metrics.handshake(outcome);
+    }
+    metrics.certificate("ok");
+    let now = time::OffsetDateTime::UNIX_EPOCH;
+    let unreadable = PairError::Unreadable {
+        what: "key",
+        cause: String::new(),
+    };
+    for error in [
+        PairError::Empty("key"),
+        unreadable,
+        PairError::Mismatch,
+        PairError::Expired(now),
+        PairError::NotYetValid(now),
+        PairError::Foreign(String::new()),
+    ] {
+        metrics.certificate(error.kind());
+    }
+    for cache in ["networks", "namespaces"] {
+        metrics.cache_synced(cache, true);
+    }
+    metrics
+}
+
+#[test]
+fn the_page_of_the_metrics_names_all_of_them_and_no_other() {
+    let page = documented(PAGE, "dynamic_networks_webhook_");
+    assert_eq!(exposed(&everything().to_text(), &page), page);
+}
