@@ -23,7 +23,7 @@ UNIT_TESTS = $(patsubst %.rs,--test %,$(notdir $(filter-out tests/tests/%,$(wild
 IMAGE := $(IMAGE_REGISTRY)/$(IMAGE_NAME):$(IMAGE_TAG)
 export IMAGE OCI_BIN PROFILE NAMESPACE CONTAINERD_SOCKET_PATH CRIO_SOCKET_PATH MULTUS_SOCKET_PATH KEEP
 
-.PHONY: all build check clean cluster-down cluster-up demo help img-build manifests test
+.PHONY: all bench build check clean cluster-down cluster-up demo help img-build manifests test
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ demo: ## from nothing: builds, starts the local cluster, runs the README's story
 
 test: ## from nothing: every test: unit, contract, on the real local cluster
 	hack/test.sh
+
+bench: ## the benchmarks, with floors and peers in the same run: one table, with goals
+	hack/bench.sh
 
 cluster-up: ## the local cluster alone; prints the KUBECONFIG line
 	tests/cluster/preflight.sh

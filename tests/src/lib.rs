@@ -15,6 +15,7 @@ mod dump;
 mod ending;
 mod error;
 mod events;
+pub mod figures;
 mod gate;
 pub mod generate;
 mod install;

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# The benchmarks, with what they are held against in the same run: floors, peers, the same call without us. Prints one table.
+#
+# A benchmark is a program that tells its progress on standard error and prints rows: what, figure, what it is held against,
+# goal, verdict, with tabs between. A goal that is missed is printed as such; the status is 0 unless a benchmark itself fails.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=stages.sh
+. hack/stages.sh
+
+ROWS=$(mktemp)
+
+finish() {
+    local status=$?
+    trap - EXIT
+    clean_up || status=1
+    summary
+    table
+    rm -f "$ROWS"
+    ((status == 0)) || echo "Not every benchmark could be run. The logs of the cluster are in .cluster/logs."
+    exit "$status"
+}
+
+# One build for all: other packages would be other features.
+benchmarks() { cargo bench --quiet --locked -p webhook -p tests "$@"; }
+
+compile() {
+    build_image && benchmarks --no-run
+}
+
+# bench NAME: runs it, and keeps its rows.
+bench() { benchmarks --bench "$1" | tee -a "$ROWS"; }
+
+table() {
+    [[ -s $ROWS ]] || return 0
+    echo
+    awk -F '\t' '
+        { for (i = 1; i <= 5; i++) { cell[NR, i] = $i; if (length($i) > width[i]) width[i] = length($i) } }
+        $5 == "MISSED" { missed++ }
+        END {
+            split("what,figure,held against,goal,", head, ",")
+            for (i = 1; i <= 5; i++) { if (length(head[i]) > width[i]) width[i] = length(head[i]) }
+            line(head[1], head[2], head[3], head[4], head[5])
+            for (r = 1; r <= NR; r++) line(cell[r, 1], cell[r, 2], cell[r, 3], cell[r, 4], cell[r, 5])
+            printf "\n%d goals missed\n", missed
+        }
+        function line(a, b, c, d, e) {
+            printf "%-" width[1] "s  %" width[2] "s  %-" width[3] "s  %-" width[4] "s  %s\n", a, b, c, d, e
+        }' "$ROWS"
+}
+
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+stage "1/6 preflight" "seconds; minutes where something has to be installed" tests/cluster/preflight.sh
+stage "2/6 image and benchmarks, compile" "10 min cold" compile
+stage "3/6 the webhook's server alone" "1 min" bench server
+start_cluster
+stage "4/6 local cluster" "15 min cold, 15 s warm" await_cluster
+stage "5/6 install" "10 s" install
+stage "6/6 the gate on the cluster" "1 min" bench gate
