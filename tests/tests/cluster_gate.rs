@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 use shared::annotations::INTERFACE_NAMES_LABEL;
-use tests::{Error, LONG, NO_NETWORKS, Result, eventually, in_namespace, macvlan};
+use tests::{Error, LONG, Mesh, NO_NETWORKS, Result, eventually, in_namespace, macvlan};
 
 #[tokio::test]
 async fn fills_in_the_names_of_a_text_list() -> Result<()> {
@@ -285,15 +285,33 @@ async fn a_virtual_machines_list_comes_back_byte_for_byte() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_a_mesh_appends_to_a_filled_list_gets_the_next_name() -> Result<()> {
+async fn what_another_webhook_appends_is_named_too_whoever_is_called_first() -> Result<()> {
     in_namespace("mesh", async |ns| {
-        ns.create_nad("blue", macvlan()).await?;
-        ns.create_nad("istio-cni", macvlan()).await?;
-        let filled = ns.would_store("blue").await?;
-        assert_eq!(
-            ns.would_store(&format!("{filled}, istio-cni")).await?,
-            "blue@net1, istio-cni@net2"
-        );
+        for network in ["blue", "istio-cni"] {
+            ns.create_nad(network, macvlan()).await?;
+        }
+        ns.is_filled(true).await?;
+        for prefix in ["a-mesh", "z-mesh"] {
+            let mesh = Mesh::appends(ns, prefix, "istio-cni").await?;
+            let named = eventually(
+                LONG,
+                format!("{prefix}: both networks have names"),
+                async || match ns.would_store("blue").await? {
+                    stored if stored == "blue@net1, istio-cni@net2" => Ok(()),
+                    stored => Err(Error::Unexpected(stored)),
+                },
+            );
+            let named = named.await;
+            mesh.leaves().await?;
+            named?;
+            eventually(LONG, format!("{prefix} is gone"), async || {
+                match ns.would_store("blue").await? {
+                    stored if stored == "blue@net1" => Ok(()),
+                    stored => Err(Error::Unexpected(stored)),
+                }
+            })
+            .await?;
+        }
         Ok(())
     })
     .await
