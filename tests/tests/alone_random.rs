@@ -10,7 +10,7 @@ use std::{
 
 use fastrand::Rng;
 use tests::{
-    AgentOptions, Error, NO_NETWORKS, Nad, Namespace, NodeAgent, PLUG, Pod, Result, alone_in_namespace,
+    AgentOptions, Error, LONG, NO_NETWORKS, Nad, Namespace, NodeAgent, PLUG, Pod, Result, alone_in_namespace,
     eventually, macvlan,
 };
 
@@ -198,7 +198,7 @@ impl<'a> History<'a> {
             .map(|((pod, _), w)| (pod, &w[..]))
             .collect();
         let nads: Vec<&Nad> = self.nads.iter().collect();
-        self.ns.is_at_rest(&pods, &self.ended, &nads).await?;
+        self.ns.comes_to_rest(LONG, &pods, &self.ended, &nads).await?;
         for (pod, wanted) in &self.pods {
             let status = pod.network_status().await?.into_iter();
             let status: BTreeMap<_, _> = status.map(|entry| (entry.interface, entry.name)).collect();

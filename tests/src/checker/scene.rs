@@ -1,6 +1,11 @@
 //! What a check looks at, and how it is gathered from the node and the API.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use futures::future::try_join_all;
 
 use super::{Breach, SeenCall, breaches};
 use crate::{
@@ -69,9 +74,7 @@ impl Scene {
         nads: &[&Nad],
     ) -> Result<Self> {
         let mut scene = Self::default();
-        for (pod, wanted) in pods {
-            scene.live.push(live(node, pod, wanted).await?);
-        }
+        scene.live = try_join_all(pods.iter().map(|(pod, wanted)| live(node, pod, wanted))).await?;
         for id in ended {
             let (cached, state) = (node.cached_results(id).await?, node.state_of(id).await?);
             scene.ended.push((id.clone(), cached, state));
@@ -121,7 +124,21 @@ impl Namespace {
     /// # Errors
     /// [`Error::Deadline`] with the breaches that stay.
     pub async fn is_at_rest(&self, pods: &[(&Pod, &[&str])], ended: &[String], nads: &[&Nad]) -> Result<()> {
-        eventually(PLUG, "the node is at rest without a breach", async || {
+        self.comes_to_rest(PLUG, pods, ended, nads).await
+    }
+
+    /// The same after faults, of which the last retry may be a minute away.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] with the breaches that stay.
+    pub async fn comes_to_rest(
+        &self,
+        deadline: Duration,
+        pods: &[(&Pod, &[&str])],
+        ended: &[String],
+        nads: &[&Nad],
+    ) -> Result<()> {
+        eventually(deadline, "the node is at rest without a breach", async || {
             let scene = Scene::gather(&self.cluster.node, pods, ended, nads).await?;
             let found: BTreeSet<Breach> = breaches(&scene);
             if found.is_empty() {
