@@ -7,14 +7,15 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{StreamExt as _, TryStreamExt as _, stream::LocalBoxStream};
 use k8s_openapi::{api::core::v1::Pod as ApiPod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Api, Client,
+    api::ListParams,
     core::PartialObjectMeta,
     runtime::{WatchStreamExt as _, watcher},
 };
-use tokio::{task::JoinSet, time::Instant};
+use tokio::task::JoinSet;
 
 use crate::{
     admin::Pulse,
@@ -41,6 +42,7 @@ struct Slot {
 }
 
 type Event = watcher::Event<PartialObjectMeta<ApiPod>>;
+type Events = LocalBoxStream<'static, Result<Event, watcher::Error>>;
 
 impl Pods {
     /// No pods yet, but for those that the disk remembers: their workers begin at once, before any new work.
@@ -77,32 +79,31 @@ impl Pods {
         pulse: &Pulse,
     ) -> Result<(), tokio::task::JoinError> {
         let api: Api<PartialObjectMeta<ApiPod>> = Api::all(client);
-        let config = watcher::Config::default().fields(&format!("spec.nodeName={node}"));
-        let stream = watcher(api, config)
-            .default_backoff()
-            .map_ok(|event| event.modify(strip));
-        tokio::pin!(stream);
+        let fields = format!("spec.nodeName={node}");
+        let mut events = watch(&api, &fields);
         let mut listed = BTreeSet::new();
-        let mut failed: Option<Instant> = None;
+        let mut failed = false;
         loop {
             tokio::select! {
-                event = stream.next() => match event {
+                event = events.next() => match event {
                     Some(Ok(event)) => {
                         pulse.beat();
-                        if matches!(event, watcher::Event::InitDone) || failed.take().is_some() {
+                        if !matches!(event, watcher::Event::Init | watcher::Event::InitApply(_)) {
+                            failed = false;
                             health.set(Part::Pods, Ok(()));
                         }
                         self.apply(event, &mut listed);
                     }
                     Some(Err(error)) => {
-                        failed = Some(Instant::now());
+                        failed = true;
                         health.set(Part::Pods, Err(format!("watching the pods of {node}: {}", watch_error(&error))));
                     }
                     None => return Ok(()),
                 },
-                () = quiet_since(failed) => {
-                    failed = None;
-                    health.set(Part::Pods, Ok(()));
+                // By itself the watch would wait longer, and tell nothing before a pod changes.
+                () = lists_again(&api, &fields), if failed => {
+                    failed = false;
+                    events = watch(&api, &fields);
                 }
                 uid = self.next_done() => self.dismiss(&uid?),
             }
@@ -247,12 +248,24 @@ impl Pods {
     }
 }
 
-/// A watch that goes on tells nothing until a pod changes: so long after its last error, it does.
-async fn quiet_since(failed: Option<Instant>) {
-    const QUIET: Duration = Duration::from_secs(60);
-    match failed {
-        Some(failed) => tokio::time::sleep_until(failed + QUIET).await,
-        None => std::future::pending().await,
+/// Lists the pods with these fields, then tells every change of them.
+fn watch(api: &Api<PartialObjectMeta<ApiPod>>, fields: &str) -> Events {
+    let config = watcher::Config::default().fields(fields);
+    watcher(api.clone(), config)
+        .default_backoff()
+        .map_ok(|event| event.modify(strip))
+        .boxed_local()
+}
+
+/// Returns when the API server lists pods. Asks about once a second, not on all nodes at the same time.
+async fn lists_again(api: &Api<PartialObjectMeta<ApiPod>>, fields: &str) {
+    const DEADLINE: Duration = Duration::from_secs(5);
+    let one = ListParams::default().fields(fields).limit(1);
+    loop {
+        tokio::time::sleep(Duration::from_secs_f64(0.5 + fastrand::f64())).await;
+        if matches!(tokio::time::timeout(DEADLINE, api.list(&one)).await, Ok(Ok(_))) {
+            return;
+        }
     }
 }
 

@@ -135,6 +135,23 @@ impl Node {
         printed(&format!("install {path}"), output).map(drop)
     }
 
+    /// GET over plain HTTP from the node: the status and the body.
+    ///
+    /// # Errors
+    /// [`Error::Command`] when nobody answers.
+    pub async fn page(&self, url: &str) -> Result<(u16, String)> {
+        let flags = "--silent --show-error --noproxy * --max-time 5 --write-out \\n%{http_code}";
+        let command: Vec<_> = ["curl"]
+            .into_iter()
+            .chain(flags.split(' '))
+            .chain([url])
+            .collect();
+        let printed = self.run(&command).await?;
+        let (body, code) = printed.rsplit_once('\n').unwrap_or_default();
+        let code = code.parse().map_err(|_| Error::Unexpected(printed.clone()))?;
+        Ok((code, body.to_owned()))
+    }
+
     /// Names in a directory; none when it does not exist.
     ///
     /// # Errors

@@ -79,29 +79,21 @@ impl Cluster {
         .await
     }
 
-    /// What the agent serves at `path` of its admin port: the HTTP status and the body. Asked on the node, so that it needs no API server.
+    /// Where the node reaches the agent's admin port. With it the agent can be asked without the API server.
+    ///
+    /// # Errors
+    /// [`Error::Unexpected`] when none runs.
+    pub async fn agent_address(&self) -> Result<String> {
+        let status = self.agent_pod().await?.status.unwrap_or_default();
+        Ok(format!("http://{}:8080", status.pod_ip.unwrap_or_default()))
+    }
+
+    /// What the agent serves at `path` of its admin port: the HTTP status and the body.
     ///
     /// # Errors
     /// [`Error::Command`] when nobody answers.
     pub async fn agent_page(&self, path: &str) -> Result<(u16, String)> {
-        let status = self.agent_pod().await?.status.unwrap_or_default();
-        let url = format!("http://{}:8080{path}", status.pod_ip.unwrap_or_default());
-        let curl = [
-            "curl",
-            "--silent",
-            "--show-error",
-            "--noproxy",
-            "*",
-            "--max-time",
-            "5",
-            "--write-out",
-            "\n%{http_code}",
-            &url,
-        ];
-        let printed = self.node.run(&curl).await?;
-        let (body, code) = printed.rsplit_once('\n').unwrap_or_default();
-        let code = code.parse().map_err(|_| Error::Unexpected(printed.clone()))?;
-        Ok((code, body.to_owned()))
+        self.node.page(&(self.agent_address().await? + path)).await
     }
 
     /// One of the agent's metrics by its name and labels, as `/metrics` writes them; 0 when there is none yet.
