@@ -73,8 +73,10 @@ impl Scene {
         ended: &[String],
         nads: &[&Nad],
     ) -> Result<Self> {
-        let mut scene = Self::default();
-        scene.live = try_join_all(pods.iter().map(|(pod, wanted)| live(node, pod, wanted))).await?;
+        let mut scene = Self {
+            live: try_join_all(pods.iter().map(|(pod, wanted)| live(node, pod, wanted))).await?,
+            ..Self::default()
+        };
         for id in ended {
             let (cached, state) = (node.cached_results(id).await?, node.state_of(id).await?);
             scene.ended.push((id.clone(), cached, state));
