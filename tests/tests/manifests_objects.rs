@@ -43,6 +43,26 @@ fn the_agent_takes_over_the_predecessors_objects_in_place() -> Result<()> {
 }
 
 #[test]
+fn the_agent_may_read_pods_and_networks_and_write_status_and_events() -> Result<()> {
+    for manifest in [MANIFEST, CRIO] {
+        let objects = documents(&read(manifest)?)?;
+        let role = find(&objects, "ClusterRole", "dynamic-networks-controller")?;
+        let rules = json!([
+            {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": [""], "resources": ["pods/status"], "verbs": ["patch"]},
+            {
+                "apiGroups": ["k8s.cni.cncf.io"],
+                "resources": ["network-attachment-definitions"],
+                "verbs": ["get", "list", "watch"],
+            },
+            {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
+        ]);
+        assert_eq!(role.data["rules"], rules);
+    }
+    Ok(())
+}
+
+#[test]
 fn no_pod_asks_for_privileges_or_the_hosts_namespaces() -> Result<()> {
     for workload in workloads(&documents(&read(MANIFEST)?)?) {
         let pod = &workload["spec"]["template"]["spec"];
