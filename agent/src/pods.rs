@@ -67,13 +67,14 @@ impl Pods {
         pods
     }
 
-    /// Follows the watch of `node`'s pods, for ever; an error only when a worker fell over.
+    /// Follows the watch of `node`'s pods at the API server of the address `server`, for ever; an error only when a worker fell over.
     ///
     /// # Errors
     /// A worker panicked.
     pub async fn run(
         &self,
         client: Client,
+        server: &str,
         node: &str,
         health: &Health,
         pulse: &Pulse,
@@ -96,7 +97,9 @@ impl Pods {
                     }
                     Some(Err(error)) => {
                         failed = true;
-                        health.set(Part::Pods, Err(format!("watching the pods of {node}: {}", watch_error(&error))));
+                        let cause = watch_error(&error);
+                        let text = format!("watching the pods of {node} at the API server {server}: {cause}");
+                        health.set(Part::Pods, Err(text));
                     }
                     None => return Ok(()),
                 },

@@ -95,7 +95,7 @@ async fn serve(arguments: Arguments) -> Result<(), String> {
     }
     let config = read_config(&config)?;
     let own = own_identity(&pod_namespace, &pod_name, &pod_uid)?;
-    let client = client(kubeconfig.as_deref()).await?;
+    let (client, server) = client(kubeconfig.as_deref()).await?;
     let listener = bind(admin_listen).await?;
     let mut stop = Stop::new().map_err(|error| format!("signals cannot be handled: {error}"))?;
 
@@ -119,6 +119,7 @@ async fn serve(arguments: Arguments) -> Result<(), String> {
         config,
         own,
         client,
+        server,
         host_run,
         node: node_name,
         health,
@@ -137,6 +138,8 @@ struct Agent {
     config: Config,
     own: Option<PodIdentity>,
     client: Client,
+    /// The API server's address, for people.
+    server: String,
     host_run: std::path::PathBuf,
     node: String,
     health: Health,
@@ -238,9 +241,9 @@ impl Agent {
         let pods = Rc::new(Pods::new(Rc::clone(&shop), loaded));
         {
             let (pods, client, health) = (Rc::clone(&pods), self.client.clone(), self.health.clone());
-            let (node, pulse) = (self.node, self.pulse);
+            let (server, node, pulse) = (self.server, self.node, self.pulse);
             tasks.spawn_local(async move {
-                let ended = pods.run(client, &node, &health, &pulse).await;
+                let ended = pods.run(client, &server, &node, &health, &pulse).await;
                 ended.err().map_or("the pod watch ended".to_owned(), |error| {
                     format!("a pod's worker failed: {error}")
                 })
@@ -363,7 +366,8 @@ fn own_identity(namespace: &str, name: &str, uid: &str) -> Result<Option<PodIden
         .map_err(|error| format!("the agent's own pod (POD_NAMESPACE, POD_NAME, POD_UID): {error}"))
 }
 
-async fn client(kubeconfig: Option<&Path>) -> Result<Client, String> {
+/// A client, and the address of the API server.
+async fn client(kubeconfig: Option<&Path>) -> Result<(Client, String), String> {
     let config = match kubeconfig {
         Some(path) => {
             let read = Kubeconfig::read_from(path)
@@ -374,11 +378,16 @@ async fn client(kubeconfig: Option<&Path>) -> Result<Client, String> {
         None => kube::Config::incluster()
             .map_err(|error| format!("no kubeconfig, and not in a cluster: {error}"))?,
     };
-    Client::try_from(config).map_err(|error| format!("no client for the API server: {error}"))
+    let server = config.cluster_url.to_string();
+    let client =
+        Client::try_from(config).map_err(|error| format!("no client for the API server: {error}"))?;
+    Ok((client, server))
 }
 
 fn start_logging(level: &str, format: LogFormat) -> Result<(), String> {
-    let filter = EnvFilter::try_new(level).map_err(|error| format!("--log-level {level:?}: {error}"))?;
+    // Kube's client logs every failed request as an error, without saying of whom; here whoever asks tells what failed.
+    let filter = EnvFilter::try_new(format!("kube_client=off,{level}"))
+        .map_err(|error| format!("--log-level {level:?}: {error}"))?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr);
