@@ -4,6 +4,8 @@
 //! The witness is multus' own file of what it attached, never network-status. An annotation counts when the pod may have started with it:
 //! the first one that was seen, and those that were seen until shortly after the sandbox was made.
 
+pub mod taken_over;
+
 use std::collections::BTreeSet;
 
 use serde_json::Value;
@@ -36,6 +38,8 @@ pub struct Adoption {
 pub struct FirstSight<'a> {
     /// The pod's namespace.
     pub namespace: &'a str,
+    /// The pod's uid.
+    pub uid: &'a str,
     /// Its annotations, oldest first.
     pub seen: &'a [Seen],
     /// When the sandbox was made, seconds since the epoch.
@@ -66,11 +70,18 @@ pub fn judge(sight: &FirstSight<'_>) -> Adoption {
         .collect();
     for (order, (delegate, interface)) in (0..).zip(&candidates) {
         let matched = matches.iter().find(|(name, _)| name == *interface);
-        match matched.zip(delegate.network.as_ref()) {
-            Some(((_, selection), network)) => {
-                adoption
-                    .records
-                    .push(record(sight, delegate, interface, network, selection, order));
+        match matched {
+            Some((_, selection)) => {
+                let entry = sight.entries.iter().find(|entry| entry.interface == **interface);
+                let ran = (entry.map_or(&delegate.config, |entry| &entry.config), entry);
+                adoption.records.push(record(
+                    sight,
+                    Origin::ColdPlugged,
+                    ran,
+                    interface,
+                    selection,
+                    order,
+                ));
             }
             None => adoption.foreign.push((*interface).clone()),
         }
@@ -119,16 +130,15 @@ fn matches_of(
     matches
 }
 
+/// The record of an attachment that is there. `ran`: the configuration that it was made with, and libcni's entry of it.
 fn record(
     sight: &FirstSight<'_>,
-    delegate: &Delegate,
+    origin: Origin,
+    (config, entry): (&Vec<u8>, Option<&Entry>),
     interface: &InterfaceName,
-    network: &NetworkName,
     selection: &Selection,
     order: u64,
 ) -> AttachmentRecord {
-    let entry = sight.entries.iter().find(|entry| entry.interface == *interface);
-    let config = entry.map_or(&delegate.config, |entry| &entry.config);
     let mut ran = selection.clone();
     if let Some(entry) = entry {
         let ips = entry.capability_args.get("ips").and_then(Value::as_array);
@@ -142,9 +152,9 @@ fn record(
             .or(ran.mac);
     }
     AttachmentRecord {
-        network: network.clone(),
+        network: selection.network.clone(),
         interface: interface.clone(),
-        origin: Origin::ColdPlugged,
+        origin,
         phase: Phase::Plugged {
             result: entry.map_or_else(
                 || Value::Object(serde_json::Map::new()),
@@ -153,7 +163,7 @@ fn record(
         },
         since: sight.now,
         order,
-        config: unplug_config(&String::from_utf8_lossy(config), network, &ran),
+        config: unplug_config(&String::from_utf8_lossy(config), &selection.network, &ran),
         ips: selection.ips.clone(),
         mac: selection.mac.clone(),
         cni_args: selection.cni_args.clone(),

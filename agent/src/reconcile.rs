@@ -3,12 +3,12 @@
 //!
 //! Guarantee: dropped between any two effects, the next look goes on from the records.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use shared::config::Config;
 
 use crate::{
-    adopt::{self, FirstSight},
+    adopt::{self, FirstSight, taken_over},
     cri::{self, CriError, Network, Sandbox},
     events::Event,
     execute::{self, Executor, config_name},
@@ -21,10 +21,10 @@ use crate::{
         observed::{Attachment, Observed, State},
     },
     pod::Pod,
-    records::{Phase, SandboxRecord},
+    records::{AttachmentRecord, Phase, SandboxRecord},
     release::Releaser,
     status_writer,
-    world::World,
+    world::{NetworkError, World},
 };
 
 /// What every look needs and none changes.
@@ -166,14 +166,17 @@ impl<W: World> Reconciler<'_, W> {
         let world = self.world;
         let delegates = world.delegates(&sandbox.id).await?.unwrap_or_default();
         let entries = world.cache_entries(&sandbox.id).await?;
-        let adoption = adopt::judge(&FirstSight {
+        let sight = FirstSight {
             namespace: pod.identity.namespace(),
+            uid: pod.identity.uid(),
             seen: &pod.seen,
             created: u64::try_from(sandbox.created_at / 1_000_000_000).unwrap_or(0),
             delegates: &delegates,
             entries: &entries,
             now: world.epoch(),
-        });
+        };
+        let mut adoption = adopt::judge(&sight);
+        adoption.records.extend(self.take_over(&sight).await?);
         if !adoption.records.is_empty() {
             world.put_sandbox(&sandbox.id, &record).await?;
         }
@@ -197,6 +200,23 @@ impl<W: World> Reconciler<'_, W> {
             world.event(&pod.identity, Event::left_alone(interface));
         }
         Ok(record)
+    }
+
+    /// What was hot-plugged before this agent came.
+    async fn take_over(&self, sight: &FirstSight<'_>) -> Result<Vec<AttachmentRecord>, Trouble> {
+        let mut configs = BTreeMap::new();
+        for network in taken_over::networks(sight) {
+            match self.world.network(&network).await {
+                Ok(definition) => {
+                    configs.insert(network, definition.config);
+                }
+                Err(NetworkError::Api { .. }) => {
+                    return Err(Trouble(format!("the network {network} cannot be read")));
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(taken_over::judge(sight, &configs))
     }
 
     fn host_network(&self, memory: &mut Memory, pod: &Pod) {

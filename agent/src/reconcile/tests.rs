@@ -211,6 +211,34 @@ fn adopts_what_the_annotation_had_attached_and_nothing_else() {
 }
 
 #[test]
+fn takes_over_what_another_controller_has_plugged() {
+    let mut rig = Rig::new();
+    edit(&rig, Some("a@net1,b@net2"));
+    rig.hot_plug_before("s1", "a", "net1");
+    rig.hot_plug_before("s1", "b", "net2");
+    rest(&mut rig);
+    assert!(
+        rig.world.node.borrow().calls.is_empty(),
+        "nothing is plugged again"
+    );
+    at_rest(&rig, &["a@net1", "b@net2"]);
+    edit(&rig, Some("a@net1"));
+    rest(&mut rig);
+    at_rest(&rig, &["a@net1"]);
+}
+
+#[test]
+fn what_was_taken_over_is_released_with_its_sandbox() {
+    let mut rig = Rig::new();
+    edit(&rig, Some("b@net2"));
+    rig.hot_plug_before("s1", "b", "net2");
+    assert!(rig.look());
+    rig.happen(Happening::SandboxEnds);
+    rest(&mut rig);
+    assert!(rig.world.node.borrow().leases.is_empty());
+}
+
+#[test]
 fn an_ended_sandbox_gives_its_addresses_back() {
     let mut rig = Rig::new();
     edit(&rig, Some("a@net1,b@net2"));

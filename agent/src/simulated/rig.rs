@@ -158,6 +158,14 @@ impl Rig {
         }
     }
 
+    /// A controller before this one has attached `network@interface` to the running sandbox.
+    pub fn hot_plug_before(&self, id: &str, name: &str, given: &str) {
+        let mut node = self.world.node.borrow_mut();
+        let delegates = node.delegates.get(&sandbox_id(id)).cloned().unwrap_or_default();
+        node.cold_plug(&sandbox_id(id), name, given);
+        node.delegates.insert(sandbox_id(id), delegates);
+    }
+
     /// The agent dies, and starts anew from what is on the disk.
     pub fn restart(&mut self) {
         let records = BTreeMap::clone(&self.world.node.borrow().records);
