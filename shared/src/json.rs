@@ -47,11 +47,27 @@ pub(crate) enum JsonError {
 pub(crate) fn parse(source: &str, depth: usize) -> Result<Node<'_>, JsonError> {
     let mut scanner = Scanner { source, position: 0 };
     let node = scanner.value(depth)?;
-    scanner.skip_whitespace();
-    if scanner.position < source.len() {
-        return Err(scanner.expected("the end"));
-    }
+    scanner.end()?;
     Ok(node)
+}
+
+/// Reads a document that should be a list, and hands over its items one by one: those ahead of a mistake, too. What the document is
+/// instead comes back.
+pub(crate) fn items<'a>(
+    source: &'a str,
+    depth: usize,
+    item: impl FnMut(Node<'a>),
+) -> Result<Option<Node<'a>>, JsonError> {
+    let mut scanner = Scanner { source, position: 0 };
+    scanner.skip_whitespace();
+    let other = if scanner.peek() == Some(b'[') {
+        scanner.list(depth, item)?;
+        None
+    } else {
+        Some(scanner.value(depth)?)
+    };
+    scanner.end()?;
+    Ok(other)
 }
 
 impl Node<'_> {
@@ -154,12 +170,24 @@ impl<'a> Scanner<'a> {
         JsonError::Syntax(self.position, what)
     }
 
+    fn end(&mut self) -> Result<(), JsonError> {
+        self.skip_whitespace();
+        if self.position < self.source.len() {
+            return Err(self.expected("the end"));
+        }
+        Ok(())
+    }
+
     fn value(&mut self, depth: usize) -> Result<Node<'a>, JsonError> {
         self.skip_whitespace();
         let start = self.position;
         let tree = match self.peek() {
             Some(b'"') => Tree::Text(self.string()?),
-            Some(b'[') => self.list(depth.checked_sub(1).ok_or(JsonError::Depth)?)?,
+            Some(b'[') => {
+                let mut items = Vec::new();
+                self.list(depth, |item| items.push(item))?;
+                Tree::List(items)
+            }
             Some(b'{') => self.object(depth.checked_sub(1).ok_or(JsonError::Depth)?)?,
             Some(b'-' | b'0'..=b'9') => self.number()?,
             _ => self.word()?,
@@ -186,18 +214,19 @@ impl<'a> Scanner<'a> {
         Err(self.expected("a value"))
     }
 
-    fn list(&mut self, depth: usize) -> Result<Tree<'a>, JsonError> {
+    /// A list that may be nested `depth` deep, itself included.
+    fn list(&mut self, depth: usize, mut item: impl FnMut(Node<'a>)) -> Result<(), JsonError> {
+        let depth = depth.checked_sub(1).ok_or(JsonError::Depth)?;
         self.position += 1;
-        let mut items = Vec::new();
         self.skip_whitespace();
         if self.take(b']') {
-            return Ok(Tree::List(items));
+            return Ok(());
         }
         loop {
-            items.push(self.value(depth)?);
+            item(self.value(depth)?);
             self.skip_whitespace();
             if self.take(b']') {
-                return Ok(Tree::List(items));
+                return Ok(());
             }
             if !self.take(b',') {
                 return Err(self.expected("',' or ']'"));

@@ -73,7 +73,14 @@ impl InterfaceName {
         let mut own = Self::EMPTY;
         own.push(b"net");
         // At most ten digits: they fit.
-        own.push(k.to_string().as_bytes());
+        let mut digits = [b'0'; 10];
+        let mut rest = k;
+        for digit in digits.iter_mut().rev() {
+            *digit += (rest % 10) as u8;
+            rest /= 10;
+        }
+        let leading = digits.iter().take_while(|digit| **digit == b'0').count();
+        own.push(digits.get(leading.min(9)..).unwrap_or_default());
         own
     }
 

@@ -198,7 +198,8 @@ impl SelectionList {
     /// The annotation with `names[i]` written into element i, where that is `Some` and the element is unnamed; every other byte as it
     /// was. A name that the format cannot hold (see [`SelectionList::can_hold`]) is left out.
     pub fn with_interfaces(&self, names: &[Option<InterfaceName>]) -> String {
-        let mut filled = String::with_capacity(self.source.len());
+        // An interface takes about thirty bytes.
+        let mut filled = String::with_capacity(self.source.len() + 32 * names.len());
         let mut copied = 0;
         for (slot, name) in self.slots.iter().zip(names) {
             let (Some(slot), Some(name)) = (slot, name) else {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Lead, MAX_DEPTH, Selection, Slot, fields,
+    Lead, MAX_DEPTH, MAX_ELEMENTS, Selection, Slot, fields,
     parse::{Element, check_count},
 };
 use crate::{
@@ -39,26 +39,30 @@ pub(super) fn elements(
     pod_namespace: &str,
     violations: &mut Vec<Violation>,
 ) -> Result<Vec<Element>, Vec<Violation>> {
-    let node = json::parse(source, MAX_DEPTH).map_err(|error| vec![syntax_violation(source, &error)])?;
-    let Tree::List(items) = &node.tree else {
+    let (mut elements, mut count) = (Vec::with_capacity(MAX_ELEMENTS), 0);
+    let other = json::items(source, MAX_DEPTH, |item| {
+        count += 1;
+        if count <= MAX_ELEMENTS {
+            let mut reader = Reader {
+                source,
+                pod_namespace,
+                index: count - 1,
+                members: &[],
+                violations,
+            };
+            elements.push(reader.element(&item));
+        }
+    })
+    .map_err(|error| vec![syntax_violation(source, &error)])?;
+    if let Some(node) = other {
         let message = format!(
             "the annotation is {}, not a list; write a list, also for one network: {EXAMPLE}",
             node.kind()
         );
         return Err(vec![Violation::of_list(Rule::JsonList, message).value(source)]);
-    };
-    check_count(items.len())?;
-    let element = |(index, item)| {
-        let mut reader = Reader {
-            source,
-            pod_namespace,
-            index,
-            members: &[],
-            violations,
-        };
-        reader.element(item)
-    };
-    Ok(items.iter().enumerate().map(element).collect())
+    }
+    check_count(count)?;
+    Ok(elements)
 }
 
 fn syntax_violation(source: &str, error: &JsonError) -> Violation {
@@ -314,12 +318,12 @@ fn slot(source: &str, members: &[Member<'_>]) -> Slot {
 
 /// Writes a name as a JSON string. It has no control characters, so that only these two need an escape.
 pub(super) fn push_name(out: &mut String, name: &InterfaceName) {
+    let name = name.as_str();
     out.push('"');
-    for c in name.as_str().chars() {
-        if matches!(c, '"' | '\\') {
-            out.push('\\');
-        }
-        out.push(c);
+    if name.bytes().any(|byte| matches!(byte, b'"' | b'\\')) {
+        out.push_str(&name.replace('\\', "\\\\").replace('"', "\\\""));
+    } else {
+        out.push_str(name);
     }
     out.push('"');
 }

@@ -68,11 +68,14 @@ impl Answer {
             kind: &'static str,
             response: &'a Answer,
         }
-        serde_json::to_vec(&Envelope {
+        let mut json = Vec::with_capacity(1024 + self.patch.as_ref().map_or(0, String::len));
+        let envelope = Envelope {
             api_version: API_VERSION,
             kind: KIND,
             response: self,
-        })
+        };
+        serde_json::to_writer(&mut json, &envelope)?;
+        Ok(json)
     }
 }
 
