@@ -7,15 +7,16 @@
 # In this order, cheapest first:
 #   the harness and files without a cluster: several at once
 #   programs_*   the programs as plain processes
-#   cluster_*    on the cluster, a namespace per test: several at once
+#   cluster_*    on the cluster, a namespace per test: several at once, of several files
 #   alone_*      on the cluster, disturbing everybody (no agent, other multus, not installed): one at a time
 # The order only saves time. Whoever runs them otherwise is safe too: each test holds a lock, shared or alone.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-AT_ONCE=${AT_ONCE:-6}
-failed=0 output=$(mktemp)
-trap 'rm -f "$output"' EXIT
+AT_ONCE=${AT_ONCE:-4}
+failed=0 scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+output=$scratch/all
 
 # group THREADS FILE...: runs those test files, with the figures that they print, and notes their outcome.
 group() {
@@ -28,6 +29,22 @@ group() {
     cargo test --quiet --locked --workspace --no-fail-fast "${selected[@]}" -- \
         --test-threads="$threads" --format=pretty --show-output 2>&1 | tee -a "$output" || failed=1
 }
+
+# side_by_side FILE...: the same, three files at a time; what each prints comes in one piece when it is done.
+side_by_side() {
+    printf '\n--> %s (3 at a time)\n' "$*"
+    printf '%s\n' "$@" | xargs -P 3 -I FILE bash -c 'in_one_piece "$@"' _ FILE "$scratch" "$AT_ONCE" || failed=1
+    cat "$scratch"/*.printed >>"$output"
+}
+
+in_one_piece() { # FILE SCRATCH THREADS
+    local status=0
+    cargo test --quiet --locked --workspace --test "$1" -- \
+        --test-threads="$3" --format=pretty --show-output >"$2/$1.printed" 2>&1 || status=1
+    flock "$2" cat "$2/$1.printed"
+    return "$status"
+}
+export -f in_one_piece
 
 # matching PATTERN: the test files of that name.
 matching() {
@@ -61,10 +78,10 @@ else
     printf '\n--> the harness itself\n'
     "$(harness)" --quiet 2>&1 | tee -a "$output" || failed=1
     group "$AT_ONCE" "${others[@]}"
-    for kind in programs cluster; do
-        mapfile -t files < <(matching "${kind}_*")
-        group "$AT_ONCE" "${files[@]}"
-    done
+    mapfile -t files < <(matching 'programs_*')
+    group "$AT_ONCE" "${files[@]}"
+    mapfile -t files < <(matching 'cluster_*')
+    side_by_side "${files[@]}"
     mapfile -t files < <(matching 'alone_*')
     group 1 "${files[@]}"
 fi
