@@ -4,7 +4,6 @@
 use serde_json::{Value, json};
 use tests::{NO_NETWORKS, Nad, Node, Pod, Recorded, Result, in_namespace, macvlan};
 
-const MAC: &str = "02:00:5e:00:53:11";
 const GUID: &str = "c2:11:22:33:44:55:66:77";
 /// Where multus and the agent look for the configuration of a network with an empty spec.
 const MULTUS_CONF_DIR: &str = "/etc/cni/multus/net.d";
@@ -19,7 +18,7 @@ async fn a_plugin_is_given_every_field_at_add_and_the_same_at_del() -> Result<()
         pod.has_exactly(&["net1"]).await?;
         assert_eq!(pod.annotation().await?.as_deref(), Some(list.as_str()));
         let net1 = pod.interface("net1").await?;
-        assert_eq!(net1.mac, MAC);
+        assert_eq!(net1.mac, mac(&blue));
         assert_eq!(net1.addresses, [format!("{}/24", blue.address(20))]);
 
         pod.annotate("[]").await?;
@@ -41,10 +40,10 @@ async fn a_plugin_is_given_every_field_at_add_and_the_same_at_del() -> Result<()
             add.argument("IP"),
             Some(format!("{}/24", blue.address(20)).as_str())
         );
-        assert_eq!(add.argument("MAC"), Some(MAC));
+        assert_eq!(add.argument("MAC"), Some(mac(&blue).as_str()));
         assert_eq!(del.asked(), asked);
         same_pod_in(&pod, [&add, &del]).await?;
-        assert_eq!(del.config["prevResult"]["interfaces"][0]["mac"], MAC);
+        assert_eq!(del.config["prevResult"]["interfaces"][0]["mac"], mac(&blue));
         ns.is_at_rest(&[(&pod, &[])], &[], &[&blue]).await
     })
     .await
@@ -86,7 +85,7 @@ async fn a_del_is_that_of_the_add_when_the_network_was_changed_deleted_or_made_a
             element(deleted, "net2"),
             element(anew, "net3")
         ]);
-        pod.annotate(&without_mac(list).to_string()).await?;
+        pod.annotate(&list.to_string()).await?;
         pod.has_exactly(&["net1", "net2", "net3"]).await?;
 
         // Other plugin, other name, other lease range: nothing of it is for what runs already.
@@ -205,13 +204,30 @@ fn element(nad: &Nad, interface: &str) -> Value {
         "name": nad.name,
         "interface": interface,
         "ips": [format!("{}/24", nad.address(20))],
-        "mac": MAC,
+        "mac": mac(nad),
         "cni-args": {"color": "blue", "depth": {"of": 3}},
         "portMappings": ports(),
         "bandwidth": bandwidth(),
         "infiniband-guid": GUID,
         "ipam-claim-reference": "claim",
     })
+}
+
+/// One of the network's own: no two interfaces on one wire can share a hardware address.
+fn mac(nad: &Nad) -> String {
+    let numbers: Vec<u8> = nad
+        .subnet
+        .split('.')
+        .filter_map(|number| number.parse().ok())
+        .collect();
+    format!(
+        "02:00:5e:{}:11",
+        numbers[1..]
+            .iter()
+            .map(|n| format!("{n:02x}"))
+            .collect::<Vec<_>>()
+            .join(":")
+    )
 }
 
 fn ports() -> Value {
@@ -225,19 +241,11 @@ fn bandwidth() -> Value {
 fn every_capability(nad: &Nad) -> Value {
     json!({
         "ips": [format!("{}/24", nad.address(20))],
-        "mac": MAC,
+        "mac": mac(nad),
         "portMappings": ports(),
         "bandwidth": bandwidth(),
         "infinibandGUID": GUID,
     })
-}
-
-/// Two interfaces on one wire cannot share a hardware address.
-fn without_mac(mut list: Value) -> Value {
-    for element in list.as_array_mut().into_iter().flatten() {
-        element.as_object_mut().map(|element| element.remove("mac"));
-    }
-    list
 }
 
 fn macvlan_of_the_node() -> Value {
