@@ -25,8 +25,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// # Errors
 /// The level or filter cannot be read, or logging has been started already.
 pub fn start(level: &str, format: LogFormat) -> Result<Logging, String> {
-    let filter =
-        EnvFilter::try_new(level).map_err(|error| format!("cannot use the log level {level:?}: {error}"))?;
+    // Kube's client logs every failed request as an error, without saying of whom; here whoever asks tells what failed.
+    let filter = EnvFilter::try_new(format!("kube_client=off,{level}"))
+        .map_err(|error| format!("cannot use the log level {level:?}: {error}"))?;
     let lines = Arc::new(Lines::default());
     let (put, write) = (Arc::clone(&lines), Arc::clone(&lines));
     let subscriber = tracing_subscriber::fmt()
