@@ -113,7 +113,8 @@ async fn nothing_is_added_without_a_record_and_removing_needs_no_disk() -> Resul
         pod.has_exactly(&[]).await?;
         never_called(&pod, "net2").await?;
 
-        // Nothing is left to write that could tell.
+        // The record that is gone made room. Without it, nothing is left to write that could tell.
+        disk.fill().await?;
         agent.is_not_ready("records: no space left to write").await?;
         disk.free().await?;
         agent.is_ready().await?;
