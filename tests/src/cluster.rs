@@ -143,6 +143,23 @@ impl Cluster {
             .ok_or_else(|| Error::Unexpected(format!("agent: {} of {wanted} ready", status.number_ready)))
     }
 
+    /// The two registrations of the webhook.
+    pub(crate) async fn registrations(
+        &self,
+    ) -> Result<(MutatingWebhookConfiguration, ValidatingWebhookConfiguration)> {
+        let mutating: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
+        let validating: Api<ValidatingWebhookConfiguration> = Api::all(self.client.clone());
+        let mutating = mutating
+            .get(WEBHOOK)
+            .await
+            .doing("read the mutating registration")?;
+        let validating = validating
+            .get(WEBHOOK)
+            .await
+            .doing("read the validating registration")?;
+        Ok((mutating, validating))
+    }
+
     pub(crate) async fn webhook_is_ready(&self) -> Result<()> {
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), NAMESPACE);
         let deployment = api.get(WEBHOOK).await.doing("read the webhook's Deployment")?;
@@ -158,16 +175,7 @@ impl Cluster {
                 status.ready_replicas
             )));
         }
-        let mutating: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
-        let validating: Api<ValidatingWebhookConfiguration> = Api::all(self.client.clone());
-        let mutating = mutating
-            .get(WEBHOOK)
-            .await
-            .doing("read the mutating registration")?;
-        let validating = validating
-            .get(WEBHOOK)
-            .await
-            .doing("read the validating registration")?;
+        let (mutating, validating) = self.registrations().await?;
         let bundles = mutating
             .webhooks
             .iter()

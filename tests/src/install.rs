@@ -2,9 +2,6 @@
 
 use std::process::Stdio;
 
-use k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
-};
 use kube::{
     Api, Client, Discovery, ResourceExt,
     api::{DynamicObject, ListParams},
@@ -13,7 +10,7 @@ use kube::{
 use tokio::{io::AsyncWriteExt, process::Command};
 
 use crate::{
-    cluster::{Cluster, WEBHOOK},
+    cluster::Cluster,
     error::{Doing, Error, Result},
     node::printed,
     repository,
@@ -165,16 +162,7 @@ impl Cluster {
     }
 
     async fn failure_policies(&self) -> Result<[Option<String>; 2]> {
-        let mutating: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
-        let validating: Api<ValidatingWebhookConfiguration> = Api::all(self.client.clone());
-        let mutating = mutating
-            .get(WEBHOOK)
-            .await
-            .doing("read the mutating registration")?;
-        let validating = validating
-            .get(WEBHOOK)
-            .await
-            .doing("read the validating registration")?;
+        let (mutating, validating) = self.registrations().await?;
         let of_mutating = mutating
             .webhooks
             .into_iter()
