@@ -12,7 +12,7 @@ use serde_json::Value;
 use shared::{
     cni::NetworkConfig,
     names::{InterfaceName, NetworkName},
-    selection::{Selection, SelectionList},
+    selection::{Attributes, Selection, SelectionList},
 };
 
 use crate::{
@@ -139,7 +139,8 @@ fn record(
     selection: &Selection,
     order: u64,
 ) -> AttachmentRecord {
-    let mut ran = selection.clone();
+    let asked = selection.attributes();
+    let mut ran = asked.clone();
     if let Some(entry) = entry {
         let ips = entry.capability_args.get("ips").and_then(Value::as_array);
         let ips = ips.map(|ips| ips.iter().filter_map(Value::as_str).map(str::to_owned).collect());
@@ -164,16 +165,16 @@ fn record(
         since: sight.now,
         order,
         config: unplug_config(&String::from_utf8_lossy(config), &selection.network, &ran),
-        ips: selection.ips.clone(),
-        mac: selection.mac.clone(),
-        cni_args: selection.cni_args.clone(),
+        ips: asked.ips.clone(),
+        mac: asked.mac.clone(),
+        cni_args: asked.cni_args.clone(),
         unpublish: Vec::new(),
         unknown: serde_json::Map::new(),
     }
 }
 
 /// The configuration for the DEL. One that our rules do not take ran all the same, so it goes out as it was.
-fn unplug_config(config: &str, network: &NetworkName, ran: &Selection) -> String {
+fn unplug_config(config: &str, network: &NetworkName, ran: &Attributes) -> String {
     NetworkConfig::parse(config, network.name())
         .map_or_else(|_| config.to_owned(), |config| config.conflist_for(ran))
 }

@@ -63,13 +63,20 @@ pub struct Bandwidth {
     pub egress_burst: u64,
 }
 
-/// One network selection element, every field checked. A field that is absent means "no opinion".
+/// One network selection element, every field checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Selection {
     /// The NetworkAttachmentDefinition; a missing namespace became the pod's.
     pub network: NetworkName,
     /// The wanted interface name (`interface`, else its deprecated alias `interfaceRequest`); `None`: multus or the webhook chooses one.
     pub interface: Option<InterfaceName>,
+    /// Most elements have none. Never those of an element that asks for nothing.
+    attributes: Option<Box<Attributes>>,
+}
+
+/// What an element asks for beyond a network and a name. A field that is absent means "no opinion".
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attributes {
     /// Requested addresses, as written (`10.0.0.1`, `10.0.0.1/24`, `fd00::1/64`).
     pub ips: Vec<String>,
     /// Requested hardware address, as written.
@@ -90,49 +97,46 @@ pub struct Selection {
     pub device_id: Option<String>,
 }
 
+impl Attributes {
+    /// Those of an element that asks for nothing.
+    pub const NONE: &'static Self = &Self {
+        ips: Vec::new(),
+        mac: None,
+        cni_args: None,
+        port_mappings: Vec::new(),
+        bandwidth: None,
+        infiniband_guid: None,
+        default_route: None,
+        ipam_claim_reference: None,
+        device_id: None,
+    };
+}
+
 impl Selection {
     /// An element that has a network and nothing else.
     pub fn new(network: NetworkName) -> Self {
         Self {
             network,
             interface: None,
-            ips: Vec::new(),
-            mac: None,
-            cni_args: None,
-            port_mappings: Vec::new(),
-            bandwidth: None,
-            infiniband_guid: None,
-            default_route: None,
-            ipam_claim_reference: None,
-            device_id: None,
+            attributes: None,
         }
+    }
+
+    /// The same element, asking for `attributes`.
+    #[must_use]
+    pub fn with_attributes(mut self, attributes: Attributes) -> Self {
+        self.attributes = (attributes != *Attributes::NONE).then(|| Box::new(attributes));
+        self
+    }
+
+    /// What it asks for.
+    pub fn attributes(&self) -> &Attributes {
+        self.attributes.as_deref().unwrap_or(Attributes::NONE)
     }
 
     /// Whether both ask for the same, whatever they call the interface.
     pub fn asks_as(&self, other: &Self) -> bool {
-        let Self {
-            network,
-            interface: _,
-            ips,
-            mac,
-            cni_args,
-            port_mappings,
-            bandwidth,
-            infiniband_guid,
-            default_route,
-            ipam_claim_reference,
-            device_id,
-        } = self;
-        *network == other.network
-            && *ips == other.ips
-            && *mac == other.mac
-            && *cni_args == other.cni_args
-            && *port_mappings == other.port_mappings
-            && *bandwidth == other.bandwidth
-            && *infiniband_guid == other.infiniband_guid
-            && *default_route == other.default_route
-            && *ipam_claim_reference == other.ipam_claim_reference
-            && *device_id == other.device_id
+        self.network == other.network && self.attributes == other.attributes
     }
 }
 

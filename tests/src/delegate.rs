@@ -31,7 +31,7 @@ impl Namespace {
             NetworkConfig::parse(&self.nad_config(network).await?, network).map_err(|e| strange(&e))?;
         let list = SelectionList::parse(Some(network), &self.name).map_err(|e| strange(&format!("{e:?}")))?;
         let element = list.elements.first().ok_or_else(|| strange(&"no element"))?;
-        Ok(config.conflist_for(element))
+        Ok(config.conflist_for(element.attributes()))
     }
 }
 

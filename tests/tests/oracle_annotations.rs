@@ -157,18 +157,19 @@ fn agree(ours: &Result<SelectionList, Vec<Violation>>, theirs: &oracle::Answer) 
 /// Our element in the shape in which multus' type is written as JSON, absent fields left out.
 fn as_multus(element: &Selection) -> Value {
     let interface = element.interface.as_ref().map(ToString::to_string);
+    let asked = element.attributes();
     without_absent(&json!({
         "name": element.network.name(),
         "namespace": element.network.namespace(),
         "interface": interface,
-        "ips": element.ips,
-        "mac": element.mac,
-        "infiniband-guid": element.infiniband_guid,
-        "deviceID": element.device_id,
-        "cni-args": element.cni_args.as_ref().map(as_floats),
-        "portMappings": element.port_mappings,
-        "bandwidth": element.bandwidth,
-        "default-route": element.default_route,
+        "ips": asked.ips,
+        "mac": asked.mac,
+        "infiniband-guid": asked.infiniband_guid,
+        "deviceID": asked.device_id,
+        "cni-args": asked.cni_args.as_ref().map(as_floats),
+        "portMappings": asked.port_mappings,
+        "bandwidth": asked.bandwidth,
+        "default-route": asked.default_route,
     }))
 }
 

@@ -24,6 +24,7 @@ impl<W: World> Executor<'_, W> {
             Some(Phase::Tombstone) => 2,
             _ => 1,
         };
+        let asked = selection.attributes();
         let record = AttachmentRecord {
             network: selection.network.clone(),
             interface: interface.clone(),
@@ -32,9 +33,9 @@ impl<W: World> Executor<'_, W> {
             since: self.world.epoch(),
             order: self.memory.next_order(self.sandbox),
             config,
-            ips: selection.ips.clone(),
-            mac: selection.mac.clone(),
-            cni_args: selection.cni_args.clone(),
+            ips: asked.ips.clone(),
+            mac: asked.mac.clone(),
+            cni_args: asked.cni_args.clone(),
             unpublish: previous
                 .as_ref()
                 .map(super::unplug::unpublished)
@@ -92,7 +93,7 @@ impl<W: World> Executor<'_, W> {
         }
         let config = NetworkConfig::parse(&definition.config, network.name())
             .map_err(|error| Failure::new(format!("its config cannot run: {error}")).with_cure(cure))?;
-        Ok((config.conflist_for(selection), version))
+        Ok((config.conflist_for(selection.attributes()), version))
     }
 
     async fn added(

@@ -47,10 +47,11 @@ pub struct Attributes {
 impl Attributes {
     /// What `selection` asks for.
     pub fn of(selection: &Selection) -> Self {
+        let asked = selection.attributes();
         Self {
-            ips: selection.ips.clone(),
-            mac: selection.mac.clone(),
-            cni_args: selection.cni_args.clone(),
+            ips: asked.ips.clone(),
+            mac: asked.mac.clone(),
+            cni_args: asked.cni_args.clone(),
         }
     }
 
@@ -106,13 +107,13 @@ fn refusal(selection: &Selection, namespace: &str, config: &Config) -> Option<St
             "namespace isolation does not let pods of {namespace} use it"
         ));
     }
-    if selection.device_id.is_some() {
+    if selection.attributes().device_id.is_some() {
         return Some(
             "deviceID is not supported on a running pod: devices are given out when a pod is created"
                 .to_owned(),
         );
     }
-    if selection.default_route.is_some() {
+    if selection.attributes().default_route.is_some() {
         return Some(
             "default-route can only be set when a pod starts; leave it out or recreate the pod".to_owned(),
         );

@@ -15,10 +15,9 @@ fn selection(text: &str) -> Selection {
     let (name, named) = text
         .split_once('@')
         .map_or((text, None), |(name, named)| (name, Some(interface(named))));
-    Selection {
-        interface: named,
-        ..Selection::new(network(name))
-    }
+    let mut selection = Selection::new(network(name));
+    selection.interface = named;
+    selection
 }
 
 fn wanted(elements: &[&str]) -> Desired {
@@ -198,7 +197,11 @@ fn replugs_nothing_for_a_changed_attribute_but_says_so(#[case] asked: Attributes
     let Desired::Elements(mut elements) = wanted(&["a@net1"]) else {
         unreachable!()
     };
-    elements[0].selection.mac = asked.mac;
+    let asked = shared::selection::Attributes {
+        mac: asked.mac,
+        ..shared::selection::Attributes::NONE.clone()
+    };
+    elements[0].selection = selection("a@net1").with_attributes(asked);
     let plan = plan(&Desired::Elements(elements), &observed);
     assert_eq!(plan.steps, []);
     assert_eq!(!plan.complaints.is_empty(), complains);

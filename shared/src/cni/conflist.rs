@@ -9,20 +9,20 @@ use super::{
     Capability,
     config::{NetworkConfig, Plugin},
 };
-use crate::selection::Selection;
+use crate::selection::Attributes;
 
 /// The CNI default of a config without a version.
 const OLDEST_VERSION: &str = "0.1.0";
 
 impl NetworkConfig {
-    /// The conflist that is sent for `selection`, ADD and DEL alike: its own cniVersions, `ips` and `mac` taken out of
+    /// The conflist that is sent for an element that asks for `asked`, ADD and DEL alike: its own cniVersions, `ips` and `mac` taken out of
     /// capabilities (libcni would replace the whole runtimeConfig by those two), the full runtimeConfig and `args.cni` written into
     /// each plugin. Deterministic bytes; [`NetworkConfig::parse`] reads them back.
-    pub fn conflist_for(&self, selection: &Selection) -> String {
+    pub fn conflist_for(&self, asked: &Attributes) -> String {
         let mut config = self.clone();
         for plugin in &mut config.plugins {
-            write_runtime_config(plugin, selection);
-            write_args(plugin, selection);
+            write_runtime_config(plugin, asked);
+            write_args(plugin, asked);
         }
         config.conflist()
     }
@@ -78,24 +78,21 @@ impl NetworkConfig {
     }
 }
 
-fn write_runtime_config(plugin: &mut Plugin, selection: &Selection) {
+fn write_runtime_config(plugin: &mut Plugin, asked: &Attributes) {
     let offered = [
-        (
-            Capability::Ips,
-            (!selection.ips.is_empty()).then(|| json!(selection.ips)),
-        ),
-        (Capability::Mac, selection.mac.as_ref().map(|mac| json!(mac))),
+        (Capability::Ips, (!asked.ips.is_empty()).then(|| json!(asked.ips))),
+        (Capability::Mac, asked.mac.as_ref().map(|mac| json!(mac))),
         (
             Capability::PortMappings,
-            (!selection.port_mappings.is_empty()).then(|| json!(selection.port_mappings)),
+            (!asked.port_mappings.is_empty()).then(|| json!(asked.port_mappings)),
         ),
         (
             Capability::Bandwidth,
-            selection.bandwidth.as_ref().map(|bandwidth| json!(bandwidth)),
+            asked.bandwidth.as_ref().map(|bandwidth| json!(bandwidth)),
         ),
         (
             Capability::InfinibandGuid,
-            selection.infiniband_guid.as_ref().map(|guid| json!(guid)),
+            asked.infiniband_guid.as_ref().map(|guid| json!(guid)),
         ),
     ];
     let declared: Plugin = offered
@@ -113,8 +110,8 @@ fn write_runtime_config(plugin: &mut Plugin, selection: &Selection) {
 }
 
 /// As multus merges cni-args into a config at pod start: over what is there, key by key.
-fn write_args(plugin: &mut Plugin, selection: &Selection) {
-    let Some(cni_args) = &selection.cni_args else {
+fn write_args(plugin: &mut Plugin, asked: &Attributes) {
+    let Some(cni_args) = &asked.cni_args else {
         return;
     };
     let args = plugin.entry("args").or_insert_with(|| json!({}));

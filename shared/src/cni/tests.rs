@@ -2,34 +2,35 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::selection::{Selection, SelectionList};
+use crate::selection::{Attributes, SelectionList};
 
 fn parse(config: &str) -> Result<NetworkConfig, ConfigError> {
     NetworkConfig::parse(config, "nad")
 }
 
-fn selection(fields: &str) -> Selection {
+fn asked(fields: &str) -> Attributes {
     let annotation = format!(r#"[{{"name":"nad"{fields}}}]"#);
     SelectionList::parse(Some(&annotation), "default")
         .unwrap()
-        .elements
-        .remove(0)
+        .elements[0]
+        .attributes()
+        .clone()
 }
 
 /// The conflist for a single macvlan with `plugin_fields`, as data.
-fn sent(plugin_fields: &str, selection_fields: &str) -> Value {
+fn sent(plugin_fields: &str, asked_fields: &str) -> Value {
     let config = parse(&format!(
         r#"{{"cniVersion":"1.0.0","type":"macvlan"{plugin_fields}}}"#
     ))
     .unwrap();
-    serde_json::from_str(&config.conflist_for(&selection(selection_fields))).unwrap()
+    serde_json::from_str(&config.conflist_for(&asked(asked_fields))).unwrap()
 }
 
 #[test]
 fn a_single_configuration_becomes_a_list_that_keeps_its_version() {
     let config = parse(r#"{"cniVersion":"0.4.0","name":"n","type":"macvlan","master":"eth1"}"#).unwrap();
     assert_eq!(
-        config.conflist_for(&selection("")),
+        config.conflist_for(&asked("")),
         r#"{"cniVersion":"0.4.0","cniVersions":["0.4.0"],"name":"n","plugins":[{"master":"eth1","type":"macvlan"}]}"#
     );
 }
@@ -41,10 +42,10 @@ fn what_was_sent_is_read_back_and_sent_again_byte_for_byte() {
     );
     let bandwidth =
         r#","bandwidth":{"ingressRate":1,"ingressBurst":2},"ips":["10.0.0.1/24"],"cni-args":{"k":1}"#;
-    let bytes = config.unwrap().conflist_for(&selection(bandwidth));
+    let bytes = config.unwrap().conflist_for(&asked(bandwidth));
     let again = parse(&bytes).unwrap();
     assert_eq!(again.conflist(), bytes);
-    assert_eq!(again.conflist_for(&selection("")), bytes);
+    assert_eq!(again.conflist_for(&asked("")), bytes);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
-use super::{Bandwidth, PortMapping, json::Reader};
+use super::{Attributes, Bandwidth, PortMapping, json::Reader};
 use crate::{
     address,
     json::{self, Member, Node, Tree},
@@ -13,7 +13,28 @@ use crate::{
 
 const ADDRESS_FORM: &str = "write for example \"10.10.10.11/24\" or \"fd00::11/64\"";
 
-pub(super) fn ips(reader: &mut Reader<'_>) -> Vec<String> {
+/// The keys that say which network and which interface.
+const IDENTITY: [&str; 4] = ["name", "namespace", "interface", "interfaceRequest"];
+
+/// What the element asks for; `None` when no key of it could ask for anything, as of most.
+pub(super) fn attributes(reader: &mut Reader<'_>) -> Option<Attributes> {
+    if reader.has_only(&IDENTITY) {
+        return None;
+    }
+    Some(Attributes {
+        ips: ips(reader),
+        mac: mac(reader),
+        cni_args: cni_args(reader),
+        port_mappings: port_mappings(reader),
+        bandwidth: bandwidth(reader),
+        infiniband_guid: infiniband_guid(reader),
+        default_route: default_route(reader),
+        ipam_claim_reference: reader.text("ipam-claim-reference").map(str::to_owned),
+        device_id: reader.text("deviceID").map(str::to_owned),
+    })
+}
+
+fn ips(reader: &mut Reader<'_>) -> Vec<String> {
     let mut ips = Vec::new();
     for text in strings(
         reader,
@@ -57,7 +78,7 @@ fn strings<'a>(reader: &mut Reader<'a>, key: &'static str, rule: Rule, wanted: &
     texts
 }
 
-pub(super) fn mac(reader: &mut Reader<'_>) -> Option<String> {
+fn mac(reader: &mut Reader<'_>) -> Option<String> {
     let text = reader.text("mac")?;
     if address::parse_mac(text).is_none() {
         let message =
@@ -67,7 +88,7 @@ pub(super) fn mac(reader: &mut Reader<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
-pub(super) fn infiniband_guid(reader: &mut Reader<'_>) -> Option<String> {
+fn infiniband_guid(reader: &mut Reader<'_>) -> Option<String> {
     let text = reader.text("infiniband-guid")?;
     if address::parse_mac(text).is_none_or(|bytes| bytes.len() != 8) {
         let message = "must be a GUID of 8 bytes; write for example \"c2:11:22:33:44:55:66:77\"";
@@ -76,7 +97,7 @@ pub(super) fn infiniband_guid(reader: &mut Reader<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
-pub(super) fn cni_args(reader: &mut Reader<'_>) -> Option<Map<String, Value>> {
+fn cni_args(reader: &mut Reader<'_>) -> Option<Map<String, Value>> {
     let value = reader.value("cni-args")?;
     let Tree::Object(members) = &value.tree else {
         reader.refuse_type("cni-args", value, "an object, such as {\"key\":\"value\"}");
@@ -85,7 +106,7 @@ pub(super) fn cni_args(reader: &mut Reader<'_>) -> Option<Map<String, Value>> {
     Some(json::object(members))
 }
 
-pub(super) fn default_route(reader: &mut Reader<'_>) -> Option<Vec<IpAddr>> {
+fn default_route(reader: &mut Reader<'_>) -> Option<Vec<IpAddr>> {
     reader.value("default-route")?;
     let mut gateways = Vec::new();
     for text in strings(
@@ -114,7 +135,7 @@ pub(super) fn count_by_family(gateways: &[IpAddr]) -> [usize; 2] {
     [ipv4, gateways.len() - ipv4]
 }
 
-pub(super) fn port_mappings(reader: &mut Reader<'_>) -> Vec<PortMapping> {
+fn port_mappings(reader: &mut Reader<'_>) -> Vec<PortMapping> {
     const WANTED: &str = "a list of objects, such as [{\"hostPort\":8080,\"containerPort\":80}]";
     let Some(value) = reader.value("portMappings") else {
         return Vec::new();
@@ -173,7 +194,7 @@ fn port(reader: &mut Reader<'_>, members: &[Member<'_>], key: &'static str) -> O
     port
 }
 
-pub(super) fn bandwidth(reader: &mut Reader<'_>) -> Option<Bandwidth> {
+fn bandwidth(reader: &mut Reader<'_>) -> Option<Bandwidth> {
     let value = reader.value("bandwidth")?;
     let Tree::Object(members) = &value.tree else {
         reader.refuse_type(

@@ -112,27 +112,23 @@ impl<'a> Reader<'a> {
         let interface = self.interface();
         let slot = interface.is_none().then(|| slot(self.source, members));
         // Every field is read, also of an element without a usable name, so that all is said at once.
-        let (ips, mac, cni_args) = (fields::ips(self), fields::mac(self), fields::cni_args(self));
-        let (port_mappings, bandwidth) = (fields::port_mappings(self), fields::bandwidth(self));
-        let (infiniband_guid, default_route) = (fields::infiniband_guid(self), fields::default_route(self));
-        let ipam_claim_reference = self.text("ipam-claim-reference").map(str::to_owned);
-        let device_id = self.text("deviceID").map(str::to_owned);
-        let gateways = fields::count_by_family(default_route.as_deref().unwrap_or_default());
+        let attributes = fields::attributes(self);
+        let gateways = attributes
+            .as_ref()
+            .and_then(|attributes| attributes.default_route.as_deref());
+        let gateways = fields::count_by_family(gateways.unwrap_or_default());
         let selection = match network.filter(|_| self.violations.len() == known_before) {
             None => Err(self.network_as_written()),
-            Some(network) => Ok(Selection {
-                network,
-                interface: interface.clone(),
-                ips,
-                mac,
-                cni_args,
-                port_mappings,
-                bandwidth,
-                infiniband_guid,
-                default_route,
-                ipam_claim_reference,
-                device_id,
-            }),
+            Some(network) => {
+                let element = Selection {
+                    interface: interface.clone(),
+                    ..Selection::new(network)
+                };
+                Ok(match attributes {
+                    None => element,
+                    Some(attributes) => element.with_attributes(attributes),
+                })
+            }
         };
         Element {
             selection,
@@ -156,29 +152,24 @@ impl<'a> Reader<'a> {
 
     fn network_name(&mut self) -> Option<NetworkName> {
         let namespace = self.text("namespace").unwrap_or(self.pod_namespace);
-        if !is_label(namespace) {
-            self.refuse(
-                Rule::NetworkName,
-                "namespace",
-                namespace,
-                NetworkNameError::Namespace.to_string(),
-            );
-        }
-        let said = self.violations.len();
+        let said_of_namespace = self.violations.len();
         let name = self.text("name").unwrap_or_default();
-        let network = NetworkName::new(namespace, name);
-        if name.is_empty() && self.violations.len() == said {
+        let has_name = !name.is_empty() || self.violations.len() > said_of_namespace;
+        if let Ok(network) = NetworkName::new(namespace, name) {
+            return Some(network);
+        }
+        if !is_label(namespace) {
+            let message = NetworkNameError::Namespace.to_string();
+            self.refuse(Rule::NetworkName, "namespace", namespace, message);
+        }
+        if !has_name {
             let message = "an element must have a name, that of a NetworkAttachmentDefinition";
             self.refuse(Rule::NetworkName, "name", name, message.to_owned());
-        } else if network.is_err() && !name.is_empty() && !is_subdomain(name) {
-            self.refuse(
-                Rule::NetworkName,
-                "name",
-                name,
-                NetworkNameError::Name.to_string(),
-            );
+        } else if !name.is_empty() && !is_subdomain(name) {
+            let message = NetworkNameError::Name.to_string();
+            self.refuse(Rule::NetworkName, "name", name, message);
         }
-        network.ok()
+        None
     }
 
     /// multus takes the deprecated alias only when `interface` has no value.
@@ -200,6 +191,13 @@ impl<'a> Reader<'a> {
     fn find(&self, key: &str) -> Option<&'a Member<'a>> {
         // The last one, as in Go; duplicates are refused anyway.
         self.members.iter().rfind(|member| member.key == key)
+    }
+
+    /// Whether it has no key but those.
+    pub fn has_only(&self, keys: &[&str]) -> bool {
+        self.members
+            .iter()
+            .all(|member| keys.contains(&member.key.as_ref()))
     }
 
     /// The value of `key`; a null is as good as no key.

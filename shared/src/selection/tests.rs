@@ -86,27 +86,25 @@ fn reads_every_field() {
     )
     .unwrap();
     let element = &list.elements[0];
-    assert_eq!(element.ips, ["10.0.0.1/24", "fd00::1"]);
-    assert_eq!(element.mac.as_deref(), Some("02:11:22:33:44:55"));
+    let asked = element.attributes();
+    assert_eq!(asked.ips, ["10.0.0.1/24", "fd00::1"]);
+    assert_eq!(asked.mac.as_deref(), Some("02:11:22:33:44:55"));
     assert_eq!(
-        Value::Object(element.cni_args.clone().unwrap()).to_string(),
+        Value::Object(asked.cni_args.clone().unwrap()).to_string(),
         r#"{"k":[1,null]}"#
     );
     assert_eq!(
-        serde_json::to_string(&element.port_mappings).unwrap(),
+        serde_json::to_string(&asked.port_mappings).unwrap(),
         r#"[{"hostPort":8080,"containerPort":80,"protocol":"TCP","hostIP":"10.0.0.9"}]"#
     );
     assert_eq!(
-        serde_json::to_string(&element.bandwidth).unwrap(),
+        serde_json::to_string(&asked.bandwidth).unwrap(),
         r#"{"ingressRate":1,"ingressBurst":2,"egressRate":0,"egressBurst":0}"#
     );
-    assert_eq!(
-        element.infiniband_guid.as_deref(),
-        Some("c2:11:22:33:44:55:66:77")
-    );
-    assert_eq!(element.default_route.as_ref().map(Vec::len), Some(2));
-    assert_eq!(element.ipam_claim_reference.as_deref(), Some("claim"));
-    assert_eq!(element.device_id.as_deref(), Some("0000:00:01.0"));
+    assert_eq!(asked.infiniband_guid.as_deref(), Some("c2:11:22:33:44:55:66:77"));
+    assert_eq!(asked.default_route.as_ref().map(Vec::len), Some(2));
+    assert_eq!(asked.ipam_claim_reference.as_deref(), Some("claim"));
+    assert_eq!(asked.device_id.as_deref(), Some("0000:00:01.0"));
 }
 
 #[rstest]

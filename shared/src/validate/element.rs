@@ -5,7 +5,7 @@ use crate::{
     cni::{Capabilities, Capability},
     config::{Config, MissingNetworks},
     names::NetworkName,
-    selection::Selection,
+    selection::{Attributes, Selection},
     violation::{Rule, Violation},
 };
 
@@ -24,8 +24,8 @@ enum Asked {
 }
 
 impl Asked {
-    fn of(new: &Selection, before: Option<&Selection>) -> Vec<Self> {
-        let same_mac = |b: &Selection| match (&b.mac, &new.mac) {
+    fn of(new: &Attributes, before: Option<&Attributes>) -> Vec<Self> {
+        let same_mac = |b: &Attributes| match (&b.mac, &new.mac) {
             (Some(before), Some(new)) => before.eq_ignore_ascii_case(new),
             (before, new) => before == new,
         };
@@ -116,7 +116,8 @@ pub(super) struct Judge<'a> {
 
 impl Judge<'_> {
     pub fn judge(&mut self, networks: &dyn Networks) {
-        let asked = Asked::of(self.element, self.previous.element);
+        let attributes = self.element.attributes();
+        let asked = Asked::of(attributes, self.previous.element.map(Selection::attributes));
         if !self.is_new() && asked.is_empty() {
             return;
         }
@@ -139,7 +140,7 @@ impl Judge<'_> {
             }
         }
         let claims = asked.contains(&Asked::Ips) || asked.contains(&Asked::IpamClaim);
-        if claims && self.element.ipam_claim_reference.is_some() && !self.element.ips.is_empty() {
+        if claims && attributes.ipam_claim_reference.is_some() && !attributes.ips.is_empty() {
             self.warn("ips and ipam-claim-reference together: some IPAM plugins refuse that");
         }
     }
@@ -222,10 +223,11 @@ impl Judge<'_> {
     }
 
     fn value(&self, field: Asked) -> String {
+        let attributes = self.element.attributes();
         match field {
-            Asked::Ips => self.element.ips.join(", "),
-            Asked::Mac => self.element.mac.clone().unwrap_or_default(),
-            Asked::DeviceId => self.element.device_id.clone().unwrap_or_default(),
+            Asked::Ips => attributes.ips.join(", "),
+            Asked::Mac => attributes.mac.clone().unwrap_or_default(),
+            Asked::DeviceId => attributes.device_id.clone().unwrap_or_default(),
             _ => String::new(),
         }
     }
