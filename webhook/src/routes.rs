@@ -157,7 +157,7 @@ impl Gate {
     fn fill(&self, request: &Request<'_>, change: &Change<'_>) -> Decision {
         let answer = Answer::allowed(&request.uid);
         match mutate::fill(change, self.mode(change.namespace).0, &self.config) {
-            Some(patch) => Decision::of("filled", answer.with_patch(&patch)),
+            Some(patch) => Decision::of("filled", answer.with_patch(patch)),
             None => Decision::of("allowed", answer),
         }
     }
