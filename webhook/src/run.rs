@@ -17,6 +17,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::{
     admin::{self, Admin},
@@ -75,7 +76,9 @@ async fn serve(arguments: Serve) -> Result<(), String> {
         .install_default()
         .map_err(|_| "another TLS provider is installed already".to_owned())?;
     let config = Arc::new(read_config(&config)?);
-    let client = client(kubeconfig).await?;
+    let (client, api_server) = client(kubeconfig).await?;
+    // Whatever is logged about talking to it says to whom.
+    let with_cluster = tracing::info_span!("cluster", %api_server);
     // Bound before anything runs: an address in use ends the program at once.
     let (listener, admin_listener) = (bind(listen).await?, bind(admin_listen).await?);
     let metrics = Metrics::default();
@@ -123,11 +126,13 @@ async fn serve(arguments: Serve) -> Result<(), String> {
     tasks.spawn(admin.run());
     {
         let (client, metrics) = (client.clone(), metrics.clone());
-        tasks.spawn(async move { networks.follow(client, &metrics).await });
+        let follow = async move { networks.follow(client, &metrics).await };
+        tasks.spawn(follow.instrument(with_cluster.clone()));
     }
     {
         let (client, metrics) = (client.clone(), metrics.clone());
-        tasks.spawn(async move { namespaces.follow(client, &metrics).await });
+        let follow = async move { namespaces.follow(client, &metrics).await };
+        tasks.spawn(follow.instrument(with_cluster.clone()));
     }
     match certificate_dir {
         Some(directory) => {
@@ -139,8 +144,10 @@ async fn serve(arguments: Serve) -> Result<(), String> {
             let cluster = ApiServer::new(client.clone(), &namespace);
             let manager = Manager::new(cluster, &service_name, &namespace, serving);
             let woken = Arc::clone(&changed);
-            tasks.spawn(async move { manager.run(&woken).await });
-            tasks.spawn(async move { certificates::watch(client, &namespace, &changed).await });
+            let run = async move { manager.run(&woken).await };
+            tasks.spawn(run.instrument(with_cluster.clone()));
+            let watch = async move { certificates::watch(client, &namespace, &changed).await };
+            tasks.spawn(watch.instrument(with_cluster));
         }
     }
     supervise(tasks, served, &begun).await
@@ -189,7 +196,8 @@ fn read_config(path: &std::path::Path) -> Result<Config, String> {
     Config::parse(&text).map_err(|error| format!("the configuration {} is refused: {error}", path.display()))
 }
 
-async fn client(kubeconfig: Option<std::path::PathBuf>) -> Result<Client, String> {
+/// A client, and the address of the API server that it talks to.
+async fn client(kubeconfig: Option<std::path::PathBuf>) -> Result<(Client, String), String> {
     let config = match &kubeconfig {
         None => kube::Config::incluster()
             .map_err(|error| format!("not in a cluster, and no --kubeconfig: {error}")),
@@ -200,7 +208,10 @@ async fn client(kubeconfig: Option<std::path::PathBuf>) -> Result<Client, String
             Err(error) => Err(format!("cannot read the kubeconfig {}: {error}", path.display())),
         },
     }?;
-    Client::try_from(config).map_err(|error| format!("cannot make a Kubernetes client: {error}"))
+    let api_server = config.cluster_url.to_string();
+    let client =
+        Client::try_from(config).map_err(|error| format!("cannot make a Kubernetes client: {error}"))?;
+    Ok((client, api_server))
 }
 
 async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, String> {
