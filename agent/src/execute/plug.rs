@@ -155,6 +155,9 @@ impl<W: World> Executor<'_, W> {
 
     /// After an ADD that failed: DEL of the same. The record says so first, so that a crash here leaves no doubt about the ADD.
     async fn undo(&mut self, mut record: AttachmentRecord, attempt: u32, now: bool) {
+        // The ADD has ended; only a DEL that is sent could still leave something open.
+        let key = self.key(&record.interface);
+        self.memory.doubt_no_more(&key, self.world.now());
         record.phase = Phase::Unplugging {
             attempt: 1,
             result: None,

@@ -105,6 +105,22 @@ fn gets_there_through_every_fault_of_an_add(#[case] faults: &[Fault]) {
 }
 
 #[rstest]
+#[case(Fault::Refused)]
+#[case(Fault::HalfDone)]
+#[case(Fault::NotSent)]
+#[case(Fault::NamespaceAway)]
+#[case(Fault::Closed)]
+fn what_has_failed_for_certain_is_tried_again_at_once(#[case] fault: Fault) {
+    let mut rig = Rig::new();
+    rig.world.node.borrow_mut().add_faults = [fault].into();
+    edit(&rig, Some("a@net1"));
+    assert!(rig.look());
+    rig.world.node.borrow_mut().pass(Duration::from_secs(1));
+    assert!(rig.look());
+    at_rest(&rig, &["a@net1"]);
+}
+
+#[rstest]
 #[case(&[Fault::Refused, Fault::Refused])]
 #[case(&[Fault::NotSent])]
 #[case(&[Fault::LostDone])]

@@ -38,6 +38,8 @@ pub enum Fault {
     Killed,
     /// Multus' handler crashes on the request before it does anything; multus is well afterwards.
     Closed,
+    /// The way into the network namespace is not there for a moment; no plugin has run.
+    NamespaceAway,
     /// Somebody else writes first.
     Conflict,
 }

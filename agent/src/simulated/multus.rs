@@ -61,7 +61,7 @@ impl Node {
         if let Some(answer) = self.refuse_pod(call) {
             return answer;
         }
-        if !self.exists(&call.sandbox) {
+        if !self.exists(&call.sandbox) || fault == Some(Fault::NamespaceAway) {
             return refused(Refusal::NamespaceGone, "no net namespace found");
         }
         if self.links.contains_key(&key(call)) {
