@@ -21,14 +21,15 @@ pub async fn eventually<T>(
     mut condition: impl AsyncFnMut() -> Result<T>,
 ) -> Result<T> {
     let start = Instant::now();
+    let mut last_seen = "nothing".to_owned();
     loop {
         // A condition that hangs must not outlive the deadline.
         let left = deadline.saturating_sub(start.elapsed());
-        let last_seen = match tokio::time::timeout(left.max(INTERVAL), condition()).await {
+        match tokio::time::timeout(left.max(INTERVAL), condition()).await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer".to_owned(),
-        };
+            Ok(Err(error)) => last_seen = error.to_string(),
+            Err(_) => last_seen = format!("no answer any more, and before that: {last_seen}"),
+        }
         if start.elapsed() >= deadline {
             return Err(Error::Deadline {
                 description: description.into(),
