@@ -1,6 +1,10 @@
 //! A namespace per test: made with a random suffix, dumped when the test fails, removed at its end.
 
-use std::{collections::BTreeMap, panic::AssertUnwindSafe, time::Duration};
+use std::{
+    collections::BTreeMap,
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
+};
 
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, Pod as ApiPod};
@@ -74,7 +78,9 @@ async fn run(
             .await
             .unwrap_or_else(|_| Err(Error::Unexpected(format!("the test takes longer than {TEST:?}"))))
     };
+    let began = Instant::now();
     let outcome = AssertUnwindSafe(limited).catch_unwind().await;
+    println!("in namespace {}: {:.1} s", ns.name, began.elapsed().as_secs_f64());
     if !matches!(outcome, Ok(Ok(()))) {
         ns.dump().await;
     }
