@@ -23,8 +23,12 @@ pub fn multus_names(list: &SelectionList, offset: u32) -> Vec<Option<InterfaceNa
 /// Names for the unnamed elements of a pod being created: what multus would name it when that is free, else the lowest free `netN`
 /// behind those of multus' default networks (`net1` to `net<offset>`). `None` for elements that are named already.
 pub fn fill_on_create(list: &SelectionList, offset: u32) -> Vec<Option<InterfaceName>> {
-    let mut taken = named(list);
     let mut names = multus_names(list, offset);
+    let mut taken = named(list);
+    if taken.is_empty() {
+        // Nothing to clash with: each has its own position.
+        return names;
+    }
     let unnamed: Vec<bool> = names.iter().map(Option::is_some).collect();
     for name in &mut names {
         if name.as_ref().is_some_and(|name| !taken.insert(name.clone())) {

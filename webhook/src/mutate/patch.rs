@@ -16,14 +16,15 @@ pub(super) fn replace_networks(value: &str) -> Vec<u8> {
 }
 
 /// Bytes that are escaped at once.
-const CHUNK: usize = 32;
+const CHUNK: usize = 256;
 
 /// Writes `text` as a JSON string. A list is full of quotes, so that copying what is between two of them, as serde_json does, takes
 /// several times as long; and where they are is hard to foresee, so that a branch per byte does, too.
 fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     for chunk in text.as_bytes().chunks(CHUNK) {
-        if chunk.iter().any(|byte| *byte < 0x20) {
+        // Looked at as a whole, without an early end, many bytes at once.
+        if chunk.iter().fold(false, |found, byte| found | (*byte < 0x20)) {
             chunk.iter().for_each(|byte| push_byte(out, *byte));
             continue;
         }
@@ -59,7 +60,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_patch_is_json_that_carries_the_annotation_as_it_is(annotation in "(\\PC|[\"\\\\\\x00-\\x20\\x7f]){0,80}") {
+        fn a_patch_is_json_that_carries_the_annotation_as_it_is(annotation in "(\\PC|[\"\\\\\\x00-\\x20\\x7f]){0,300}") {
             let patch: Value = serde_json::from_slice(&replace_networks(&annotation)).unwrap();
             let path = "/metadata/annotations/k8s.v1.cni.cncf.io~1networks";
             prop_assert_eq!(patch, json!([{"op": "replace", "path": path, "value": annotation}]));
