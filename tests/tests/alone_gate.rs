@@ -1,5 +1,6 @@
 //! The gate under a stream of requests: replaced, killed, taken away, with another CA. And not called when it has nothing to say.
 
+use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod as ApiPod;
 use kube::{
     Api, ResourceExt,
@@ -70,24 +71,21 @@ async fn a_new_ca_fails_no_call() -> Result<()> {
 #[tokio::test]
 async fn pods_without_networks_never_call_it() -> Result<()> {
     const PODS: usize = 500;
+    const AT_ONCE: usize = 8;
     alone_in_namespace("vain", async |ns| {
         let api: Api<ApiPod> = Api::namespaced(ns.cluster.client.clone(), &ns.name);
         let before = ns.cluster.reviews().await?;
-        for index in 0..PODS {
-            // Gated from scheduling: its whole life is API traffic.
-            let pod: ApiPod = serde_json::from_value(json!({
-                "metadata": {"name": format!("plain-{index}"), "annotations": if index % 2 == 0 { json!(null) } else { json!({"a": "b"}) }},
-                "spec": {"schedulingGates": [{"name": "tests.invalid/never"}], "containers": [{"name": "app", "image": "none"}]},
-            })).map_err(unexpected)?;
-            api.create(&PostParams::default(), &pod).await.map_err(unexpected)?;
-            let churn = json!({"status": {"message": format!("churn {index}")}});
-            api.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(churn)).await.map_err(unexpected)?;
-            let label = json!({"metadata": {"labels": {"churn": "yes"}}});
-            api.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(label)).await.map_err(unexpected)?;
-        }
+        let lives = futures::stream::iter(0..PODS).map(|index| life(&api, index));
+        lives.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
         let all = ListParams::default();
-        api.delete_collection(&DeleteParams::default().grace_period(0), &all).await.map_err(unexpected)?;
-        assert_eq!(ns.cluster.reviews().await? - before, 0, "calls for pods without networks");
+        api.delete_collection(&DeleteParams::default().grace_period(0), &all)
+            .await
+            .map_err(unexpected)?;
+        assert_eq!(
+            ns.cluster.reviews().await? - before,
+            0,
+            "calls for pods without networks"
+        );
         // The count would have shown one.
         ns.create_nad("blue", macvlan()).await?;
         ns.is_filled(true).await?;
@@ -185,6 +183,31 @@ async fn a_cold_start_of_the_whole_cluster_needs_no_hand() -> Result<()> {
         pod.has_exactly(&["net1", "net2"]).await
     })
     .await
+}
+
+/// A pod without networks is made and changes twice. It is gated from scheduling: its whole life is API traffic.
+async fn life(api: &Api<ApiPod>, index: usize) -> Result<()> {
+    let annotations = if index.is_multiple_of(2) {
+        json!(null)
+    } else {
+        json!({"a": "b"})
+    };
+    let pod: ApiPod = serde_json::from_value(json!({
+        "metadata": {"name": format!("plain-{index}"), "annotations": annotations},
+        "spec": {"schedulingGates": [{"name": "tests.invalid/never"}], "containers": [{"name": "app", "image": "none"}]},
+    }))
+    .map_err(unexpected)?;
+    let (name, ours) = (pod.name_any(), PatchParams::default());
+    api.create(&PostParams::default(), &pod)
+        .await
+        .map_err(unexpected)?;
+    let churn = json!({"status": {"message": format!("churn {index}")}});
+    api.patch_status(&name, &ours, &Patch::Merge(churn))
+        .await
+        .map_err(unexpected)?;
+    let label = json!({"metadata": {"labels": {"churn": "yes"}}});
+    let labelled = api.patch(&name, &ours, &Patch::Merge(label)).await;
+    labelled.map(drop).map_err(unexpected)
 }
 
 /// As the documentation tells it. It is undone at the end of the test.
