@@ -57,7 +57,8 @@ pub async fn publish<W: World>(world: &W, memory: &mut Memory, sandbox: &Sandbox
     }
 }
 
-/// What the records say about network-status. What multus wrote for a cold-plugged attachment stays as multus wrote it.
+/// What the records say about network-status. What multus wrote for a cold-plugged attachment stays as multus wrote it, and comes back
+/// when somebody took it out.
 fn change_for(memory: &Memory, sandbox: &SandboxId) -> StatusChange {
     let mut change = StatusChange::default();
     for interface in memory.interfaces(sandbox) {
@@ -68,13 +69,12 @@ fn change_for(memory: &Memory, sandbox: &SandboxId) -> StatusChange {
         match &record.phase {
             Phase::Plugged { result } => {
                 change.remove.extend(record.unpublish.clone());
-                if record.origin == Origin::HotPlugged {
-                    let result = CniResult::parse(result);
-                    change.put.extend(
-                        result
-                            .map(|result| status::entries(&record.network, &result))
-                            .unwrap_or_default(),
-                    );
+                let entries = CniResult::parse(result)
+                    .map(|result| status::entries(&record.network, &result))
+                    .unwrap_or_default();
+                match record.origin {
+                    Origin::HotPlugged => change.put.extend(entries),
+                    Origin::ColdPlugged => change.restore.extend(entries),
                 }
             }
             Phase::Unplugging { .. } if memory.unplugged.contains(&key) => {

@@ -16,6 +16,7 @@ async fn a_forged_network_status_causes_no_add_no_del_and_no_skip() -> Result<()
         forge(&pod, &blue, &["net2"]).await?;
         pod.annotate("blue@cold,blue@net1,blue@net2").await?;
         is_called(&pod, "net2", &["ADD"]).await?;
+        pod.has_exactly(&["cold", "net1", "net2"]).await?;
         // That nobody has anything, that somebody has what nobody wants, and that it cannot be read.
         for forged in [
             json!("[]"),

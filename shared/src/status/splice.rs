@@ -19,6 +19,8 @@ pub struct StatusChange {
     pub remove: Vec<(NetworkName, Vec<InterfaceName>)>,
     /// These are in the list afterwards: replaced in place where name and interface match, else appended, in this order.
     pub put: Vec<StatusEntry>,
+    /// These are appended where the list has no entry of their interface; what it has stays as somebody else wrote it.
+    pub restore: Vec<StatusEntry>,
 }
 
 /// Why a status annotation cannot be edited.
@@ -37,7 +39,10 @@ pub fn splice(annotation: Option<&str>, change: &StatusChange) -> Result<Option<
     let source = annotation.filter(|text| !text.is_empty()).unwrap_or("[]");
     let items = items(source)?;
     let style = Style::of(source, &items);
-    let mut put: Vec<Option<&StatusEntry>> = change.put.iter().map(Some).collect();
+    let listed: Vec<StatusEntry> = items.iter().filter_map(read_entry).collect();
+    let missing = |entry: &&StatusEntry| !listed.iter().any(|old| old.interface == entry.interface);
+    let restore = change.restore.iter().filter(missing);
+    let mut put: Vec<Option<&StatusEntry>> = change.put.iter().chain(restore).map(Some).collect();
     let mut list = List {
         source,
         style: &style,

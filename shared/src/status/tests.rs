@@ -32,6 +32,34 @@ fn put(entries: &[StatusEntry]) -> StatusChange {
     }
 }
 
+#[rstest]
+#[case(
+    "[]",
+    Some(
+        r#"[{
+    "name": "default/a",
+    "interface": "net1",
+    "dns": {}
+}]"#
+    )
+)]
+#[case(
+    r#"[{"name":"b","interface":"net2"}]"#,
+    Some(r#"[{"name":"b","interface":"net2"},{"name":"default/a","interface":"net1","dns":{}}]"#)
+)]
+#[case(r#"[{"name":"default/a","interface":"net1","mtu":7}]"#, None)]
+#[case(r#"[{"name":"another","interface":"net1"}]"#, None)]
+fn what_is_restored_is_added_where_its_interface_is_missing_and_changes_nothing_else(
+    #[case] annotation: &str,
+    #[case] expected: Option<&str>,
+) {
+    let change = StatusChange {
+        restore: vec![entry("a", "net1")],
+        ..StatusChange::default()
+    };
+    assert_eq!(spliced(annotation, &change).as_deref(), expected);
+}
+
 fn remove(name: &str, interfaces: &[&str]) -> StatusChange {
     let interfaces = interfaces
         .iter()
