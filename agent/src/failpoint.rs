@@ -7,6 +7,8 @@ use std::time::Duration;
 pub const DIRECTORY: &str = "FAILPOINTS";
 /// Seconds in place of every wait of [`patience`].
 pub const PATIENCE: &str = "FAILPOINT_PATIENCE";
+/// Seconds in place of that of [`silence`].
+pub const SILENCE: &str = "FAILPOINT_SILENCE";
 
 /// A place between two effects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,15 +76,23 @@ pub fn reach(place: Place) {
 pub fn reach(_place: Place) {}
 
 /// How long to be patient with a plugin: `usual`.
-#[cfg(feature = "failpoints")]
 pub fn patience(usual: Duration) -> Duration {
-    let seconds = std::env::var(PATIENCE).ok().and_then(|text| text.parse().ok());
+    seconds(PATIENCE, usual)
+}
+
+/// How long the API server may be silent: `usual`.
+pub fn silence(usual: Duration) -> Duration {
+    seconds(SILENCE, usual)
+}
+
+#[cfg(feature = "failpoints")]
+fn seconds(variable: &str, usual: Duration) -> Duration {
+    let seconds = std::env::var(variable).ok().and_then(|text| text.parse().ok());
     seconds.map_or(usual, Duration::from_secs)
 }
 
-/// How long to be patient with a plugin: `usual`.
 #[cfg(not(feature = "failpoints"))]
 #[inline]
-pub fn patience(usual: Duration) -> Duration {
+fn seconds(_variable: &str, usual: Duration) -> Duration {
     usual
 }

@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod adopt;
+pub mod api;
 pub mod api_error;
 pub mod args;
 pub mod backoff;

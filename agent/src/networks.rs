@@ -24,7 +24,7 @@ use shared::{annotations::RESOURCE_NAME, names::NetworkName};
 use tokio::sync::Notify;
 
 use crate::{
-    api_error,
+    api, api_error,
     mailbox::{Cured, Mailbox},
     memory::{Cure, Memory},
     world::{NetworkDefinition, NetworkError},
@@ -220,8 +220,8 @@ impl NetworkWatches {
 fn watch(client: &Client, network: &NetworkName) -> Watch {
     let api: Api<PartialObjectMeta<DynamicObject>> =
         Api::namespaced_with(client.clone(), network.namespace(), &resource());
-    let config = watcher::Config::default().fields(&format!("metadata.name={}", network.name()));
-    Box::pin(watcher(api, config).default_backoff())
+    let fields = format!("metadata.name={}", network.name());
+    Box::pin(watcher(api, api::watch(&fields)).default_backoff())
 }
 
 /// The next event of any watch.

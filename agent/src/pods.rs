@@ -10,7 +10,7 @@ use std::{
 use futures::{StreamExt as _, TryStreamExt as _, stream::LocalBoxStream};
 use k8s_openapi::{api::core::v1::Pod as ApiPod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
-    Api, Client,
+    Api,
     api::ListParams,
     core::PartialObjectMeta,
     runtime::{WatchStreamExt as _, watcher},
@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     admin::Pulse,
+    api::{self, ApiServer},
     health::{Health, Part},
     identity::SandboxId,
     mailbox::{Cured, Known, Mailbox},
@@ -67,19 +68,18 @@ impl Pods {
         pods
     }
 
-    /// Follows the watch of `node`'s pods at the API server of the address `server`, for ever; an error only when a worker fell over.
+    /// Follows the watch of `node`'s pods at `server`, for ever; an error only when a worker fell over.
     ///
     /// # Errors
     /// A worker panicked.
     pub async fn run(
         &self,
-        client: Client,
-        server: &str,
+        server: ApiServer,
         node: &str,
         health: &Health,
         pulse: &Pulse,
     ) -> Result<(), tokio::task::JoinError> {
-        let api: Api<PartialObjectMeta<ApiPod>> = Api::all(client);
+        let api: Api<PartialObjectMeta<ApiPod>> = Api::all(server.watches);
         let fields = format!("spec.nodeName={node}");
         let mut events = watch(&api, &fields);
         let mut listed = BTreeSet::new();
@@ -98,7 +98,7 @@ impl Pods {
                     Some(Err(error)) => {
                         failed = true;
                         let cause = watch_error(&error);
-                        let text = format!("watching the pods of {node} at the API server {server}: {cause}");
+                        let text = format!("watching the pods of {node} at the API server {}: {cause}", server.address);
                         health.set(Part::Pods, Err(text));
                     }
                     None => return Ok(()),
@@ -253,8 +253,7 @@ impl Pods {
 
 /// Lists the pods with these fields, then tells every change of them.
 fn watch(api: &Api<PartialObjectMeta<ApiPod>>, fields: &str) -> Events {
-    let config = watcher::Config::default().fields(fields);
-    watcher(api.clone(), config)
+    watcher(api.clone(), api::watch(fields))
         .default_backoff()
         .map_ok(|event| event.modify(strip))
         .boxed_local()

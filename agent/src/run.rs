@@ -5,10 +5,6 @@ use std::{
     time::Duration,
 };
 
-use kube::{
-    Client,
-    config::{KubeConfigOptions, Kubeconfig},
-};
 use shared::config::Config;
 use tokio::{
     net::TcpListener,
@@ -20,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     admin::{self, Admin, Pulse},
+    api::ApiServer,
     args::{Arguments, Command, LogFormat},
     board::Board,
     cni_cache::CniCache,
@@ -95,7 +92,7 @@ async fn serve(arguments: Arguments) -> Result<(), String> {
     }
     let config = read_config(&config)?;
     let own = own_identity(&pod_namespace, &pod_name, &pod_uid)?;
-    let (client, server) = client(kubeconfig.as_deref()).await?;
+    let api = ApiServer::new(kubeconfig.as_deref()).await?;
     let listener = bind(admin_listen).await?;
     let mut stop = Stop::new().map_err(|error| format!("signals cannot be handled: {error}"))?;
 
@@ -114,12 +111,11 @@ async fn serve(arguments: Arguments) -> Result<(), String> {
     let Some(records) = stop.or(open_records(&config, &health)).await.transpose()? else {
         return Ok(());
     };
-    let (events, writer) = EventSink::new(client.clone(), &node_name, metrics.clone());
+    let (events, writer) = EventSink::new(api.calls.clone(), &node_name, metrics.clone());
     let agent = Agent {
         config,
         own,
-        client,
-        server,
+        api,
         host_run,
         node: node_name,
         health,
@@ -137,9 +133,7 @@ async fn serve(arguments: Arguments) -> Result<(), String> {
 struct Agent {
     config: Config,
     own: Option<PodIdentity>,
-    client: Client,
-    /// The API server's address, for people.
-    server: String,
+    api: ApiServer,
     host_run: std::path::PathBuf,
     node: String,
     health: Health,
@@ -216,13 +210,13 @@ impl Agent {
             health: self.health.clone(),
         });
         let world = Live::new(Parts {
-            client: self.client.clone(),
+            client: self.api.calls.clone(),
             multus,
             cri: self.cri(),
             host_run: self.host_run.clone(),
             cache,
             records,
-            networks: Networks::new(self.client.clone(), self.config.multus_conf_dir.clone()),
+            networks: Networks::new(self.api.calls.clone(), self.config.multus_conf_dir.clone()),
             events,
             health: self.health.clone(),
             metrics: self.metrics.clone(),
@@ -240,16 +234,16 @@ impl Agent {
         let writer = tokio::task::spawn_local(writer.run());
         let pods = Rc::new(Pods::new(Rc::clone(&shop), loaded));
         {
-            let (pods, client, health) = (Rc::clone(&pods), self.client.clone(), self.health.clone());
-            let (server, node, pulse) = (self.server, self.node, self.pulse);
+            let (pods, api, health) = (Rc::clone(&pods), self.api.clone(), self.health.clone());
+            let (node, pulse) = (self.node, self.pulse);
             tasks.spawn_local(async move {
-                let ended = pods.run(client, &server, &node, &health, &pulse).await;
+                let ended = pods.run(api, &node, &health, &pulse).await;
                 ended.err().map_or("the pod watch ended".to_owned(), |error| {
                     format!("a pod's worker failed: {error}")
                 })
             });
         }
-        let (of, with) = (Rc::clone(&shop), self.client);
+        let (of, with) = (Rc::clone(&shop), self.api.watches);
         tasks.spawn_local(async move {
             of.networks.run(with).await;
             "the network watches ended".to_owned()
@@ -364,24 +358,6 @@ fn own_identity(namespace: &str, name: &str, uid: &str) -> Result<Option<PodIden
     identity
         .map(Some)
         .map_err(|error| format!("the agent's own pod (POD_NAMESPACE, POD_NAME, POD_UID): {error}"))
-}
-
-/// A client, and the address of the API server.
-async fn client(kubeconfig: Option<&Path>) -> Result<(Client, String), String> {
-    let config = match kubeconfig {
-        Some(path) => {
-            let read = Kubeconfig::read_from(path)
-                .map_err(|error| format!("the kubeconfig {}: {error}", path.display()))?;
-            let config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
-            config.map_err(|error| format!("the kubeconfig {}: {error}", path.display()))?
-        }
-        None => kube::Config::incluster()
-            .map_err(|error| format!("no kubeconfig, and not in a cluster: {error}"))?,
-    };
-    let server = config.cluster_url.to_string();
-    let client =
-        Client::try_from(config).map_err(|error| format!("no client for the API server: {error}"))?;
-    Ok((client, server))
 }
 
 fn start_logging(level: &str, format: LogFormat) -> Result<(), String> {

@@ -1,0 +1,75 @@
+//! How the agent reaches the API server. What is here keeps a watch from being blind without knowing it: a connection that a network has
+//! lost says nothing, for ever, and a request that is tried again inside the client tells nobody.
+
+use std::{path::Path, time::Duration};
+
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+    runtime::watcher,
+};
+
+use crate::failpoint;
+
+/// A connection on which nothing has come for so long is given up.
+const SILENCE: Duration = Duration::from_secs(30);
+/// The part of it by which the API server is to end a watch earlier, so that a good connection is never silent for that long.
+const MARGIN: u32 = 10;
+
+/// The API server.
+#[derive(Clone)]
+pub struct ApiServer {
+    /// For calls. It waits as `Retry-After` tells and tries again, until its caller's deadline.
+    pub calls: Client,
+    /// For watches, which have no deadline: what fails is told at once.
+    pub watches: Client,
+    /// Its address, for people.
+    pub address: String,
+}
+
+impl ApiServer {
+    /// The one that `kubeconfig` names; without, the one of the cluster that this is a pod of.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration; nobody is asked yet.
+    pub async fn new(kubeconfig: Option<&Path>) -> Result<Self, String> {
+        let mut config = match kubeconfig {
+            Some(path) => read(path).await?,
+            None => Config::incluster()
+                .map_err(|error| format!("no kubeconfig, and not in a cluster: {error}"))?,
+        };
+        config.read_timeout = Some(silence());
+        config.reset_reader_on_write = true;
+        let address = config.cluster_url.to_string();
+        let calls = client(config.clone())?;
+        config.default_retry = false;
+        Ok(Self {
+            calls,
+            watches: client(config)?,
+            address,
+        })
+    }
+}
+
+/// How objects with these fields are watched.
+pub fn watch(fields: &str) -> watcher::Config {
+    let longest = (silence() - silence() / MARGIN).as_secs();
+    watcher::Config::default()
+        .fields(fields)
+        .timeout(u32::try_from(longest).unwrap_or(u32::MAX))
+}
+
+async fn read(path: &Path) -> Result<Config, String> {
+    let wrong = |error: &dyn std::fmt::Display| format!("the kubeconfig {}: {error}", path.display());
+    let file = Kubeconfig::read_from(path).map_err(|error| wrong(&error))?;
+    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
+    config.map_err(|error| wrong(&error))
+}
+
+fn client(config: Config) -> Result<Client, String> {
+    Client::try_from(config).map_err(|error| format!("no client for the API server: {error}"))
+}
+
+fn silence() -> Duration {
+    failpoint::silence(SILENCE)
+}
