@@ -29,6 +29,8 @@ pub enum Cured {
     Multus,
     /// The network is at this version now.
     Network(NetworkName, Option<String>),
+    /// The API server can be reached again, or records can be written again. Whatever has failed may have failed for that.
+    Anything,
 }
 
 /// One pod's mailbox. Any number of letters while the worker is busy is one look afterwards.

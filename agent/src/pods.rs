@@ -91,7 +91,9 @@ impl Pods {
                         pulse.beat();
                         if !matches!(event, watcher::Event::Init | watcher::Event::InitApply(_)) {
                             failed = false;
-                            health.set(Part::Pods, Ok(()));
+                            if health.set(Part::Pods, Ok(())) {
+                                self.cure(&Cured::Anything);
+                            }
                         }
                         self.apply(event, &mut listed);
                     }

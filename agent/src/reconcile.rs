@@ -66,9 +66,12 @@ impl<W: World> Reconciler<'_, W> {
     fn apply(&self, memory: &mut Memory, cured: &[Cured]) {
         let now = self.world.now();
         for cured in cured {
+            if let (Cured::Anything, Some(retry)) = (cured, &mut memory.status_retry) {
+                retry.due = now;
+            }
             memory.cured(
                 |cure| match (cure, cured) {
-                    (Cure::Multus, Cured::Multus) => true,
+                    (_, Cured::Anything) | (Cure::Multus, Cured::Multus) => true,
                     (Cure::Network { network, version }, Cured::Network(name, now)) => {
                         network == name && version != now
                     }

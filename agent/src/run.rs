@@ -258,9 +258,9 @@ impl Agent {
             with.watch_multus(|cured| of.cure(&cured)).await;
             "the watch over multus ended".to_owned()
         });
-        let with = Rc::clone(&neighbours);
+        let (of, with) = (Rc::clone(&pods), Rc::clone(&neighbours));
         tasks.spawn_local(async move {
-            with.watch_records().await;
+            with.watch_records(|cured| of.cure(&cured)).await;
             "the watch over the records ended".to_owned()
         });
         let (of, with) = (Rc::clone(&pods), neighbours);

@@ -115,7 +115,9 @@ impl Neighbours {
     }
 
     /// Watches over the disk with the records, for ever: a write that failed tells that it is full, but nothing else tells that it is not.
-    pub async fn watch_records(&self) {
+    /// `back` is called when it takes what it has refused here before: what is too large for it alone goes on waiting.
+    pub async fn watch_records(&self, back: impl Fn(Cured)) {
+        let mut refused = false;
         loop {
             let records = Arc::clone(&self.records);
             let probe = tokio::task::spawn_blocking(move || records.check_writable()).await;
@@ -123,7 +125,11 @@ impl Neighbours {
                 Ok(written) => written.map_err(|error| error.to_string()),
                 Err(error) => Err(error.to_string()),
             };
+            let takes = state.is_ok();
             self.health.set(Part::Records, state);
+            if std::mem::replace(&mut refused, !takes) && takes {
+                back(Cured::Anything);
+            }
             self.wait(Part::Records).await;
         }
     }

@@ -191,6 +191,39 @@ fn a_status_that_cannot_be_written_costs_no_interface() {
     at_rest(&rig, &["b@net1"]);
 }
 
+#[rstest]
+#[case(Happening::ApiAway, Happening::ApiBack)]
+#[case(Happening::DiskFull, Happening::DiskFree)]
+fn what_has_failed_is_tried_at_once_when_an_outage_ends(#[case] away: Happening, #[case] back: Happening) {
+    let mut rig = Rig::new();
+    edit(&rig, Some("a@net1"));
+    rig.happen(away);
+    for _ in 0..8 {
+        assert!(rig.look());
+        rig.wait();
+    }
+    assert_eq!(rig.links("s1"), [""; 0]);
+    assert!(rig.look());
+    let before = rig.ticks();
+    rig.happen(back);
+    assert!(rig.look());
+    assert_eq!(rig.ticks(), before);
+    at_rest(&rig, &["a@net1"]);
+}
+
+#[test]
+fn a_status_that_waits_to_be_written_is_written_at_once_when_the_api_server_is_back() {
+    let mut rig = Rig::new();
+    rig.world.node.borrow_mut().status_faults = 1;
+    edit(&rig, Some("a@net1"));
+    assert!(rig.look());
+    assert!(rig.breach().is_some(), "network-status lacks it");
+    rig.happen(Happening::ApiAway);
+    rig.happen(Happening::ApiBack);
+    assert!(rig.look());
+    at_rest(&rig, &["a@net1"]);
+}
+
 #[test]
 fn a_network_that_is_created_later_is_plugged_then() {
     let mut rig = Rig::new();

@@ -239,6 +239,7 @@ impl Simulated {
         self.hear();
         match happening {
             Happening::MultusBack => self.mailbox.cure(Cured::Multus),
+            Happening::ApiBack | Happening::DiskFree => self.mailbox.cure(Cured::Anything),
             // The runtime's return nudges every worker; the sandboxes' doings show in the pod's own status.
             Happening::RuntimeBack | Happening::SandboxFalls | Happening::SandboxStarts => {
                 self.mailbox.nudge()
