@@ -1,6 +1,11 @@
 //! The connection to the local cluster: its kubeconfig and its node, found through `.cluster/` of this checkout.
 
-use std::{collections::BTreeMap, fs::File, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use k8s_openapi::api::{
     admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
@@ -192,7 +197,15 @@ impl Cluster {
 }
 
 /// A client for the cluster that `kubeconfig` names.
-pub(crate) async fn client(kubeconfig: &PathBuf) -> Result<Client> {
+pub(crate) async fn client(kubeconfig: &Path) -> Result<Client> {
+    client_as(kubeconfig, |config| {
+        config.read_timeout = Some(Duration::from_secs(30))
+    })
+    .await
+}
+
+/// The same, with what `change` makes of the usual settings.
+pub(crate) async fn client_as(kubeconfig: &Path, change: impl FnOnce(&mut kube::Config)) -> Result<Client> {
     // Another test of this process may have installed it before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let setup = |e: &dyn std::fmt::Display| Error::Setup(format!("{}: {e}", kubeconfig.display()));
@@ -200,7 +213,7 @@ pub(crate) async fn client(kubeconfig: &PathBuf) -> Result<Client> {
     let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
         .map_err(|e| setup(&e))?;
-    config.read_timeout = Some(Duration::from_secs(30));
+    change(&mut config);
     Client::try_from(config).map_err(|e| setup(&e))
 }
 

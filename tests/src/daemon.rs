@@ -7,6 +7,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use serde_json::{Value, json};
 
 use crate::{
+    api_double::ApiDouble,
     error::{Error, Result},
     namespace::{NO_NETWORKS, Namespace},
     node::Node,
@@ -17,6 +18,8 @@ use crate::{
 
 /// On the node.
 const DIRECTORY: &str = "/run/tests";
+/// An administrator's.
+const KUBECONFIG: &str = "/run/cluster/state/kubeconfig";
 const AGENT: &str = "dynamic-networks-agent";
 const DOUBLE: &str = "multus-double";
 const ADMIN_PORT: u16 = 18080;
@@ -84,6 +87,8 @@ impl Node {
 pub struct AgentOptions {
     config: Value,
     patience: u64,
+    silence: Option<u64>,
+    kubeconfig: Option<String>,
     number: u16,
 }
 
@@ -98,6 +103,8 @@ impl Default for AgentOptions {
         Self {
             config: json!({}),
             patience: 3,
+            silence: None,
+            kubeconfig: None,
             number: 1,
         }
     }
@@ -122,6 +129,20 @@ impl AgentOptions {
     #[must_use]
     pub fn patient(mut self, seconds: u64) -> Self {
         self.patience = seconds;
+        self
+    }
+
+    /// It has only `double` for an API server.
+    #[must_use]
+    pub fn behind(mut self, double: &ApiDouble) -> Self {
+        self.kubeconfig = Some(double.kubeconfig().to_owned());
+        self
+    }
+
+    /// After how many seconds it takes a silent API server for gone, in place of half a minute.
+    #[must_use]
+    pub fn silence(mut self, seconds: u64) -> Self {
+        self.silence = Some(seconds);
         self
     }
 }
@@ -161,18 +182,30 @@ impl Namespace {
         let places = format!("{DIRECTORY}/failpoints");
         node.run(&["mkdir", "-p", &places]).await?;
         node.write(&config, &options.config.to_string()).await?;
+        let kubeconfig = match &options.kubeconfig {
+            None => KUBECONFIG.to_owned(),
+            Some(text) => {
+                let path = format!("{DIRECTORY}/kubeconfig.{}", options.number);
+                node.write(&path, text).await?;
+                path
+            }
+        };
         let address = self.cluster.variable("NODE_IP").unwrap_or_default();
         let admin = format!("{address}:{}", ADMIN_PORT + options.number);
-        let variables = [
+        let mut variables = vec![
             format!("{}={places}", agent::failpoint::DIRECTORY),
             format!("{}={}", agent::failpoint::PATIENCE, options.patience),
         ];
+        let silence = options
+            .silence
+            .map(|seconds| format!("{}={seconds}", agent::failpoint::SILENCE));
+        variables.extend(silence);
         let arguments = [
             ("--config", config.as_str()),
             ("--node-name", &node.name),
             ("--admin-listen", &admin),
             ("--host-run", "/run"),
-            ("--kubeconfig", "/run/cluster/state/kubeconfig"),
+            ("--kubeconfig", &kubeconfig),
             ("--pod-namespace", &self.name),
             ("--pod-name", &own.name),
             ("--pod-uid", &own.uid),

@@ -5,6 +5,7 @@
 //! The cluster is the one that `make cluster-up` left in `.cluster/` of this checkout, with the image loaded and
 //! `manifests/dynamic-networks-controller.yaml` applied (`make test` does all of it). Without it cluster tests fail.
 
+mod api_double;
 mod checker;
 mod client;
 mod cluster;
@@ -36,6 +37,7 @@ mod recorder;
 mod repository;
 mod wait;
 
+pub use api_double::{Answer, ApiDouble, RequestKind};
 pub use checker::{Breach, LiveSandbox, Scene, SeenCall, breaches};
 pub use client::Client;
 pub use cluster::Cluster;

@@ -241,11 +241,20 @@ impl Pod {
     /// # Errors
     /// [`Error::Unexpected`] when it is not a list of entries.
     pub async fn network_status(&self) -> Result<Vec<StatusEntry>> {
-        let pod = self.object().await?;
-        let text = pod.annotations().get(NETWORK_STATUS).map_or("[]", String::as_str);
-        let mut entries: Vec<StatusEntry> = crate::node::parse(text)?;
+        let text = self.network_status_text().await?;
+        let mut entries: Vec<StatusEntry> = crate::node::parse(&text)?;
         entries.retain(|e| !e.default);
         Ok(entries)
+    }
+
+    /// The bytes of its network-status; an empty list where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Api`].
+    pub async fn network_status_text(&self) -> Result<String> {
+        let pod = self.object().await?;
+        let text = pod.annotations().get(NETWORK_STATUS);
+        Ok(text.map_or_else(|| "[]".to_owned(), Clone::clone))
     }
 
     /// Names of its interfaces of which the agent keeps a record.
