@@ -104,19 +104,31 @@ apt_install() {
 # Debian's static busybox cannot be installed beside its other one: it is unpacked, not installed.
 check_busybox() {
     local found
-    if found=$(find_busybox) || { unpack_busybox && found=$(find_busybox); }; then
+    if found=$(find_busybox) || { unpack busybox-static busybox && found=$(find_busybox); }; then
         has busybox "$("$found" 2>&1 | head -n 1 | cut -d' ' -f2), static"
     else
         lacks busybox "no static one" "apt-get install --no-remove busybox-static"
     fi
 }
 
-unpack_busybox() {
+# For CONTAINERD=debian: installed, it would start as a service of this machine.
+check_containerd() {
+    local found=$CACHE/containerd-debian/usr/bin/containerd
+    [[ ${CONTAINERD:-} == debian ]] || return 0
+    if [[ -x $found ]] || unpack containerd containerd-debian; then
+        has containerd "$("$found" --version | first_version), the distribution's"
+    else
+        tail -n 5 "$CACHE/apt.log"
+        lacks containerd "no package (the end of apt's log is above)" "leave CONTAINERD out: the cluster brings its own"
+    fi
+}
+
+unpack() { # PACKAGE NAME_IN_CACHE
     local dir
-    dir=$(mktemp -d "$CACHE/busybox.XXXXXX")
+    dir=$(mktemp -d "$CACHE/$2.XXXXXX")
     (
-        cd "$dir" && { apt-get download busybox-static || { as_root apt-get update && apt-get download busybox-static; }; } &&
-            dpkg -x ./*.deb . && rm ./*.deb && rm -rf "$CACHE/busybox" && mv "$dir" "$CACHE/busybox"
+        cd "$dir" && { apt-get download "$1" || { as_root apt-get update && apt-get download "$1"; }; } &&
+            dpkg -x ./*.deb . && rm ./*.deb && rm -rf "${CACHE:?}/$2" && mv "$dir" "$CACHE/$2"
     ) >"$CACHE/apt.log" 2>&1 || { rm -rf "$dir" && return 1; }
 }
 
@@ -211,6 +223,7 @@ check_memory
 install_packages
 check_tools
 check_busybox
+check_containerd
 check_go
 check_rust
 check_kernel

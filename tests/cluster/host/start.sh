@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The part of up.sh that needs root: makes the nodes, waits until they are ready, and writes what others need to
-# know about them. Usage: start.sh BIN MULTUS_BIN NODES
+# know about them. Usage: start.sh BIN CONTAINERD_BIN MULTUS_BIN NODES
 set -euo pipefail
 # shellcheck source=../lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
@@ -9,7 +9,7 @@ for part in cgroups network credentials components; do
     . "$CLUSTER_SOURCE/host/$part.sh"
 done
 
-bin=$1 multus_bin=$2 nodes=$3
+bin=$1 containerd_bin=$2 multus_bin=$3 nodes=$4
 declare -a pids addresses
 
 # install(1), for what the person who called sudo is to read or remove later.
@@ -45,7 +45,7 @@ start_node() { # NUMBER
         POD_RANGE=$(pod_range "$1") CGROUP_ROOT=/$CGROUP/$name COMPONENTS=$(components_of "$1")
         export POD_RANGE CGROUP_ROOT COMPONENTS
         exec setsid unshare --mount --net --pid --uts --fork --kill-child \
-            "$CLUSTER_SOURCE/node/root.sh" "$STATE" "$bin" "$multus_bin" "$name"
+            "$CLUSTER_SOURCE/node/root.sh" "$STATE" "$bin" "$containerd_bin" "$multus_bin" "$name"
     ) </dev/null >"$STATE/logs/$name/init.log" 2>&1 8<&- &
     wait_until 10 test -s "$STATE/$name/pid" || {
         tail -n 20 "$STATE/logs/$name/init.log" >&2

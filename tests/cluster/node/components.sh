@@ -64,7 +64,11 @@ run_kube-scheduler() {
 ready_kube-scheduler() { fetch --insecure https://127.0.0.1:10259/readyz; }
 
 needs_containerd() { :; }
-run_containerd() { exec containerd --config /etc/kubernetes/containerd.toml; }
+run_containerd() {
+    # It looks for its shim on the path.
+    export PATH=/run/cluster/containerd:$PATH
+    exec containerd --config /etc/kubernetes/containerd.toml
+}
 ready_containerd() { ctr version; }
 
 # The kubelet ends at once when no runtime answers.

@@ -10,22 +10,21 @@ write_configuration() {
     write_multus
 }
 
+# In the form that containerd 1 knows; containerd 2 takes it too.
 write_containerd() {
     cat >/etc/kubernetes/containerd.toml <<EOT
-version = 3
+version = 2
 
-[plugins.'io.containerd.cri.v1.images'.pinned_images]
-sandbox = '$PAUSE_IMAGE'
-
-[plugins.'io.containerd.cri.v1.runtime']
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "$PAUSE_IMAGE"
 disable_apparmor = true
 # In a container, root often may not lower a score.
 restrict_oom_score_adj = true
 
-[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
-runtime_type = 'io.containerd.runc.v2'
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
 
-[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
 SystemdCgroup = false
 EOT
 }

@@ -4,10 +4,10 @@
 # The root is a throw-away layer in memory over the host's own: the node finds the host's programs, sees none of
 # its /run, /etc/cni or /var/lib/kubelet, and whatever it writes is gone with it.
 #
-# Usage: root.sh STATE BIN MULTUS_BIN NODE; environment as in init.sh.
+# Usage: root.sh STATE BIN CONTAINERD_BIN MULTUS_BIN NODE; environment as in init.sh.
 set -euo pipefail
 
-state=$1 bin=$2 multus_bin=$3 node=$4
+state=$1 bin=$2 containerd_bin=$3 multus_bin=$4 node=$5
 source_dir=$(cd -P "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 # Directories that start empty, and are not on the overlay: an overlay cannot lie on another one.
@@ -34,9 +34,10 @@ for dir in "${OWN[@]}"; do
     mount --bind "own/$dir" "root/$dir"
 done
 
-mkdir -p root/run/cluster/{state,bin,multus,node} root/run/lock
+mkdir -p root/run/cluster/{state,bin,containerd,multus,node} root/run/lock
 mount --bind "$state" root/run/cluster/state
 mount --bind "$bin" root/run/cluster/bin
+mount --bind "$containerd_bin" root/run/cluster/containerd
 mount --bind "$multus_bin" root/run/cluster/multus
 mount --bind "$source_dir" root/run/cluster/node
 
