@@ -44,7 +44,7 @@ pub struct Namespace {
 pub async fn in_namespace(purpose: &str, test: impl AsyncFnOnce(&Namespace) -> Result<()>) -> Result<()> {
     let cluster = Cluster::connect().await?;
     cluster.installed().await?;
-    let (ns, outcome) = run(cluster, purpose, test).await?;
+    let (ns, outcome) = run(cluster, TEST, purpose, test).await?;
     ns.finish(outcome).await
 }
 
@@ -57,9 +57,21 @@ pub async fn alone_in_namespace(
     purpose: &str,
     test: impl AsyncFnOnce(&Namespace) -> Result<()>,
 ) -> Result<()> {
+    alone_for(Duration::ZERO, purpose, test).await
+}
+
+/// The same for a test of which one part, of this length, may take longer than others' do.
+///
+/// # Errors
+/// As [`alone_in_namespace`].
+pub async fn alone_for(
+    part: Duration,
+    purpose: &str,
+    test: impl AsyncFnOnce(&Namespace) -> Result<()>,
+) -> Result<()> {
     let cluster = Cluster::connect_alone().await?;
     cluster.put_right().await?;
-    let (ns, outcome) = run(cluster, purpose, test).await?;
+    let (ns, outcome) = run(cluster, TEST + part, purpose, test).await?;
     let restored = ns.cluster.put_right().await;
     ns.finish(outcome).await?;
     restored
@@ -69,14 +81,15 @@ type Outcome = std::thread::Result<Result<()>>;
 
 async fn run(
     cluster: Cluster,
+    limit: Duration,
     purpose: &str,
     test: impl AsyncFnOnce(&Namespace) -> Result<()>,
 ) -> Result<(Namespace, Outcome)> {
     let ns = Namespace::create(cluster, purpose).await?;
     let limited = async {
-        tokio::time::timeout(TEST, test(&ns))
+        tokio::time::timeout(limit, test(&ns))
             .await
-            .unwrap_or_else(|_| Err(Error::Unexpected(format!("the test takes longer than {TEST:?}"))))
+            .unwrap_or_else(|_| Err(Error::Unexpected(format!("the test takes longer than {limit:?}"))))
     };
     let began = Instant::now();
     let outcome = AssertUnwindSafe(limited).catch_unwind().await;

@@ -10,7 +10,7 @@ use std::{
 
 use fastrand::Rng;
 use tests::{
-    AgentOptions, Error, LONG, NO_NETWORKS, Nad, Namespace, NodeAgent, PLUG, Pod, Result, alone_in_namespace,
+    AgentOptions, Error, LONG, NO_NETWORKS, Nad, Namespace, NodeAgent, PLUG, Pod, Result, alone_for,
     eventually, macvlan,
 };
 
@@ -26,14 +26,12 @@ async fn any_history_ends_at_rest() -> Result<()> {
         text.and_then(|text| text.parse().ok()).unwrap_or(default)
     };
     let seed = setting("RANDOM_FAULTS_SEED", 1);
-    let (pods, seconds) = (
-        setting("RANDOM_FAULTS_PODS", 8),
-        setting("RANDOM_FAULTS_SECONDS", 12),
-    );
+    let pods = setting("RANDOM_FAULTS_PODS", 8);
+    let length = Duration::from_secs(setting("RANDOM_FAULTS_SECONDS", 12));
     println!("RANDOM_FAULTS_SEED={seed}");
-    alone_in_namespace("random", async move |ns| {
+    alone_for(length, "random", async move |ns| {
         let mut history = History::begin(ns, Rng::with_seed(seed), pods).await?;
-        let end = Instant::now() + Duration::from_secs(seconds);
+        let end = Instant::now() + length;
         while Instant::now() < end {
             history.go_on().await?;
         }
