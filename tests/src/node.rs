@@ -213,6 +213,16 @@ impl Node {
         self.list(&format!("{RECORDS}/{sandbox}")).await
     }
 
+    /// The sandboxes into which multus has plugged networks at their start, and which it has not torn down yet.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub async fn cold_plugged(&self) -> Result<Vec<String>> {
+        let mut names = self.list(MULTUS_CACHE).await?;
+        names.retain(|name| name != "results");
+        Ok(names)
+    }
+
     /// Names of the entries of libcni's result cache for `sandbox`.
     ///
     /// # Errors

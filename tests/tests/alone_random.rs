@@ -4,7 +4,7 @@
 //! `RANDOM_FAULTS_SEED`, `RANDOM_FAULTS_PODS`, `RANDOM_FAULTS_SECONDS`: for longer ones.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -73,6 +73,8 @@ struct History<'a> {
     agent: NodeAgent,
     /// Each with the networks that it is to have, by interface.
     pods: Vec<(Pod, BTreeMap<&'static str, &'static str>)>,
+    /// Those of them that may still be starting.
+    coming: BTreeSet<usize>,
     made: usize,
     ended: Vec<String>,
     counts: BTreeMap<Happening, u32>,
@@ -97,6 +99,7 @@ impl<'a> History<'a> {
             own,
             nads,
             agent,
+            coming: BTreeSet::new(),
             ended: Vec::new(),
             counts: BTreeMap::new(),
         })
@@ -113,7 +116,6 @@ impl<'a> History<'a> {
         });
         let happening = next.map_or(Happening::Edit, |(happening, _)| *happening);
         *self.counts.entry(happening).or_default() += 1;
-        let cluster = &self.ns.cluster;
         match happening {
             Happening::Edit => self.edit().await?,
             Happening::Replacement => self.replace().await?,
@@ -125,18 +127,48 @@ impl<'a> History<'a> {
                 self.agent.stop().await?;
                 self.agent = self.next_agent().await?;
             }
-            Happening::MultusKilled => self.kill("multus").await?,
-            Happening::MultusRestarted => cluster.component("restart", "multus").await?,
-            Happening::RuntimeKilled => self.kill("containerd").await?,
+            Happening::MultusKilled => self.disturb("kill", "multus").await?,
+            Happening::MultusRestarted => self.disturb("restart", "multus").await?,
+            Happening::RuntimeKilled => self.disturb("kill", "containerd").await?,
         }
         tokio::time::sleep(PACE).await;
         Ok(())
     }
 
-    /// What still comes back from an earlier kill cannot be killed.
-    async fn kill(&self, component: &str) -> Result<()> {
+    /// What still comes back from an earlier kill cannot be killed. And a pod's start or end in the middle of it would be a loss that no
+    /// agent can help: a killed runtime forgets the network that it had asked for, and without its daemon multus calls a teardown done
+    /// that it never began.
+    async fn disturb(&mut self, verb: &str, component: &str) -> Result<()> {
         self.ns.cluster.component("wait", component).await?;
-        self.ns.cluster.component("kill", component).await
+        for index in self.coming.clone() {
+            self.has_come(index).await?;
+        }
+        let node = &self.ns.cluster.node;
+        eventually(LONG, "multus has torn down what has ended", async || {
+            let mut left = node.cold_plugged().await?;
+            left.retain(|sandbox| self.ended.contains(sandbox));
+            left.is_empty()
+                .then_some(())
+                .ok_or_else(|| Error::Unexpected(left.join(", ")))
+        })
+        .await?;
+        self.ns.cluster.component(verb, component).await
+    }
+
+    /// Waits until a pod has started and the agent has seen what with: an interface that was edited away before that is none of its own.
+    async fn has_come(&mut self, index: usize) -> Result<()> {
+        if !self.coming.remove(&index) {
+            return Ok(());
+        }
+        let (pod, _) = &self.pods[index];
+        pod.is_ready().await?;
+        eventually(LONG, format!("the agent knows {}", pod.name), async || {
+            let known = !pod.records().await?.is_empty();
+            known
+                .then_some(())
+                .ok_or_else(|| Error::Unexpected("no record".to_owned()))
+        })
+        .await
     }
 
     /// It need not be ready: a neighbour may be gone just now.
@@ -149,6 +181,7 @@ impl<'a> History<'a> {
     /// Some other networks for one of the pods, in any order.
     async fn edit(&mut self) -> Result<()> {
         let index = self.rng.usize(..self.pods.len());
+        self.has_come(index).await?;
         let mut interfaces = INTERFACES;
         self.rng.shuffle(&mut interfaces);
         let count = self.rng.usize(..=INTERFACES.len());
@@ -170,6 +203,10 @@ impl<'a> History<'a> {
     /// One pod goes, with everything that it has, and another one comes, with networks from its start.
     async fn replace(&mut self) -> Result<()> {
         let index = self.rng.usize(..self.pods.len());
+        self.has_come(index).await?;
+        for component in ["containerd", "multus"] {
+            self.ns.cluster.component("wait", component).await?;
+        }
         let sandbox = eventually(PLUG, "the runtime tells the sandbox", async || {
             Ok(self.pods[index].0.sandbox().await?.id.clone())
         });
@@ -179,6 +216,7 @@ impl<'a> History<'a> {
         let networks = BTreeMap::from([(INTERFACES[0], NETWORKS[0])]);
         let pod = self.ns.create_pod(&name, "blue@net1").await?;
         let (old, _) = std::mem::replace(&mut self.pods[index], (pod, networks));
+        self.coming.insert(index);
         old.begin_deletion(None).await
     }
 
