@@ -11,8 +11,9 @@ use kube::{
 
 use crate::failpoint;
 
-/// A connection on which nothing has come for so long is given up.
-const SILENCE: Duration = Duration::from_secs(30);
+/// A connection on which nothing has come for so long is given up: the longest that anything waits after a fault. Shorter, and a large
+/// cluster would do little but renew watches.
+const SILENCE: Duration = Duration::from_secs(60);
 /// The part of it by which the API server is to end a watch earlier, so that a good connection is never silent for that long.
 const MARGIN: u32 = 10;
 
