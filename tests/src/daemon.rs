@@ -139,7 +139,7 @@ impl AgentOptions {
         self
     }
 
-    /// After how many seconds it takes a silent API server for gone, in place of half a minute.
+    /// After how many seconds it takes a silent API server for gone, in place of a minute.
     #[must_use]
     pub fn silence(mut self, seconds: u64) -> Self {
         self.silence = Some(seconds);
