@@ -3,7 +3,10 @@
 
 use serde_json::json;
 use shared::annotations::INTERFACE_NAMES_LABEL;
-use tests::{Cluster, Error, LONG, Namespace, Result, alone_in_namespace, eventually, macvlan, same_names};
+use tests::{
+    AgentOptions, Cluster, Error, LONG, Namespace, Result, alone_in_namespace, eventually, macvlan,
+    same_names,
+};
 
 #[tokio::test]
 async fn never_removes_an_interface_of_the_default_networks() -> Result<()> {
@@ -41,12 +44,16 @@ async fn never_removes_an_interface_of_the_default_networks() -> Result<()> {
 #[tokio::test]
 async fn carries_out_an_edit_that_was_made_while_multus_restarted() -> Result<()> {
     alone_in_namespace("restart", async |ns| {
+        // A call that multus takes along may still run: this agent waits for it for seconds, not for half a minute.
+        let own = ns.instead_of_the_agent().await?;
+        let mut agent = ns.agent(&own, AgentOptions::default()).await?;
         ns.create_nad("blue", macvlan().host_local()).await?;
         let pod = ns.running_pod("p", "blue@cold").await?;
         let restart = ns.cluster.restart_multus();
         let edit = pod.annotate("blue@net1");
         futures::try_join!(restart, edit)?;
-        pod.has_exactly(&["net1"]).await
+        pod.has_exactly(&["net1"]).await?;
+        agent.stop().await
     })
     .await
 }

@@ -4,7 +4,7 @@
 use k8s_openapi::api::core::v1::Pod as ApiPod;
 use kube::{
     Api, Client, Config, ResourceExt,
-    api::{Patch, PatchParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
 use rstest::rstest;
@@ -69,6 +69,9 @@ async fn the_agent_may_not_write_to_a_pod_of_another_node() -> Result<()> {
             pods.create(&PostParams::default(), &pod).await.map_err(|e| Error::Unexpected(e.to_string()))?;
             let status = json!({"metadata": {"annotations": {NETWORK_STATUS: "[]"}}});
             is_refused(patch(&agent, name, status).await, "its own node only")?;
+            // No kubelet would end it.
+            let at_once = DeleteParams::default().grace_period(0);
+            pods.delete(name, &at_once).await.map_err(|e| Error::Unexpected(e.to_string()))?;
         }
         Ok(())
     })
