@@ -297,7 +297,8 @@ impl Setting<'_> {
 
     fn boolean(&self) -> Result<bool, ConfigFileError> {
         match self.value().tree {
-            Tree::Bool(value) => Ok(value),
+            Tree::False => Ok(false),
+            Tree::True => Ok(true),
             _ => Err(self.must_be("true or false, without quotes")),
         }
     }

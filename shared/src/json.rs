@@ -19,7 +19,8 @@ pub(crate) struct Node<'a> {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Tree<'a> {
     Null,
-    Bool(bool),
+    False,
+    True,
     Number,
     Text(Cow<'a, str>),
     List(Vec<Node<'a>>),
@@ -35,6 +36,15 @@ pub(crate) struct Member<'a> {
     pub value: Node<'a>,
 }
 
+impl Member<'_> {
+    const NONE: Self = Self {
+        key: Cow::Borrowed(""),
+        key_start: 0,
+        key_end: 0,
+        value: Node::NONE,
+    };
+}
+
 #[derive(Debug, PartialEq)]
 pub(crate) enum JsonError {
     /// Nested deeper than the caller allows.
@@ -45,23 +55,26 @@ pub(crate) enum JsonError {
 
 /// Parses a whole document, nested at most `depth` lists and objects deep.
 pub(crate) fn parse(source: &str, depth: usize) -> Result<Node<'_>, JsonError> {
-    let mut scanner = Scanner { source, position: 0 };
+    let mut scanner = Scanner::at_start_of(source);
     let node = scanner.value(depth)?;
     scanner.end()?;
     Ok(node)
 }
 
-/// Reads a document that should be a list, and hands over its items one by one: those ahead of a mistake, too. What the document is
-/// instead comes back.
+/// Reads a document that should be a list, and shows its items one by one: those ahead of a mistake, too. What the document is instead
+/// comes back.
 pub(crate) fn items<'a>(
     source: &'a str,
     depth: usize,
-    item: impl FnMut(Node<'a>),
+    mut item: impl FnMut(&Node<'a>),
 ) -> Result<Option<Node<'a>>, JsonError> {
-    let mut scanner = Scanner { source, position: 0 };
+    let mut scanner = Scanner::at_start_of(source);
     scanner.skip_whitespace();
     let other = if scanner.peek() == Some(b'[') {
-        scanner.list(depth, item)?;
+        scanner.list(depth, |scanner, mut node| {
+            item(&node);
+            scanner.recycle(&mut node);
+        })?;
         None
     } else {
         Some(scanner.value(depth)?)
@@ -71,6 +84,12 @@ pub(crate) fn items<'a>(
 }
 
 impl Node<'_> {
+    const NONE: Self = Self {
+        start: 0,
+        raw: "",
+        tree: Tree::Null,
+    };
+
     /// Where the value ends in the source.
     pub fn end(&self) -> usize {
         self.start + self.raw.len()
@@ -89,7 +108,7 @@ impl Node<'_> {
     pub fn kind(&self) -> &'static str {
         match self.tree {
             Tree::Null => "null",
-            Tree::Bool(_) => "a boolean",
+            Tree::False | Tree::True => "a boolean",
             Tree::Number => "a number",
             Tree::Text(_) => "a string",
             Tree::List(_) => "a list",
@@ -101,7 +120,8 @@ impl Node<'_> {
     pub fn to_value(&self) -> Value {
         match &self.tree {
             Tree::Null => Value::Null,
-            Tree::Bool(value) => Value::Bool(*value),
+            Tree::False => Value::Bool(false),
+            Tree::True => Value::Bool(true),
             Tree::Number => number(self.raw).map_or(Value::Null, Value::Number),
             Tree::Text(text) => Value::String(text.as_ref().to_owned()),
             Tree::List(items) => items.iter().map(Node::to_value).collect(),
@@ -140,12 +160,43 @@ pub(crate) fn is_exact(number: &str) -> bool {
         .is_ok_and(|magnitude| magnitude <= MAX_EXACT as f64)
 }
 
+/// Which bytes do not stand for themselves in a string: one look at each, not three comparisons.
+const SPECIAL: [bool; 256] = {
+    let mut special = [false; 256];
+    let mut control = 0;
+    while control < 0x20 {
+        special[control] = true;
+        control += 1;
+    }
+    special[b'"' as usize] = true;
+    special[b'\\' as usize] = true;
+    special
+};
+
 struct Scanner<'a> {
     source: &'a str,
     position: usize,
+    /// Memory for the members of the next object.
+    spare: Vec<Member<'a>>,
 }
 
 impl<'a> Scanner<'a> {
+    fn at_start_of(source: &'a str) -> Self {
+        Self {
+            source,
+            position: 0,
+            spare: Vec::new(),
+        }
+    }
+
+    /// Keeps the memory of what is done with: a list of objects needs that of one.
+    fn recycle(&mut self, node: &mut Node<'a>) {
+        if let Tree::Object(members) = &mut node.tree {
+            members.clear();
+            std::mem::swap(&mut self.spare, members);
+        }
+    }
+
     fn peek(&self) -> Option<u8> {
         self.source.as_bytes().get(self.position).copied()
     }
@@ -179,33 +230,33 @@ impl<'a> Scanner<'a> {
     }
 
     fn value(&mut self, depth: usize) -> Result<Node<'a>, JsonError> {
+        let mut node = Node::NONE;
+        self.read(&mut node, depth)?;
+        Ok(node)
+    }
+
+    /// Reads a value to the place where it stays: moving it there would cost more than reading it.
+    fn read(&mut self, node: &mut Node<'a>, depth: usize) -> Result<(), JsonError> {
         self.skip_whitespace();
-        let start = self.position;
-        let tree = match self.peek() {
+        node.start = self.position;
+        node.tree = match self.peek() {
             Some(b'"') => Tree::Text(self.string()?),
             Some(b'[') => {
                 let mut items = Vec::new();
-                self.list(depth, |item| items.push(item))?;
+                self.list(depth, |_, item| items.push(item))?;
                 Tree::List(items)
             }
             Some(b'{') => self.object(depth.checked_sub(1).ok_or(JsonError::Depth)?)?,
             Some(b'-' | b'0'..=b'9') => self.number()?,
             _ => self.word()?,
         };
-        Ok(Node {
-            start,
-            raw: self.since(start),
-            tree,
-        })
+        node.raw = self.since(node.start);
+        Ok(())
     }
 
     fn word(&mut self) -> Result<Tree<'a>, JsonError> {
         let rest = self.source.get(self.position..).unwrap_or_default();
-        for (word, tree) in [
-            ("null", Tree::Null),
-            ("true", Tree::Bool(true)),
-            ("false", Tree::Bool(false)),
-        ] {
+        for (word, tree) in [("null", Tree::Null), ("true", Tree::True), ("false", Tree::False)] {
             if rest.starts_with(word) {
                 self.position += word.len();
                 return Ok(tree);
@@ -215,7 +266,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// A list that may be nested `depth` deep, itself included.
-    fn list(&mut self, depth: usize, mut item: impl FnMut(Node<'a>)) -> Result<(), JsonError> {
+    fn list(&mut self, depth: usize, mut item: impl FnMut(&mut Self, Node<'a>)) -> Result<(), JsonError> {
         let depth = depth.checked_sub(1).ok_or(JsonError::Depth)?;
         self.position += 1;
         self.skip_whitespace();
@@ -223,7 +274,8 @@ impl<'a> Scanner<'a> {
             return Ok(());
         }
         loop {
-            item(self.value(depth)?);
+            let value = self.value(depth)?;
+            item(self, value);
             self.skip_whitespace();
             if self.take(b']') {
                 return Ok(());
@@ -236,13 +288,16 @@ impl<'a> Scanner<'a> {
 
     fn object(&mut self, depth: usize) -> Result<Tree<'a>, JsonError> {
         self.position += 1;
-        let mut members = Vec::new();
+        let mut members = std::mem::take(&mut self.spare);
         self.skip_whitespace();
         if self.take(b'}') {
             return Ok(Tree::Object(members));
         }
         loop {
-            members.push(self.member(depth)?);
+            members.push(Member::NONE);
+            if let Some(member) = members.last_mut() {
+                self.member(member, depth)?;
+            }
             self.skip_whitespace();
             if self.take(b'}') {
                 return Ok(Tree::Object(members));
@@ -253,24 +308,19 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn member(&mut self, depth: usize) -> Result<Member<'a>, JsonError> {
+    fn member(&mut self, member: &mut Member<'a>, depth: usize) -> Result<(), JsonError> {
         self.skip_whitespace();
-        let key_start = self.position;
+        member.key_start = self.position;
         if self.peek() != Some(b'"') {
             return Err(self.expected("a key in double quotes"));
         }
-        let key = self.string()?;
-        let key_end = self.position;
+        member.key = self.string()?;
+        member.key_end = self.position;
         self.skip_whitespace();
         if !self.take(b':') {
             return Err(self.expected("':'"));
         }
-        Ok(Member {
-            key,
-            key_start,
-            key_end,
-            value: self.value(depth)?,
-        })
+        self.read(&mut member.value, depth)
     }
 
     fn number(&mut self) -> Result<Tree<'a>, JsonError> {
@@ -300,12 +350,17 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    #[inline(always)]
     fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
         self.position += 1;
         let plain = self.unescaped();
         if self.take(b'"') {
             return Ok(Cow::Borrowed(plain));
         }
+        self.rest_of_string(plain).map(Cow::Owned)
+    }
+
+    fn rest_of_string(&mut self, plain: &str) -> Result<String, JsonError> {
         let mut text = plain.to_owned();
         while !self.take(b'"') {
             if !self.take(b'\\') {
@@ -314,15 +369,15 @@ impl<'a> Scanner<'a> {
             text.push(self.escape()?);
             text.push_str(self.unescaped());
         }
-        Ok(Cow::Owned(text))
+        Ok(text)
     }
 
     /// What stands for itself, up to the end of the string or something else.
     fn unescaped(&mut self) -> &'a str {
         let start = self.position;
         let rest = self.source.as_bytes().get(start..).unwrap_or_default();
-        let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
-        self.position += rest.iter().position(special).unwrap_or(rest.len());
+        let is_special = |byte: &u8| SPECIAL.get(usize::from(*byte)) == Some(&true);
+        self.position += rest.iter().position(is_special).unwrap_or(rest.len());
         self.since(start)
     }
 

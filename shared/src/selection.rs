@@ -110,6 +110,11 @@ impl Attributes {
         ipam_claim_reference: None,
         device_id: None,
     };
+
+    /// As an element holds them: not at all when they ask for nothing.
+    fn boxed(self) -> Option<Box<Self>> {
+        (self != *Self::NONE).then(|| Box::new(self))
+    }
 }
 
 impl Selection {
@@ -125,7 +130,7 @@ impl Selection {
     /// The same element, asking for `attributes`.
     #[must_use]
     pub fn with_attributes(mut self, attributes: Attributes) -> Self {
-        self.attributes = (attributes != *Attributes::NONE).then(|| Box::new(attributes));
+        self.attributes = attributes.boxed();
         self
     }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Lead, MAX_DEPTH, MAX_ELEMENTS, Selection, Slot, fields,
-    parse::{Element, check_count},
+    Attributes, Lead, MAX_DEPTH, MAX_ELEMENTS, Selection, Slot, fields,
+    parse::{Draft, check_count},
 };
 use crate::{
     json::{self, JsonError, Member, Node, Tree},
@@ -34,12 +34,9 @@ const KEYS: &[&str] = &[
 /// Up to this many members, comparing each with all before it is the quickest way to find duplicates.
 const FEW: usize = 16;
 
-pub(super) fn elements(
-    source: &str,
-    pod_namespace: &str,
-    violations: &mut Vec<Violation>,
-) -> Result<Vec<Element>, Vec<Violation>> {
-    let (mut elements, mut count) = (Vec::with_capacity(MAX_ELEMENTS), 0);
+pub(super) fn read(source: &str, pod_namespace: &str, draft: &mut Draft) -> Result<(), Vec<Violation>> {
+    draft.expect(MAX_ELEMENTS);
+    let mut count = 0;
     let other = json::items(source, MAX_DEPTH, |item| {
         count += 1;
         if count <= MAX_ELEMENTS {
@@ -48,9 +45,9 @@ pub(super) fn elements(
                 pod_namespace,
                 index: count - 1,
                 members: &[],
-                violations,
+                draft,
             };
-            elements.push(reader.element(&item));
+            reader.element(item);
         }
     })
     .map_err(|error| vec![syntax_violation(source, &error)])?;
@@ -61,8 +58,7 @@ pub(super) fn elements(
         );
         return Err(vec![Violation::of_list(Rule::JsonList, message).value(source)]);
     }
-    check_count(count)?;
-    Ok(elements)
+    check_count(count)
 }
 
 fn syntax_violation(source: &str, error: &JsonError) -> Violation {
@@ -90,20 +86,19 @@ pub(super) struct Reader<'a> {
     pod_namespace: &'a str,
     index: usize,
     members: &'a [Member<'a>],
-    violations: &'a mut Vec<Violation>,
+    draft: &'a mut Draft,
 }
 
 impl<'a> Reader<'a> {
-    fn element(&mut self, item: &'a Node<'a>) -> Element {
-        let known_before = self.violations.len();
+    fn element(&mut self, item: &'a Node<'a>) {
         let Tree::Object(members) = &item.tree else {
             let message = format!(
                 "an element must be an object such as {{\"name\":\"macvlan1\"}}, not {}",
                 item.kind()
             );
-            self.violations
-                .push(Violation::of_element(Rule::ElementType, self.index, message).value(item.raw));
-            return Element::broken(String::new());
+            let violation = Violation::of_element(Rule::ElementType, self.index, message);
+            self.draft.violations.push(violation.value(item.raw));
+            return;
         };
         self.members = members;
         self.check_keys(members, KEYS);
@@ -117,24 +112,20 @@ impl<'a> Reader<'a> {
             .as_ref()
             .and_then(|attributes| attributes.default_route.as_deref());
         let gateways = fields::count_by_family(gateways.unwrap_or_default());
-        let selection = match network.filter(|_| self.violations.len() == known_before) {
-            None => Err(self.network_as_written()),
-            Some(network) => {
-                let element = Selection {
-                    interface: interface.clone(),
-                    ..Selection::new(network)
-                };
-                Ok(match attributes {
-                    None => element,
-                    Some(attributes) => element.with_attributes(attributes),
-                })
+        // Most have neither.
+        if interface.is_some() || gateways != [0, 0] {
+            for violation in self.draft.judge(self.index, interface.as_ref(), gateways) {
+                self.push(violation);
             }
-        };
-        Element {
-            selection,
-            interface,
-            gateways,
-            slot,
+        }
+        if let Some(network) = network {
+            let attributes = attributes.and_then(Attributes::boxed);
+            let element = Selection {
+                network,
+                interface,
+                attributes,
+            };
+            self.draft.push(element, slot);
         }
     }
 
@@ -152,9 +143,9 @@ impl<'a> Reader<'a> {
 
     fn network_name(&mut self) -> Option<NetworkName> {
         let namespace = self.text("namespace").unwrap_or(self.pod_namespace);
-        let said_of_namespace = self.violations.len();
+        let said_of_namespace = self.draft.violations.len();
         let name = self.text("name").unwrap_or_default();
-        let has_name = !name.is_empty() || self.violations.len() > said_of_namespace;
+        let has_name = !name.is_empty() || self.draft.violations.len() > said_of_namespace;
         if let Ok(network) = NetworkName::new(namespace, name) {
             return Some(network);
         }
@@ -231,7 +222,7 @@ impl<'a> Reader<'a> {
 
     fn push(&mut self, violation: Violation) {
         let network = self.network_as_written();
-        self.violations.push(violation.network(network));
+        self.draft.violations.push(violation.network(network));
     }
 
     /// Refuses keys that Go would take for one of `known` although they are written differently.

@@ -8,33 +8,16 @@ use crate::{
     violation::{Rule, Violation},
 };
 
-/// What could be read of one element: enough to judge the list as a whole even when the element itself is broken.
-pub(super) struct Element {
-    /// `Err`: some field of it broke a rule; the network as the element names it, for messages.
-    pub selection: Result<Selection, String>,
-    pub interface: Option<InterfaceName>,
-    /// IPv4 and IPv6 gateways of its default-route.
-    pub gateways: [usize; 2],
-    pub slot: Option<Slot>,
-}
-
-impl Element {
-    /// One of which nothing could be read but the network.
-    pub fn broken(network: String) -> Self {
-        Self {
-            selection: Err(network),
-            interface: None,
-            gateways: [0, 0],
-            slot: None,
-        }
-    }
-
-    fn network(&self) -> &str {
-        match &self.selection {
-            Ok(selection) => selection.network.as_str(),
-            Err(network) => network,
-        }
-    }
+/// A list while it is being read.
+#[derive(Default)]
+pub(super) struct Draft {
+    elements: Vec<Selection>,
+    slots: Vec<Option<Slot>>,
+    interfaces: HashSet<InterfaceName>,
+    /// IPv4 and IPv6 gateways of the default-routes so far.
+    gateways: [usize; 2],
+    /// What is wrong with it.
+    pub violations: Vec<Violation>,
 }
 
 pub(super) fn list(source: &str, pod_namespace: &str) -> Result<SelectionList, Vec<Violation>> {
@@ -45,36 +28,17 @@ pub(super) fn list(source: &str, pod_namespace: &str) -> Result<SelectionList, V
         );
         return Err(vec![Violation::of_list(Rule::AnnotationSize, message)]);
     }
-    let mut violations = Vec::new();
-    let (format, elements) = if source.is_empty() {
-        (Format::Text, Vec::new())
+    let mut draft = Draft::default();
+    let format = if source.is_empty() {
+        Format::Text
     } else if source.contains(['[', '{', '"']) {
-        (
-            Format::Json,
-            json::elements(source, pod_namespace, &mut violations)?,
-        )
+        json::read(source, pod_namespace, &mut draft)?;
+        Format::Json
     } else {
-        (
-            Format::Text,
-            text::elements(source, pod_namespace, &mut violations)?,
-        )
+        text::read(source, pod_namespace, &mut draft)?;
+        Format::Text
     };
-    judge_together(&elements, &mut violations);
-    if !violations.is_empty() {
-        violations.sort_by_key(|violation| violation.element);
-        return Err(violations);
-    }
-    let mut list = SelectionList {
-        format,
-        elements: Vec::with_capacity(elements.len()),
-        source: source.to_owned(),
-        slots: Vec::with_capacity(elements.len()),
-    };
-    for element in elements {
-        list.elements.extend(element.selection);
-        list.slots.push(element.slot);
-    }
-    Ok(list)
+    draft.finish(source, format)
 }
 
 /// Refuses more elements than are allowed, before any is looked at.
@@ -87,59 +51,76 @@ pub(super) fn check_count(count: usize) -> Result<(), Vec<Violation>> {
     Err(vec![Violation::of_list(Rule::ElementCount, message)])
 }
 
-fn judge_together(elements: &[Element], violations: &mut Vec<Violation>) {
-    let mut seen = HashSet::new();
-    let mut gateways = [0, 0];
-    for (index, element) in elements.iter().enumerate() {
-        if let Some(interface) = &element.interface {
-            violations
-                .extend(judge_interface(index, interface, &mut seen).map(|v| v.network(element.network())));
-        }
-        for (family, count) in element.gateways.iter().enumerate() {
-            let Some(total) = gateways.get_mut(family) else {
-                continue;
-            };
+impl Draft {
+    /// Makes room for this many elements.
+    pub fn expect(&mut self, elements: usize) {
+        self.elements.reserve(elements);
+        self.slots.reserve(elements);
+    }
+
+    /// Adds the next element.
+    pub fn push(&mut self, element: Selection, slot: Option<Slot>) {
+        self.elements.push(element);
+        self.slots.push(slot);
+    }
+
+    /// What is wrong with the next element, which may be broken otherwise, because of those before it.
+    pub fn judge(
+        &mut self,
+        index: usize,
+        interface: Option<&InterfaceName>,
+        gateways: [usize; 2],
+    ) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        violations.extend(interface.and_then(|interface| self.judge_interface(index, interface)));
+        for ((total, count), family) in self.gateways.iter_mut().zip(gateways).zip(["IPv4", "IPv6"]) {
             let before = *total;
             *total += count;
-            if *total > 1 && *count > 0 {
-                let family = ["IPv4", "IPv6"].get(family).copied().unwrap_or_default();
+            if *total > 1 && count > 0 {
                 let message = format!(
                     "a pod has at most one {family} default route, and {before} came before this element; keep one gateway"
                 );
                 let violation = Violation::of_element(Rule::DefaultRoute, index, message);
-                violations.push(violation.network(element.network()).field("default-route"));
+                violations.push(violation.field("default-route"));
             }
         }
+        violations
     }
-}
 
-fn judge_interface<'a>(
-    index: usize,
-    interface: &'a InterfaceName,
-    seen: &mut HashSet<&'a str>,
-) -> Option<Violation> {
-    let name = interface.as_str();
-    let (rule, message) = if name == "lo" || name == DEFAULT_INTERFACE {
-        let whose = if name == "lo" {
-            "the loopback interface"
+    fn judge_interface(&mut self, index: usize, interface: &InterfaceName) -> Option<Violation> {
+        let name = interface.as_str();
+        let (rule, message) = if name == "lo" || name == DEFAULT_INTERFACE {
+            let whose = if name == "lo" {
+                "the loopback interface"
+            } else {
+                "the pod's default network"
+            };
+            (
+                Rule::InterfaceReserved,
+                format!("belongs to {whose}; choose another name, such as \"net1\""),
+            )
+        } else if !self.interfaces.insert(interface.clone()) {
+            (
+                Rule::InterfaceDuplicate,
+                "an earlier element has this interface name already; choose another one".to_owned(),
+            )
         } else {
-            "the pod's default network"
+            return None;
         };
-        (
-            Rule::InterfaceReserved,
-            format!("belongs to {whose}; choose another name, such as \"net1\""),
-        )
-    } else if !seen.insert(name) {
-        (
-            Rule::InterfaceDuplicate,
-            "an earlier element has this interface name already; choose another one".to_owned(),
-        )
-    } else {
-        return None;
-    };
-    Some(
-        Violation::of_element(rule, index, message)
-            .field("interface")
-            .value(name),
-    )
+        let violation = Violation::of_element(rule, index, message);
+        Some(violation.field("interface").value(name))
+    }
+
+    fn finish(mut self, source: &str, format: Format) -> Result<SelectionList, Vec<Violation>> {
+        if !self.violations.is_empty() {
+            self.violations.sort_by_key(|violation| violation.element);
+            return Err(self.violations);
+        }
+        Ok(SelectionList {
+            format,
+            elements: self.elements,
+            source: source.to_owned(),
+            slots: self.slots,
+        })
+    }
 }

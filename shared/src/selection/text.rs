@@ -2,7 +2,7 @@
 
 use super::{
     Lead, Selection, Slot,
-    parse::{Element, check_count},
+    parse::{Draft, check_count},
 };
 use crate::{
     names::{InterfaceName, NetworkName, NetworkNameError, is_label, is_label_of_any_length, is_subdomain},
@@ -11,13 +11,8 @@ use crate::{
 
 const FORM: &str = "write [namespace/]name[@interface], for example \"default/macvlan1@net1\"";
 
-pub(super) fn elements(
-    source: &str,
-    pod_namespace: &str,
-    violations: &mut Vec<Violation>,
-) -> Result<Vec<Element>, Vec<Violation>> {
+pub(super) fn read(source: &str, pod_namespace: &str, draft: &mut Draft) -> Result<(), Vec<Violation>> {
     check_count(source.split(',').count())?;
-    let mut elements = Vec::new();
     let mut start = 0;
     for (index, item) in source.split(',').enumerate() {
         let mut parser = Parser {
@@ -25,12 +20,12 @@ pub(super) fn elements(
             index,
             item,
             start,
-            violations,
+            draft: &mut *draft,
         };
-        elements.push(parser.element(pod_namespace));
+        parser.element(pod_namespace);
         start += item.len() + 1;
     }
-    Ok(elements)
+    Ok(())
 }
 
 struct Parser<'a> {
@@ -41,11 +36,11 @@ struct Parser<'a> {
     start: usize,
     /// The network's namespace and name, once they are known.
     network: (&'a str, &'a str),
-    violations: &'a mut Vec<Violation>,
+    draft: &'a mut Draft,
 }
 
 impl<'a> Parser<'a> {
-    fn element(&mut self, pod_namespace: &'a str) -> Element {
+    fn element(&mut self, pod_namespace: &'a str) {
         let trimmed = self.item.trim();
         let (namespace, rest) = trimmed.split_once('/').unwrap_or(("", trimmed));
         let (name, interface) = rest
@@ -54,7 +49,7 @@ impl<'a> Parser<'a> {
         let (namespace, name) = (namespace.trim(), name.trim());
         if let Some(message) = form_error(trimmed, name, rest, interface) {
             self.refuse(Rule::TextSyntax, None, trimmed, format!("{message}; {FORM}"));
-            return Element::broken(trimmed.to_owned());
+            return;
         }
         let namespace = if namespace.is_empty() {
             pod_namespace
@@ -69,21 +64,20 @@ impl<'a> Parser<'a> {
             Ok(name) => (Some(name), None),
             Err(error) => {
                 self.refuse(Rule::InterfaceName, Some("interface"), wanted, error.to_string());
-                return Element::broken(format!("{namespace}/{name}"));
+                return;
             }
         };
-        let selection = match network {
-            None => Err(format!("{namespace}/{name}")),
-            Some(network) => Ok(Selection {
-                interface: interface.clone(),
+        for violation in self.draft.judge(self.index, interface.as_ref(), [0, 0]) {
+            self.draft
+                .violations
+                .push(violation.network(format_args!("{namespace}/{name}")));
+        }
+        if let Some(network) = network {
+            let element = Selection {
+                interface,
                 ..Selection::new(network)
-            }),
-        };
-        Element {
-            selection,
-            interface,
-            gateways: [0, 0],
-            slot,
+            };
+            self.draft.push(element, slot);
         }
     }
 
@@ -129,7 +123,7 @@ impl<'a> Parser<'a> {
             let (namespace, name) = self.network;
             violation = violation.network(format_args!("{namespace}/{name}")).field(field);
         }
-        self.violations.push(violation);
+        self.draft.violations.push(violation);
     }
 }
 
