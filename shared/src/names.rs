@@ -3,6 +3,7 @@
 use std::{cmp::Ordering, fmt};
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 /// What the kernel's `IFNAMSIZ` leaves for a name, in bytes.
 const MAX_INTERFACE_BYTES: usize = 15;
@@ -14,13 +15,14 @@ const MAX_SUBDOMAIN_BYTES: usize = 253;
 /// The name of a network interface in a pod: 1..15 bytes, not `.` or `..`, no `/`, `:`, `%`, whitespace or control character
 /// (the rules of libcni and the kernel; the kernel would read `%d` as a template).
 /// Whether `lo` or the default interface may be meant is a rule about lists (see [`crate::selection`]), not about names.
+// One aligned block, because it is copied a lot: in two words, whatever it is a part of.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct InterfaceName {
-    /// The name, then zeros.
-    bytes: [u8; MAX_INTERFACE_BYTES],
-    length: u8,
-}
+#[repr(align(8))]
+pub struct InterfaceName(
+    /// The name, then zeros; the last byte is its length.
+    [u8; MAX_INTERFACE_BYTES + 1],
+);
 
 /// Why a text is no interface name; the message says what is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,12 +42,6 @@ pub enum InterfaceNameError {
 }
 
 impl InterfaceName {
-    /// Where a name begins.
-    const EMPTY: Self = Self {
-        bytes: [0; MAX_INTERFACE_BYTES],
-        length: 0,
-    };
-
     /// Checks `name`.
     ///
     /// # Errors
@@ -63,39 +59,32 @@ impl InterfaceName {
         if name.contains(|c: char| matches!(c, '/' | ':' | '%') || c.is_whitespace() || c.is_control()) {
             return Err(InterfaceNameError::BadCharacter);
         }
-        let mut own = Self::EMPTY;
-        own.push(name.as_bytes());
-        Ok(own)
+        Ok(Self::of(name.bytes()))
     }
 
     /// `net<k>`, the form in which multus names an unnamed attachment.
     pub fn net(k: u32) -> Self {
-        let mut own = Self::EMPTY;
-        own.push(b"net");
-        // At most ten digits: they fit.
-        let mut digits = [b'0'; 10];
-        let mut rest = k;
-        for digit in digits.iter_mut().rev() {
-            *digit += (rest % 10) as u8;
-            rest /= 10;
-        }
-        let leading = digits.iter().take_while(|digit| **digit == b'0').count();
-        own.push(digits.get(leading.min(9)..).unwrap_or_default());
-        own
+        let digits = k.checked_ilog10().unwrap_or_default();
+        let digit = |place| b'0' + (k / 10_u32.pow(place) % 10) as u8;
+        Self::of(b"net".iter().copied().chain((0..=digits).rev().map(digit)))
     }
 
-    /// Appends what is known to fit.
-    fn push(&mut self, text: &[u8]) {
-        for (free, byte) in self.bytes.iter_mut().skip(self.length.into()).zip(text) {
-            *free = *byte;
-            self.length += 1;
+    /// A name that is known to be one.
+    fn of(text: impl Iterator<Item = u8>) -> Self {
+        let mut own = Self([0; MAX_INTERFACE_BYTES + 1]);
+        let [places @ .., length] = &mut own.0;
+        for (place, byte) in places.iter_mut().zip(text) {
+            *place = byte;
+            *length += 1;
         }
+        own
     }
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
-        let bytes = self.bytes.get(..self.length.into()).unwrap_or_default();
-        str::from_utf8(bytes).unwrap_or_default()
+        let [bytes @ .., length] = &self.0;
+        let text = bytes.get(..usize::from(*length)).unwrap_or_default();
+        str::from_utf8(text).unwrap_or_default()
     }
 }
 
@@ -135,7 +124,7 @@ impl From<InterfaceName> for String {
 #[serde(try_from = "String", into = "String")]
 pub struct NetworkName {
     /// `namespace/name`
-    text: Box<str>,
+    text: SmolStr,
     /// Where the `/` is.
     slash: u8,
 }
@@ -170,12 +159,9 @@ impl NetworkName {
         if !is_subdomain(name) {
             return Err(NetworkNameError::Name);
         }
-        let mut text = String::with_capacity(namespace.len() + 1 + name.len());
-        text.push_str(namespace);
-        text.push('/');
-        text.push_str(name);
+        let text = SmolStr::from_iter([namespace, "/", name]);
         Ok(Self {
-            text: text.into_boxed_str(),
+            text,
             slash: u8::try_from(namespace.len()).map_err(|_| NetworkNameError::Namespace)?,
         })
     }

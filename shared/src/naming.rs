@@ -24,11 +24,11 @@ pub fn multus_names(list: &SelectionList, offset: u32) -> Vec<Option<InterfaceNa
 /// behind those of multus' default networks (`net1` to `net<offset>`). `None` for elements that are named already.
 pub fn fill_on_create(list: &SelectionList, offset: u32) -> Vec<Option<InterfaceName>> {
     let mut names = multus_names(list, offset);
-    let mut taken = named(list);
-    if taken.is_empty() {
+    if names.iter().all(Option::is_some) {
         // Nothing to clash with: each has its own position.
         return names;
     }
+    let mut taken = named(list);
     let unnamed: Vec<bool> = names.iter().map(Option::is_some).collect();
     for name in &mut names {
         if name.as_ref().is_some_and(|name| !taken.insert(name.clone())) {
