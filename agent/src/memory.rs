@@ -173,14 +173,13 @@ impl Memory {
         ordered.into_iter().map(|(_, interface)| interface).collect()
     }
 
-    /// When a call of `since` (seconds since the epoch) without an answer counts as lost. Judged once, at first sight, so that a
-    /// wall clock that jumps makes it neither longer nor shorter.
-    pub fn doubt_ends(&mut self, key: &Key, since: u64, epoch: u64, now: Duration) -> Duration {
-        let age = Duration::from_secs(epoch.saturating_sub(since));
+    /// When a call without an answer counts as lost. One of an agent before this one is given the whole time from its first sight: the
+    /// stamp in its record does not tell how long it runs, because the wall clock may have been moved since.
+    pub fn doubt_ends(&mut self, key: &Key, now: Duration) -> Duration {
         *self
             .doubts
             .entry(key.clone())
-            .or_insert_with(|| now + patience(GRACE).saturating_sub(age))
+            .or_insert_with(|| now + patience(GRACE))
     }
 
     /// A call is sent now: its doubt, should it come to that, begins now.

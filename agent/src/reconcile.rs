@@ -278,7 +278,7 @@ impl<W: World> Reconciler<'_, W> {
     }
 
     async fn observe(&self, memory: &mut Memory, sandbox: &SandboxId, record: &SandboxRecord) -> Observed {
-        let (epoch, now) = (self.world.epoch(), self.world.now());
+        let now = self.world.now();
         let mut observed = Observed {
             foreign: record.foreign.iter().cloned().collect(),
             ..Observed::default()
@@ -302,7 +302,7 @@ impl<W: World> Reconciler<'_, W> {
                     .is_some()
             };
             let ends = if doubtful {
-                memory.doubt_ends(&key, record.since, epoch, now)
+                memory.doubt_ends(&key, now)
             } else {
                 now
             };

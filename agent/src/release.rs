@@ -124,10 +124,10 @@ impl<W: World> Releaser<'_, W> {
     /// Multus tears down what it plugged. What was hot-plugged is DELeted here; when its ADD may still run, once more when that is over.
     async fn release_one(&mut self, sandbox: &SandboxId, record: &AttachmentRecord) -> Result<(), Failure> {
         let key = (sandbox.clone(), record.interface.clone());
-        let (epoch, now) = (self.world.epoch(), self.world.now());
+        let now = self.world.now();
         let doubtful = matches!(record.phase, Phase::Plugging { .. } | Phase::Tombstone);
         let doubt_ends = if doubtful {
-            self.memory.doubt_ends(&key, record.since, epoch, now)
+            self.memory.doubt_ends(&key, now)
         } else {
             now
         };

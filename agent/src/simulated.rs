@@ -93,6 +93,8 @@ pub struct Node {
     pub api_away: bool,
     /// The runtime answers nobody.
     pub runtime_away: bool,
+    /// By so many seconds somebody has moved the wall clock forward.
+    pub clock_ahead: u64,
     /// multus attaches [`DEFAULT_NETWORK`] to every sandbox.
     pub default_network: bool,
     /// Interfaces that are not the agent's: its neighbours', or a stranger's in the pod.

@@ -88,6 +88,20 @@ fn a_restart_replugs_nothing() {
     at_rest(&rig, &["a@net1", "b@net2"]);
 }
 
+#[test]
+fn a_plugin_that_may_still_run_is_waited_for_after_a_restart_though_the_clock_was_moved() {
+    let mut rig = Rig::new();
+    rig.world.node.borrow_mut().add_faults = [Fault::LostRunning].into();
+    edit(&rig, Some("a@net1"));
+    assert!(rig.look());
+    rig.restart();
+    rig.world.node.borrow_mut().clock_ahead = 24 * 60 * 60;
+    rest(&mut rig);
+    at_rest(&rig, &["a@net1"]);
+    let node = rig.world.node.borrow();
+    assert_eq!(node.calls.len(), 1, "{:?}", node.calls);
+}
+
 #[rstest]
 #[case(&[Fault::HalfDone])]
 #[case(&[Fault::Refused, Fault::HalfDone, Fault::Refused])]

@@ -18,7 +18,7 @@ pub struct AttachmentRecord {
     pub origin: Origin,
     /// How far it is.
     pub phase: Phase,
-    /// When the phase began, seconds since the epoch.
+    /// When the phase began, seconds since the epoch. For people: nothing follows from it, because clocks are moved.
     pub since: u64,
     /// Position in the sandbox's order of plugging; removals go backwards through it.
     #[serde(default)]

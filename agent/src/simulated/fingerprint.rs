@@ -17,7 +17,7 @@ use crate::{
     identity::SandboxId,
     mailbox::Known,
     memory::{Cure, Key, Memory},
-    plan::{Step, observed::GRACE},
+    plan::Step,
     records::{AttachmentRecord, Phase, SandboxRecords},
 };
 
@@ -218,10 +218,6 @@ impl Print<'_> {
             &record.config,
             &record.unpublish,
         ));
-        if phase.0 != 1 {
-            let age = (super::EPOCH + self.node.now.as_secs()).saturating_sub(record.since);
-            self.add(age.min(GRACE.as_secs()));
-        }
     }
 
     fn memory(&mut self, memory: Option<&Memory>) {

@@ -216,6 +216,10 @@ impl Rig {
     }
 
     fn look_once(&mut self) -> bool {
+        if self.world.bug == Some(Bug::DoesNotWait) {
+            let now = self.world.node.borrow().now;
+            self.memory.doubts.values_mut().for_each(|ends| *ends = now);
+        }
         let terminates = matches!(&*self.world.heard.borrow(), Known::Present(pod) if pod.terminating);
         self.world.told_to_leave_alone.set(terminates);
         let reconciler = Reconciler {

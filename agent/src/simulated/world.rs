@@ -23,7 +23,7 @@ use crate::{
 
 impl Simulated {
     pub(super) fn epoch_of(&self, node: &Node) -> u64 {
-        EPOCH + node.now.as_secs()
+        EPOCH + node.now.as_secs() + node.clock_ahead
     }
 
     async fn write(&self) -> Result<std::cell::RefMut<'_, Node>, RecordsError> {
@@ -84,12 +84,7 @@ fn damaged(doing: &'static str) -> RecordsError {
 
 impl World for Simulated {
     fn epoch(&self) -> u64 {
-        let epoch = self.epoch_of(&self.node.borrow());
-        if self.bug == Some(Bug::DoesNotWait) {
-            epoch * 1_000
-        } else {
-            epoch
-        }
+        self.epoch_of(&self.node.borrow())
     }
 
     fn now(&self) -> Duration {
