@@ -10,9 +10,10 @@ use crate::{
     api_double::ApiDouble,
     error::{Error, Result},
     namespace::{NO_NETWORKS, Namespace},
-    node::Node,
+    node::{Node, printed},
     pod::Pod,
     process::{Program, Running, built, get},
+    repository,
     wait::{LONG, PLUG, eventually},
 };
 
@@ -23,6 +24,8 @@ const KUBECONFIG: &str = "/run/cluster/state/kubeconfig";
 const AGENT: &str = "dynamic-networks-agent";
 const DOUBLE: &str = "multus-double";
 const ADMIN_PORT: u16 = 18080;
+/// By how many seconds an agent's wall clock is ahead, if it has one of its own.
+const CLOCK: &str = "/run/tests/clock";
 
 /// One process of the node.
 struct Daemon {
@@ -81,6 +84,21 @@ impl Node {
         done"#;
         self.run(&["sh", "-c", script, "sh", DIRECTORY]).await.map(drop)
     }
+
+    /// Builds the library that gives a program its own wall clock and puts it here. The answer is where.
+    async fn clock_library(&self) -> Result<String> {
+        let setup = |e: std::io::Error| Error::Setup(format!("a directory for the clock: {e}"));
+        let directory = tempfile::tempdir().map_err(setup)?;
+        let built = directory.path().join("clock.so");
+        let source = repository::root().join("tests/clock/clock.c");
+        let mut command = tokio::process::Command::new("cc");
+        command.args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"]);
+        let output = command.arg(&built).arg(&source).output().await;
+        printed(&format!("cc {}", source.display()), output)?;
+        let path = format!("{DIRECTORY}/clock.so");
+        self.install(&built, &PathBuf::from(&path)).await?;
+        Ok(path)
+    }
 }
 
 /// How an agent of a test differs from an installed one.
@@ -89,6 +107,7 @@ pub struct AgentOptions {
     patience: u64,
     silence: Option<u64>,
     kubeconfig: Option<String>,
+    clock: Option<i64>,
     number: u16,
 }
 
@@ -105,6 +124,7 @@ impl Default for AgentOptions {
             patience: 3,
             silence: None,
             kubeconfig: None,
+            clock: None,
             number: 1,
         }
     }
@@ -136,6 +156,13 @@ impl AgentOptions {
     #[must_use]
     pub fn behind(mut self, double: &ApiDouble) -> Self {
         self.kubeconfig = Some(double.kubeconfig().to_owned());
+        self
+    }
+
+    /// It has a wall clock of its own, so many seconds ahead of the machine's, which [`NodeAgent::move_clock`] moves.
+    #[must_use]
+    pub fn with_clock(mut self, seconds: i64) -> Self {
+        self.clock = Some(seconds);
         self
     }
 
@@ -200,6 +227,11 @@ impl Namespace {
             .silence
             .map(|seconds| format!("{}={seconds}", agent::failpoint::SILENCE));
         variables.extend(silence);
+        if let Some(seconds) = options.clock {
+            node.write(CLOCK, &seconds.to_string()).await?;
+            variables.push(format!("CLOCK_OFFSET={CLOCK}"));
+            variables.push(format!("LD_PRELOAD={}", node.clock_library().await?));
+        }
         let arguments = [
             ("--config", config.as_str()),
             ("--node-name", &node.name),
@@ -282,6 +314,14 @@ impl NodeAgent {
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         peak.and_then(|peak| peak.split_whitespace().next()?.parse().ok())
             .ok_or_else(|| Error::Unexpected(format!("no VmHWM in:\n{status}")))
+    }
+
+    /// Moves the wall clock of an agent that has its own: from now on it is so many seconds ahead of the machine's.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub async fn move_clock(&self, seconds: i64) -> Result<()> {
+        self.daemon.node.write(CLOCK, &seconds.to_string()).await
     }
 
     /// Arms a place of [`agent::failpoint`]: the agent stays there when it gets there.

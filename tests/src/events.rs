@@ -20,6 +20,8 @@ pub struct Event {
     pub warning: bool,
     /// How often it happened.
     pub count: i32,
+    /// When it happened last by the clock of who wrote it: seconds since the epoch.
+    pub last: i64,
 }
 
 impl Pod {
@@ -69,6 +71,7 @@ impl From<ApiEvent> for Event {
             reason: event.reason.unwrap_or_default(),
             message: event.message.unwrap_or_default(),
             warning: event.type_.as_deref() == Some("Warning"),
+            last: event.last_timestamp.map_or(0, |time| time.0.as_second()),
             count: series.or(event.count).unwrap_or(1),
         }
     }
