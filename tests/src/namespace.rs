@@ -71,10 +71,13 @@ pub async fn alone_for(
 ) -> Result<()> {
     let cluster = Cluster::connect_alone().await?;
     cluster.put_right().await?;
+    cluster.installed().await?;
     let (ns, outcome) = run(cluster, TEST + part, purpose, test).await?;
     let restored = ns.cluster.put_right().await;
-    ns.finish(outcome).await?;
-    restored
+    // What was started again gets ready while the pods of the test go.
+    let (finished, ready) = futures::join!(ns.finish(outcome), ns.cluster.installed());
+    finished?;
+    restored.and(ready)
 }
 
 type Outcome = std::thread::Result<Result<()>>;
@@ -294,7 +297,7 @@ impl Namespace {
         format!("t{suffix}-")
     }
 
-    async fn finish(self, outcome: Outcome) -> Result<()> {
+    async fn finish(&self, outcome: Outcome) -> Result<()> {
         let removed = self.remove().await;
         match outcome {
             Ok(result) => result.and(removed),

@@ -214,7 +214,8 @@ impl Cluster {
         .await
     }
 
-    /// Brings the cluster back to where every test begins, whatever an earlier one left.
+    /// Brings the cluster back to where every test begins, whatever an earlier one left. What it starts again gets ready by itself:
+    /// [`Self::installed`] waits for that.
     pub(crate) async fn put_right(&self) -> Result<()> {
         self.node.end_daemons().await?;
         self.start_what_is_stopped().await?;
@@ -231,8 +232,7 @@ impl Cluster {
             futures::try_join!(self.restart_webhook(), self.restart_agent())?;
         }
         self.select_nowhere(Value::Null).await?;
-        self.scale_webhook(2).await?;
-        self.installed().await
+        self.scale_webhook(2).await
     }
 
     async fn program_is_missing(&self) -> Result<bool> {
