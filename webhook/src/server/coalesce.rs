@@ -11,8 +11,9 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf};
 
-/// What gathers before it is written without being asked, in bytes: the most that a TLS record holds.
-const GATHERED: usize = 16 * 1024;
+/// What gathers before it is written without being asked, in bytes: four full TLS records. A connection takes as much of it as its
+/// answers ever filled.
+const GATHERED: usize = 64 * 1024;
 
 /// A stream whose flushes wait for what else there is to write.
 pub(super) struct Coalescing<S> {
