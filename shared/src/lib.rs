@@ -5,7 +5,7 @@ mod address;
 pub mod annotations;
 pub mod cni;
 pub mod config;
-mod json;
+pub mod json;
 pub mod names;
 pub mod naming;
 pub mod selection;
