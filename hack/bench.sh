@@ -21,8 +21,11 @@ finish() {
     exit "$status"
 }
 
-# One build for all: other packages would be other features.
-benchmarks() { cargo bench --quiet --locked -p webhook -p tests "$@"; }
+# One build for all: other packages would be other features. Linked as the image's programs are: what is measured is what is shipped.
+benchmarks() {
+    RUSTFLAGS="-C target-feature=+crt-static" \
+        cargo bench --quiet --locked --target "$(uname -m)-unknown-linux-gnu" -p webhook -p tests "$@"
+}
 
 compile() {
     build_image && benchmarks --no-run
