@@ -73,6 +73,7 @@ fn report(directory: &Path, problem: Option<&PairError>, serving: &Serving, metr
     }
 }
 
+/// Both files, of one moment: when they are swapped between the two reads, the certificate is another one afterwards.
 async fn read(directory: &Path) -> Result<(Vec<u8>, Vec<u8>), PairError> {
     let file = async |what, name| {
         let unreadable = |error: std::io::Error| PairError::Unreadable {
@@ -81,10 +82,16 @@ async fn read(directory: &Path) -> Result<(Vec<u8>, Vec<u8>), PairError> {
         };
         tokio::fs::read(directory.join(name)).await.map_err(unreadable)
     };
-    Ok((
-        file("certificate", "tls.crt").await?,
-        file("key", "tls.key").await?,
-    ))
+    let certificate = async || file("certificate", "tls.crt").await;
+    let mut before = certificate().await?;
+    loop {
+        let key = file("key", "tls.key").await?;
+        let after = certificate().await?;
+        if before == after {
+            return Ok((after, key));
+        }
+        before = after;
+    }
 }
 
 #[cfg(test)]
