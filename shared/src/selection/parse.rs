@@ -111,9 +111,8 @@ impl Draft {
         Some(violation.field("interface").value(name))
     }
 
-    fn finish(mut self, source: &str, format: Format) -> Result<SelectionList, Vec<Violation>> {
+    fn finish(self, source: &str, format: Format) -> Result<SelectionList, Vec<Violation>> {
         if !self.violations.is_empty() {
-            self.violations.sort_by_key(|violation| violation.element);
             return Err(self.violations);
         }
         Ok(SelectionList {

@@ -97,7 +97,7 @@ fn write_patch(json: &mut Vec<u8>, patch: &[u8]) {
 
 /// How many bytes of base64 these are.
 fn encoded_size(bytes: &[u8]) -> usize {
-    bytes.len().div_ceil(3) * 4
+    base64::encoded_len(bytes.len(), true).unwrap_or_default()
 }
 
 /// The status of a refusal, as `metav1.Status`.

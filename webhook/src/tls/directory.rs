@@ -1,7 +1,7 @@
 //! A pair that somebody else keeps in a directory: cert-manager, a Secret volume, plain files.
 //!
 //! The content is compared once a second. A Secret volume swaps a link beside the files, so a watch on the files
-//! themselves would survive one rotation only; two small reads are cheaper than getting that right, and work on every
+//! themselves would survive one rotation only; a few small reads are cheaper than getting that right, and work on every
 //! file system. A pair that is torn, empty, expired or somebody else's leaves the old one in place and is looked at
 //! again.
 
