@@ -1,57 +1,98 @@
-//! How many calls to multus run at once: few altogether, since pod starts go through the same daemon, and at most half of them for one
-//! kind of plugin, so that one whose calls hang leaves room for all the others.
+//! How many calls to multus run at once: few altogether, since pod starts go through the same daemon, and for one kind of plugin at most
+//! half of what the other kinds leave. So a kind whose calls hang leaves room for all others, and so do three of them.
 
-use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+};
 
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 
 /// Calls at once.
 const CALLS: usize = 8;
-/// Calls at once for one kind of plugin.
-const OF_A_KIND: usize = CALLS / 2;
 
 /// The room for calls.
-pub struct Slots {
-    all: Arc<Semaphore>,
-    kinds: RefCell<BTreeMap<String, Arc<Semaphore>>>,
+#[derive(Clone, Default)]
+pub struct Slots(Rc<RefCell<State>>);
+
+#[derive(Default)]
+struct State {
+    /// Calls that run, by their kind.
+    running: BTreeMap<String, usize>,
+    /// Those that wait, in the order in which they came.
+    waiting: VecDeque<Waiting>,
+}
+
+struct Waiting {
+    kind: String,
+    give: oneshot::Sender<Slot>,
 }
 
 /// Room for one call; dropped, it is another one's.
 pub struct Slot {
-    _of_all: Option<OwnedSemaphorePermit>,
-    _of_kind: Option<OwnedSemaphorePermit>,
-}
-
-impl Default for Slots {
-    fn default() -> Self {
-        Self {
-            all: Arc::new(Semaphore::new(CALLS)),
-            kinds: RefCell::default(),
-        }
-    }
+    kind: String,
+    slots: Slots,
 }
 
 impl Slots {
-    /// Waits for room for a call with this CNI configuration: first come, first served within its kind, and between kinds.
-    pub async fn take(&self, config: &str) -> Slot {
-        let kind = self.kind(&kind_of(config));
-        // Whoever waits for its kind must not take the room of others meanwhile. Neither semaphore is ever closed.
-        let of_kind = kind.acquire_owned().await.ok();
-        let of_all = Arc::clone(&self.all).acquire_owned().await.ok();
-        Slot {
-            _of_all: of_all,
-            _of_kind: of_kind,
-        }
+    /// Waits for room for a call with this CNI configuration: first come, first served, but for those whose kind has its share.
+    pub async fn take(&self, config: &str) -> Option<Slot> {
+        let (give, given) = oneshot::channel();
+        let kind = kind_of(config);
+        self.0.borrow_mut().waiting.push_back(Waiting { kind, give });
+        self.give();
+        // Nobody is sent away without a slot.
+        given.await.ok()
     }
 
-    fn kind(&self, kind: &str) -> Arc<Semaphore> {
-        let mut kinds = self.kinds.borrow_mut();
-        kinds.retain(|_, of| Arc::strong_count(of) > 1);
-        let of = kinds
-            .entry(kind.to_owned())
-            .or_insert_with(|| Arc::new(Semaphore::new(OF_A_KIND)));
-        Arc::clone(of)
+    fn give(&self) {
+        loop {
+            // Its end releases the state, which a slot that nobody takes comes back to.
+            let next = self.0.borrow_mut().next();
+            let Some(Waiting { kind, give }) = next else {
+                return;
+            };
+            let slots = self.clone();
+            drop(give.send(Slot { kind, slots }));
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.slots.0.borrow_mut().end(&self.kind);
+        self.slots.give();
+    }
+}
+
+impl State {
+    /// The first that may run, which counts as running from now on.
+    fn next(&mut self) -> Option<Waiting> {
+        self.waiting.retain(|waiting| !waiting.give.is_closed());
+        let first = self
+            .waiting
+            .iter()
+            .position(|waiting| self.has_room_for(&waiting.kind))?;
+        let next = self.waiting.remove(first)?;
+        *self.running.entry(next.kind.clone()).or_default() += 1;
+        Some(next)
+    }
+
+    fn has_room_for(&self, kind: &str) -> bool {
+        let of_kind = self.running.get(kind).copied().unwrap_or_default();
+        let of_others = self.running.values().sum::<usize>() - of_kind;
+        of_kind < (CALLS - of_others).div_ceil(2)
+    }
+
+    fn end(&mut self, kind: &str) {
+        if let Some(running) = self.running.get_mut(kind) {
+            *running -= 1;
+            if *running == 0 {
+                self.running.remove(kind);
+            }
+        }
     }
 }
 
@@ -75,7 +116,7 @@ fn kind_of(config: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::{
-        pin::pin,
+        pin::{Pin, pin},
         task::{Context, Poll, Waker},
     };
 
@@ -83,12 +124,20 @@ mod tests {
 
     use super::*;
 
-    fn taken(slots: &Slots, config: &str) -> Option<Slot> {
-        let take = pin!(slots.take(config));
-        match take.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(slot) => Some(slot),
+    fn poll<T>(future: Pin<&mut impl Future<Output = Option<T>>>) -> Option<T> {
+        match future.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(slot) => slot,
             Poll::Pending => None,
         }
+    }
+
+    fn of(kind: &str) -> String {
+        format!(r#"{{"name":"of-{kind}","type":"{kind}"}}"#)
+    }
+
+    /// As many as there are for `kind`.
+    fn all(slots: &Slots, kind: &str) -> Vec<Slot> {
+        std::iter::from_fn(|| poll(pin!(slots.take(&of(kind))))).collect()
     }
 
     #[rstest]
@@ -103,35 +152,51 @@ mod tests {
     }
 
     #[test]
-    fn one_kind_leaves_room_for_the_others() {
+    fn each_kind_leaves_room_for_the_others() {
         let slots = Slots::default();
-        let hanging = r#"{"name":"a","type":"hangs"}"#;
-        let mut held: Vec<_> = (0..OF_A_KIND).filter_map(|_| taken(&slots, hanging)).collect();
-        assert_eq!(held.len(), OF_A_KIND);
-        assert!(taken(&slots, r#"{"name":"b","type":"hangs"}"#).is_none());
-        held.extend(taken(&slots, r#"{"type":"macvlan"}"#));
-        assert_eq!(held.len(), OF_A_KIND + 1);
+        let held = ["first", "second", "third", "fourth", "fifth"].map(|kind| all(&slots, kind));
+        assert_eq!(held.each_ref().map(Vec::len), [4, 2, 1, 1, 0]);
     }
 
     #[test]
-    fn no_more_run_altogether_than_there_is_room_for() {
+    fn a_call_that_ends_makes_room_for_the_first_that_may_run() {
         let slots = Slots::default();
-        let config = |kind: usize| format!(r#"{{"type":"t{kind}"}}"#);
-        let held: Vec<_> = (0..CALLS)
-            .filter_map(|kind| taken(&slots, &config(kind)))
-            .collect();
-        assert_eq!(held.len(), CALLS);
-        assert!(taken(&slots, &config(CALLS)).is_none());
-        drop(held);
-        assert!(taken(&slots, &config(CALLS)).is_some());
+        let mut hanging = all(&slots, "hangs");
+        let (hanging_config, others_config) = (of("hangs"), of("other"));
+        let mut same = pin!(slots.take(&hanging_config));
+        assert!(poll(same.as_mut()).is_none());
+        let other = poll(pin!(slots.take(&others_config)));
+        assert!(other.is_some(), "it has come later, but its kind has room");
+        hanging.truncate(2);
+        assert!(poll(same).is_some());
     }
 
     #[test]
-    fn forgets_kinds_that_nobody_asks_for_any_more() {
+    fn whoever_does_not_wait_any_more_is_passed_over() {
         let slots = Slots::default();
-        for kind in 0..100 {
-            assert!(taken(&slots, &format!(r#"{{"type":"t{kind}"}}"#)).is_some());
+        let held = all(&slots, "a");
+        let config = of("a");
+        let mut second = pin!(slots.take(&config));
+        {
+            let mut first = pin!(slots.take(&config));
+            assert!(poll(first.as_mut()).is_none());
+            assert!(poll(second.as_mut()).is_none());
         }
-        assert_eq!(slots.kinds.borrow().len(), 1);
+        drop(held);
+        assert!(poll(second).is_some());
+    }
+
+    #[test]
+    fn a_slot_that_is_never_picked_up_comes_back() {
+        let slots = Slots::default();
+        let held = all(&slots, "a");
+        let config = of("a");
+        {
+            let mut given = pin!(slots.take(&config));
+            assert!(poll(given.as_mut()).is_none());
+            drop(held);
+        }
+        assert_eq!(all(&slots, "a").len(), CALLS / 2);
+        assert!(slots.0.borrow().running.is_empty());
     }
 }
