@@ -29,7 +29,7 @@
 //!   agent died before the answer ([`Node::can`](crate::simulated::Node::can)), and a DEL of which a full disk refused to note that it began,
 //!   when the agent then dies (`Node::hides_an_unplug`).
 //!
-//! Themes do not mix. `HISTORY_LENGTH=7` asks for longer histories of all of them; docs/development.md says how long that takes.
+//! Themes mix in the last of them only, in short histories. `HISTORY_LENGTH=7` asks for longer histories of all of them; docs/development.md says how long that takes.
 //!
 //! A history that ends badly is shrunk and printed as a test. That each kind of mistake is found is tested with planted ones.
 
@@ -214,6 +214,51 @@ const QUESTIONS: Theme = Theme {
     length: 4,
 };
 
+/// All of the above together.
+const EVERYTHING: Theme = Theme {
+    name: "everything together",
+    running: true,
+    happenings: &[
+        NONE,
+        A,
+        B,
+        BOTH,
+        SECOND,
+        UNREADABLE,
+        Happening::Pass,
+        Happening::SandboxFalls,
+        Happening::SandboxEnds,
+        Happening::SandboxStarts,
+        Happening::TornDownAgain,
+        Happening::PodTerminates,
+        Happening::PodDeleted,
+        Happening::PodRecreated,
+        Happening::NetworkDeleted("a"),
+        Happening::NetworkCreated("a"),
+        Happening::NetworkChanged("a"),
+        Happening::MultusAway,
+        Happening::MultusBack,
+        Happening::ApiAway,
+        Happening::ApiBack,
+        Happening::RuntimeAway,
+        Happening::RuntimeBack,
+        Happening::DiskFull,
+        Happening::DiskFree,
+        Happening::StrangerPlugs("net1"),
+        Happening::StrangerWrites,
+    ],
+    faults: |_, _| true,
+    meanwhile: &[
+        NONE,
+        B,
+        Happening::Pass,
+        Happening::SandboxEnds,
+        Happening::PodTerminates,
+        Happening::PodDeleted,
+    ],
+    length: 2,
+};
+
 impl Theme {
     fn begin(&self) -> Rig {
         if self.running {
@@ -290,4 +335,9 @@ fn holds_for_whatever_happens_in_the_middle_of_the_work() {
 #[test]
 fn holds_for_every_history_of_questions_without_an_answer() {
     explore(&QUESTIONS);
+}
+
+#[test]
+fn holds_for_every_history_of_everything_together() {
+    explore(&EVERYTHING);
 }
