@@ -10,6 +10,7 @@
 //! for the one look that precedes a refusal because of a missing network.
 
 pub mod admin;
+mod api;
 pub mod args;
 mod cache;
 pub mod certificates;

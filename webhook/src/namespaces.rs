@@ -1,10 +1,11 @@
 //! Which mode a namespace asks for: a watch cache of the namespaces that carry the label, metadata only.
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client, api::PartialObjectMeta, runtime::watcher};
+use kube::{Api, Client, api::PartialObjectMeta};
 use shared::{annotations::INTERFACE_NAMES_LABEL, config::InterfaceNames};
 
 use crate::{
+    api::watching,
     cache::{Cache, State},
     metrics::Metrics,
 };
@@ -39,7 +40,7 @@ impl Namespaces {
     pub async fn follow(&self, client: Client, metrics: &Metrics) {
         let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
         // A label that goes away shows as a deletion to a watch with this selector.
-        let labelled = watcher::Config::default().labels(INTERFACE_NAMES_LABEL);
+        let labelled = watching().labels(INTERFACE_NAMES_LABEL);
         self.cache.follow(api, labelled, metrics, label).await;
     }
 

@@ -6,7 +6,7 @@ mod summary;
 
 use std::collections::HashMap;
 
-use kube::{Api, Client, runtime::watcher};
+use kube::{Api, Client};
 use shared::{
     names::NetworkName,
     validate::{self, Network},
@@ -16,6 +16,7 @@ pub use live::confirm;
 pub use summary::{NetworkAttachmentDefinition, Summary};
 
 use crate::{
+    api::watching,
     cache::{Cache, State},
     metrics::Metrics,
 };
@@ -45,12 +46,9 @@ impl Networks {
     pub async fn follow(&self, client: Client, metrics: &Metrics) {
         let api: Api<NetworkAttachmentDefinition> = Api::all(client);
         self.cache
-            .follow(
-                api,
-                watcher::Config::default().page_size(PAGE),
-                metrics,
-                |definition| definition.summary().map(|(name, summary)| (name, Some(summary))),
-            )
+            .follow(api, watching().page_size(PAGE), metrics, |definition| {
+                definition.summary().map(|(name, summary)| (name, Some(summary)))
+            })
             .await;
     }
 

@@ -3,10 +3,6 @@
 use std::{fs, process::ExitCode, sync::Arc};
 
 use certs::service_names;
-use kube::{
-    Client,
-    config::{KubeConfigOptions, Kubeconfig},
-};
 use shared::config::Config;
 use tokio::{
     net::TcpListener,
@@ -21,6 +17,7 @@ use tracing::Instrument;
 
 use crate::{
     admin::{self, Admin},
+    api,
     args::Serve,
     certificates::{self, ApiServer, Manager},
     log,
@@ -76,7 +73,7 @@ async fn serve(arguments: Serve) -> Result<(), String> {
         .install_default()
         .map_err(|_| "another TLS provider is installed already".to_owned())?;
     let config = Arc::new(read_config(&config)?);
-    let (client, api_server) = client(kubeconfig).await?;
+    let (client, api_server) = api::client(kubeconfig.as_deref()).await?;
     // Whatever is logged about talking to it says to whom.
     let with_cluster = tracing::info_span!("cluster", %api_server);
     // Bound before anything runs: an address in use ends the program at once.
@@ -194,24 +191,6 @@ fn read_config(path: &std::path::Path) -> Result<Config, String> {
     let text = fs::read_to_string(path)
         .map_err(|error| format!("cannot read the configuration {}: {error}", path.display()))?;
     Config::parse(&text).map_err(|error| format!("the configuration {} is refused: {error}", path.display()))
-}
-
-/// A client, and the address of the API server that it talks to.
-async fn client(kubeconfig: Option<std::path::PathBuf>) -> Result<(Client, String), String> {
-    let config = match &kubeconfig {
-        None => kube::Config::incluster()
-            .map_err(|error| format!("not in a cluster, and no --kubeconfig: {error}")),
-        Some(path) => match Kubeconfig::read_from(path) {
-            Ok(file) => kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-                .await
-                .map_err(|error| format!("cannot use the kubeconfig {}: {error}", path.display())),
-            Err(error) => Err(format!("cannot read the kubeconfig {}: {error}", path.display())),
-        },
-    }?;
-    let api_server = config.cluster_url.to_string();
-    let client =
-        Client::try_from(config).map_err(|error| format!("cannot make a Kubernetes client: {error}"))?;
-    Ok((client, api_server))
 }
 
 async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, String> {

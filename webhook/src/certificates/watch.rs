@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
 use super::cluster::{REGISTRATION, SECRET};
+use crate::api::watching;
 
 /// Notifies `changed` of every change, seen through metadata only. Never returns. Errors need no answer: passes are made
 /// without being woken, too.
@@ -38,7 +39,7 @@ fn changes<K>(api: Api<K>, name: &'static str) -> stream::BoxStream<'static, ()>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let one = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let one = watching().fields(&format!("metadata.name={name}"));
     watcher(api, one)
         .default_backoff()
         .filter_map(async |event| match event {

@@ -1,0 +1,112 @@
+//! How the webhook reaches the API server, and notices when it does not: a connection that a network has lost says nothing, for ever.
+
+use std::{path::Path, time::Duration};
+
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+    runtime::watcher,
+};
+
+/// A connection on which nothing has come for so long is given up: what is kept is never older than that without anybody knowing.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Seconds after which the API server is to end a watch, so that a good connection is never silent for that long.
+const LONGEST_WATCH: u32 = 54;
+
+/// A client, and the address of the API server that it talks to: the one that `kubeconfig` names; without, the one of the cluster that
+/// this is a pod of.
+///
+/// # Errors
+/// What is wrong with the configuration; nobody is asked yet.
+pub async fn client(kubeconfig: Option<&Path>) -> Result<(Client, String), String> {
+    let config = match kubeconfig {
+        None => {
+            Config::incluster().map_err(|error| format!("not in a cluster, and no --kubeconfig: {error}"))
+        }
+        Some(path) => match Kubeconfig::read_from(path) {
+            Ok(file) => Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+                .await
+                .map_err(|error| format!("cannot use the kubeconfig {}: {error}", path.display())),
+            Err(error) => Err(format!("cannot read the kubeconfig {}: {error}", path.display())),
+        },
+    }?;
+    let address = config.cluster_url.to_string();
+    Ok((impatient(config)?, address))
+}
+
+/// How everything is watched.
+pub fn watching() -> watcher::Config {
+    watcher::Config::default().timeout(LONGEST_WATCH)
+}
+
+fn impatient(mut config: Config) -> Result<Client, String> {
+    config.read_timeout = Some(SILENCE);
+    config.reset_reader_on_write = true;
+    Client::try_from(config).map_err(|error| format!("cannot make a Kubernetes client: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use axum::{Json, body::Body, extract::RawQuery, response::IntoResponse};
+    use futures::{StreamExt, stream};
+    use serde_json::{Value, json};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::{
+        metrics::Metrics,
+        namespaces::{Namespaces, Override},
+        testing::until,
+    };
+
+    /// Lists no namespace. The first watch is silent for ever, as when the network has lost its connection; the next one tells of one.
+    async fn lossy(watches: Arc<AtomicUsize>, query: Option<String>) -> axum::response::Response {
+        let query = query.unwrap_or_default();
+        let metadata = json!({"name": "loud", "resourceVersion": "2",
+            "labels": {shared::annotations::INTERFACE_NAMES_LABEL: "reject"}});
+        if !query.contains("watch=") {
+            let list: Value = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList",
+                "metadata": {"resourceVersion": "1"}, "items": []});
+            return Json(list).into_response();
+        }
+        assert!(
+            query.contains(&format!("timeoutSeconds={LONGEST_WATCH}")),
+            "{query}"
+        );
+        let object =
+            json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata});
+        let event = json!({"type": "ADDED", "object": object}).to_string() + "\n";
+        let told =
+            (watches.fetch_add(1, Ordering::SeqCst) > 0).then_some(Ok::<_, std::convert::Infallible>(event));
+        Body::from_stream(stream::iter(told).chain(stream::pending())).into_response()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_connection_is_given_up_within_a_minute() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let watches = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&watches);
+        let api = axum::Router::new().fallback(async move |RawQuery(query)| lossy(counted, query).await);
+        tokio::spawn(async move { axum::serve(listener, api).await });
+        let client = impatient(Config::new(address.parse().unwrap())).unwrap();
+        let namespaces = Arc::<Namespaces>::default();
+        let following = Arc::clone(&namespaces);
+        tokio::spawn(async move { following.follow(client, &Metrics::default()).await });
+        until("the silent watch", || watches.load(Ordering::SeqCst) == 1).await;
+        let lost = tokio::time::Instant::now();
+
+        while !matches!(namespaces.mode("loud"), Override::Mode(_)) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            assert!(
+                lost.elapsed() < SILENCE + Duration::from_secs(10),
+                "it still waits"
+            );
+        }
+    }
+}
