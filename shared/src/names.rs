@@ -59,23 +59,24 @@ impl InterfaceName {
         if name.contains(|c: char| matches!(c, '/' | ':' | '%') || c.is_whitespace() || c.is_control()) {
             return Err(InterfaceNameError::BadCharacter);
         }
-        Ok(Self::of(name.bytes()))
+        Ok(Self::of([name]))
     }
 
     /// `net<k>`, the form in which multus names an unnamed attachment.
     pub fn net(k: u32) -> Self {
-        let digits = k.checked_ilog10().unwrap_or_default();
-        let digit = |place| b'0' + (k / 10_u32.pow(place) % 10) as u8;
-        Self::of(b"net".iter().copied().chain((0..=digits).rev().map(digit)))
+        Self::of(["net", itoa::Buffer::new().format(k)])
     }
 
-    /// A name that is known to be one.
-    fn of(text: impl Iterator<Item = u8>) -> Self {
+    /// A name that is known to be one, in parts.
+    fn of<const N: usize>(parts: [&str; N]) -> Self {
         let mut own = Self([0; MAX_INTERFACE_BYTES + 1]);
         let [places @ .., length] = &mut own.0;
-        for (place, byte) in places.iter_mut().zip(text) {
-            *place = byte;
-            *length += 1;
+        let mut places = places.iter_mut();
+        for part in parts {
+            for (byte, place) in part.bytes().zip(places.by_ref()) {
+                *place = byte;
+                *length += 1;
+            }
         }
         own
     }
@@ -241,9 +242,10 @@ pub(crate) fn is_label_of_any_length(text: &str) -> bool {
 
 fn is_label_text(bytes: &[u8]) -> bool {
     let alphanumeric = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9');
-    bytes.first().is_some_and(alphanumeric)
-        && bytes.last().is_some_and(alphanumeric)
-        && bytes.iter().all(|byte| alphanumeric(byte) || *byte == b'-')
+    let ends = [bytes.first(), bytes.last()];
+    ends.iter().all(|end| end.is_some_and(alphanumeric))
+        // Without an early end: most are one.
+        && bytes.iter().fold(true, |all, byte| all & (alphanumeric(byte) | (*byte == b'-')))
 }
 
 /// A DNS-1123 subdomain: what the API server accepts as the name of most objects.

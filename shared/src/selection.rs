@@ -206,6 +206,8 @@ impl SelectionList {
 
     /// The annotation with `names[i]` written into element i, where that is `Some` and the element is unnamed; every other byte as it
     /// was. A name that the format cannot hold (see [`SelectionList::can_hold`]) is left out.
+    // As for `json::push_string`.
+    #[inline(never)]
     pub fn with_interfaces(&self, names: &[Option<InterfaceName>]) -> String {
         // An interface takes about thirty bytes.
         let mut filled = String::with_capacity(self.source.len() + 32 * names.len());
@@ -221,12 +223,11 @@ impl SelectionList {
             match &slot.lead {
                 Lead::Nothing => {}
                 Lead::At => filled.push('@'),
-                Lead::Key { space, colon } => {
-                    filled.push(',');
-                    filled.push_str(self.at(space.clone()));
-                    filled.push_str("\"interface\"");
-                    filled.push_str(self.at(colon.clone()));
-                }
+                Lead::Key { space, colon } => match (self.at(space.clone()), self.at(colon.clone())) {
+                    // As programs write it.
+                    ("", ":") => filled.push_str(",\"interface\":"),
+                    (space, colon) => filled.extend([",", space, "\"interface\"", colon]),
+                },
             }
             match self.format {
                 Format::Text => filled.push_str(name.as_str()),

@@ -13,6 +13,8 @@ const BACKSLASHES: [u8; 256] = {
 
 /// Writes `text` as a JSON string. A list is full of quotes, so that copying what is between two of them, as serde_json does, takes
 /// several times as long; and where they are is hard to foresee, so that a branch per byte does, too.
+// Inlined into a crate that is built small, it would be built small.
+#[inline(never)]
 pub fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     // Looked at as a whole, without an early end, many bytes at once.

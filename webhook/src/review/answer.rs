@@ -1,6 +1,6 @@
 //! What goes back to the API server.
 
-use base64::{Engine, prelude::BASE64_STANDARD};
+use base64_simd::STANDARD;
 use serde::Serialize;
 
 use super::{API_VERSION, KIND};
@@ -66,7 +66,10 @@ impl Answer {
             kind: &'static str,
             response: &'a Answer,
         }
-        let patch_size = self.patch.as_deref().map_or(0, encoded_size);
+        let patch_size = self
+            .patch
+            .as_ref()
+            .map_or(0, |patch| STANDARD.encoded_length(patch.len()));
         let mut json = Vec::with_capacity(1024 + patch_size);
         let envelope = Envelope {
             api_version: API_VERSION,
@@ -87,17 +90,9 @@ fn write_patch(json: &mut Vec<u8>, patch: &[u8]) {
     const END: &[u8] = b"}}";
     json.truncate(json.len().saturating_sub(END.len()));
     json.extend_from_slice(br#","patchType":"JSONPatch","patch":""#);
-    let begin = json.len();
-    json.resize(begin + encoded_size(patch), b'=');
-    // It is as long as it must be, so that this does not fail.
-    let _ = BASE64_STANDARD.encode_slice(patch, json.get_mut(begin..).unwrap_or_default());
+    STANDARD.encode_append(patch, json);
     json.push(b'"');
     json.extend_from_slice(END);
-}
-
-/// How many bytes of base64 these are.
-fn encoded_size(bytes: &[u8]) -> usize {
-    base64::encoded_len(bytes.len(), true).unwrap_or_default()
 }
 
 /// The status of a refusal, as `metav1.Status`.
