@@ -49,7 +49,7 @@ impl Slots {
 
     fn give(&self) {
         loop {
-            // Its end releases the state, which a slot that nobody takes comes back to.
+            // In a statement of its own, after which the state is free: a slot that nobody takes comes back at once.
             let next = self.0.borrow_mut().next();
             let Some(Waiting { kind, give }) = next else {
                 return;
