@@ -24,6 +24,10 @@ pub use unplug::{failure_of, unplug_config, unpublished};
 /// An answer that takes longer is late: the pod is told, others no longer wait for its slot.
 pub const LATE: Duration = Duration::from_secs(30);
 
+/// What is said of [`Answer::Crashed`].
+const CRASHED: &str =
+    "multus closed the connection without an answer, and is well: it crashed on this request";
+
 /// How soon the disk is tried again after it refused to note what has been done.
 const DISK_RETRY: Duration = Duration::from_secs(5);
 

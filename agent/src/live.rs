@@ -200,10 +200,6 @@ impl World for Live {
         answer
     }
 
-    async fn multus_is_well(&self) -> bool {
-        self.multus.healthy().await.is_ok()
-    }
-
     async fn sandboxes_of(&self, pod_uid: &str) -> Result<Vec<Sandbox>, CriError> {
         let outcome = self.cri.sandboxes_of(pod_uid).await;
         self.note_cri(&outcome);

@@ -192,7 +192,7 @@ impl Metrics {
         let outcome = match answer {
             Answer::Done(_) => "done",
             Answer::Refused { .. } => "refused",
-            Answer::Closed => "closed",
+            Answer::Crashed => "crashed",
             Answer::NotSent(_) => "not_sent",
             Answer::Lost(_) => "lost",
         };

@@ -29,7 +29,7 @@
 //!   agent died before the answer ([`Node::can`](crate::simulated::Node::can)), and a DEL of which a full disk refused to note that it began,
 //!   when the agent then dies (`Node::hides_an_unplug`).
 //!
-//! Themes mix in the last of them only, in short histories. `HISTORY_LENGTH=7` asks for longer histories of all of them;
+//! Themes mix in the last of them only, in histories of up to three. `HISTORY_LENGTH=7` asks for longer histories of all of them;
 //! docs/development.md says how long that takes.
 //!
 //! A history that ends badly is shrunk and printed as a test. That each kind of mistake is found is tested with planted ones.
@@ -250,7 +250,7 @@ const EVERYTHING: Theme = Theme {
     ],
     faults: |_, _| true,
     meanwhile: IN_BETWEEN.meanwhile,
-    length: 2,
+    length: 3,
 };
 
 impl Theme {

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::{
     identity::{PodIdentity, SandboxId},
-    uds::DialError,
+    uds::{self, DialError},
 };
 pub use answer::Answer;
 use exchange::{Failure, exchange};
@@ -88,10 +88,23 @@ impl Multus {
             Ok(body) => body,
             Err(error) => return Answer::NotSent(error.to_string()),
         };
-        Answer::of(
-            call,
-            exchange(&self.sockets, Method::POST, "/delegate", body).await,
-        )
+        let asked = uds::identity(&self.sockets);
+        match exchange(&self.sockets, Method::POST, "/delegate", body).await {
+            Ok(reply) => Answer::of(call, &reply),
+            Err(Failure::Unreachable(error)) => Answer::NotSent(error.to_string()),
+            Err(Failure::NotSent(reason)) => Answer::NotSent(reason),
+            Err(Failure::Broken(reason)) => Answer::Lost(reason),
+            Err(Failure::Closed) if self.is_still(asked).await => Answer::Crashed,
+            Err(Failure::Closed) => {
+                Answer::Lost("multus closed the connection, and was stopped or is not well".to_owned())
+            }
+        }
+    }
+
+    /// Whether the daemon is well, and the one that was asked. One that was started in the meantime knows nothing of plugins that its
+    /// predecessor left running.
+    async fn is_still(&self, asked: Option<uds::Identity>) -> bool {
+        asked.is_some() && self.healthy().await.is_ok() && uds::identity(&self.sockets) == asked
     }
 
     /// Asks `/healthz`, at most [`HEALTH_DEADLINE`] long.

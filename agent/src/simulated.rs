@@ -103,8 +103,6 @@ pub struct Node {
     unfinished: Vec<Rc<Unfinished>>,
     /// ADDs that may have left something, with their configuration; a DEL ends that.
     standing: BTreeMap<Key, String>,
-    /// multus died in the middle of the last call and is not back yet.
-    unwell: bool,
     /// The first invariant that was broken on the way, if any.
     broken: Option<String>,
     /// Records that the disk refused to write, until it writes them.

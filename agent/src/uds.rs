@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -50,6 +51,17 @@ pub async fn dial(candidates: &[PathBuf]) -> Result<UnixStream, DialError> {
         }),
         Err(_) => Err(DialError::TimedOut(path.clone())),
     }
+}
+
+/// A socket among all that there have ever been: device, inode and when that was made, for inodes are given out again.
+pub type Identity = (u64, u64, i64, i64);
+
+/// Which socket a connect would reach now. A listener that starts anew makes another one: two equal answers, with a connect that succeeded
+/// after them, mean one and the same listener all the time.
+pub fn identity(candidates: &[PathBuf]) -> Option<Identity> {
+    let path = candidates.iter().find(|path| exists(path))?;
+    let socket = std::fs::metadata(path).ok()?;
+    Some((socket.dev(), socket.ino(), socket.ctime(), socket.ctime_nsec()))
 }
 
 /// A path that cannot be looked at counts as existing: the connect then says why.

@@ -91,8 +91,6 @@ pub trait World {
     /// See [`crate::multus::Multus::delegate`]. `late` is called once when the answer takes longer than
     /// [`crate::execute::LATE`]; the call goes on, but no longer counts against the limit of calls at once.
     async fn delegate(&self, call: &Call, late: &dyn Fn()) -> Answer;
-    /// Whether multus answers; asked only to tell a handler's panic from the daemon's end.
-    async fn multus_is_well(&self) -> bool;
 
     /// See [`crate::cri::Cri::sandboxes_of`].
     async fn sandboxes_of(&self, pod_uid: &str) -> Result<Vec<Sandbox>, CriError>;

@@ -139,11 +139,31 @@ async fn an_add_answered_with_nonsense_is_lost_and_not_done(#[case] bytes: Vec<u
 #[case::nothing("")]
 #[case::half_a_head("HTTP/1.1 200 OK\r\nContent-")]
 #[tokio::test]
-async fn a_connection_that_ends_before_an_answer_is_closed(#[case] said: &str) {
+async fn a_handler_that_ends_before_an_answer_in_a_daemon_that_is_well_has_crashed(#[case] said: &str) {
     assert_eq!(
-        answer(Command::Add, Script::Says(said.into())).await,
-        Answer::Closed
+        answer(Command::Add, Script::Crashes(said.into())).await,
+        Answer::Crashed
     );
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_before_an_answer_is_lost_when_the_daemon_is_not_well() {
+    let answer = answer(Command::Add, Script::Says(Vec::new())).await;
+    assert!(matches!(&answer, Answer::Lost(_)), "{answer:?}");
+}
+
+/// Its predecessor's plugin may run on, however well it is.
+#[tokio::test]
+async fn a_connection_that_ends_before_an_answer_is_lost_when_another_daemon_has_taken_over() {
+    let mut multus = ScriptedMultus::start(Script::Waits(Vec::new()));
+    let client = Multus::new(multus.sockets());
+    let delegated = tokio::spawn(async move { client.delegate(&call(Command::Add)).await });
+    multus.request().await;
+    let successor = ScriptedMultus::start(Script::Says(http("200 OK", "")));
+    std::fs::rename(&successor.sockets()[0], &multus.sockets()[0]).unwrap();
+    multus.go_on();
+    let answer = soon(delegated).await.unwrap();
+    assert!(matches!(&answer, Answer::Lost(_)), "{answer:?}");
 }
 
 #[tokio::test]

@@ -403,11 +403,11 @@ async fn multus_refuses_in_the_words_that_are_known() {
         assert_eq!(cause, expected, "{text}");
     }
     // A handler that panics closes the connection; the daemon lives on.
-    let closed = soon(node.multus().delegate(&Call {
+    let crashed = soon(node.multus().delegate(&Call {
         config: "null".to_owned(),
         ..add(macvlan())
     }))
     .await;
-    assert_eq!(closed, Answer::Closed);
+    assert_eq!(crashed, Answer::Crashed);
     soon(node.multus().healthy()).await.unwrap();
 }

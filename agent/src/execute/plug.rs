@@ -2,7 +2,7 @@
 
 use shared::{cni::NetworkConfig, names::InterfaceName, selection::Selection};
 
-use super::{Executor, Failure};
+use super::{CRASHED, Executor, Failure};
 use crate::{
     memory::Cure,
     multus::{Answer, Command, Refusal},
@@ -130,15 +130,10 @@ impl<W: World> Executor<'_, W> {
                 self.undo(record, attempt, cause != Refusal::NamespaceGone).await;
                 Err(Failure::new(text))
             }
-            Answer::Closed if self.world.multus_is_well().await => {
+            Answer::Crashed => {
                 self.undo(record, attempt, true).await;
-                Err(Failure::new(
-                    "multus closed the connection without an answer, and is well: it crashed on this request",
-                ))
+                Err(Failure::new(CRASHED))
             }
-            Answer::Closed => Err(Failure::new(
-                "multus went away before it answered; its CNI cache will tell what it did",
-            )),
             Answer::Lost(error) => Err(Failure::new(format!(
                 "multus' answer was lost ({error}); its CNI cache will tell what it did"
             ))),

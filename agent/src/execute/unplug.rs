@@ -6,7 +6,7 @@ use shared::{
     status,
 };
 
-use super::{Executor, Failure};
+use super::{CRASHED, Executor, Failure};
 use crate::{
     events::Event,
     memory::{Cure, Retry},
@@ -97,8 +97,7 @@ impl<W: World> Executor<'_, W> {
         self.memory.doubt_from(&key, self.world.now());
         let answer = self.delegate(&call, record).await;
         let ended = match &answer {
-            Answer::Done(_) | Answer::Refused { .. } | Answer::NotSent(_) => true,
-            Answer::Closed => self.world.multus_is_well().await,
+            Answer::Done(_) | Answer::Refused { .. } | Answer::NotSent(_) | Answer::Crashed => true,
             Answer::Lost(_) => false,
         };
         if ended {
@@ -147,7 +146,7 @@ pub fn failure_of(answer: Answer) -> Result<(), Failure> {
         }),
         Answer::Refused { text, .. } => Err(Failure::new(text)),
         Answer::NotSent(error) => Err(Failure::new(error).with_cure(Cure::Multus)),
-        Answer::Closed => Err(Failure::new("multus closed the connection without an answer")),
+        Answer::Crashed => Err(Failure::new(CRASHED)),
         Answer::Lost(error) => Err(Failure::new(format!("multus' answer was lost: {error}"))),
     }
 }

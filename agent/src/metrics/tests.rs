@@ -34,7 +34,7 @@ fn everything() -> Metrics {
         text: String::new(),
     };
     let broken = [
-        Answer::Closed,
+        Answer::Crashed,
         Answer::NotSent(String::new()),
         Answer::Lost(String::new()),
     ];

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     Call, Command,
-    exchange::{Failure, Reply},
+    exchange::Reply,
     refusal::{self, Refusal},
 };
 
@@ -26,24 +26,16 @@ pub enum Answer {
         /// The text for people: without multus' preamble, printable, at most 1024 characters.
         text: String,
     },
-    /// The connection ended before an answer began: the handler panicked, which the same request would do again, or the daemon was
-    /// stopped, after which the plugin may have run on. [`super::Multus::healthy`] tells which is likelier.
-    Closed,
+    /// The connection ended before an answer began, and the daemon goes on: its handler panicked, which the same request would do again.
+    Crashed,
     /// Not sent: nothing can have run.
     NotSent(String),
-    /// Sent, but the answer broke off or makes no sense: what ran is unknown.
+    /// Sent, but there was no answer that makes sense: what ran, and whether it still does, is unknown.
     Lost(String),
 }
 
 impl Answer {
-    pub(super) fn of(call: &Call, outcome: Result<Reply, Failure>) -> Self {
-        let reply = match outcome {
-            Ok(reply) => reply,
-            Err(Failure::Unreachable(error)) => return Self::NotSent(error.to_string()),
-            Err(Failure::NotSent(reason)) => return Self::NotSent(reason),
-            Err(Failure::Closed) => return Self::Closed,
-            Err(Failure::Broken(reason)) => return Self::Lost(reason),
-        };
+    pub(super) fn of(call: &Call, reply: &Reply) -> Self {
         match (reply.status, call.command) {
             // A DEL has nothing to tell: multus answers with an empty body.
             (StatusCode::OK, Command::Del) => Self::Done(Value::Null),

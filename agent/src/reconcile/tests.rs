@@ -109,7 +109,7 @@ fn a_plugin_that_may_still_run_is_waited_for_after_a_restart_though_the_clock_wa
 #[case(&[Fault::LostDone])]
 #[case(&[Fault::LostRunning])]
 #[case(&[Fault::LostRunning, Fault::LostRunning])]
-#[case(&[Fault::Closed])]
+#[case(&[Fault::Crashed])]
 fn gets_there_through_every_fault_of_an_add(#[case] faults: &[Fault]) {
     let mut rig = Rig::new();
     rig.world.node.borrow_mut().add_faults = faults.iter().copied().collect();
@@ -123,7 +123,7 @@ fn gets_there_through_every_fault_of_an_add(#[case] faults: &[Fault]) {
 #[case(Fault::HalfDone)]
 #[case(Fault::NotSent)]
 #[case(Fault::NamespaceAway)]
-#[case(Fault::Closed)]
+#[case(Fault::Crashed)]
 fn what_has_failed_for_certain_is_tried_again_at_once(#[case] fault: Fault) {
     let mut rig = Rig::new();
     rig.world.node.borrow_mut().add_faults = [fault].into();
@@ -138,7 +138,7 @@ fn what_has_failed_for_certain_is_tried_again_at_once(#[case] fault: Fault) {
 #[case(&[Fault::Refused, Fault::Refused])]
 #[case(&[Fault::NotSent])]
 #[case(&[Fault::LostDone])]
-#[case(&[Fault::Closed])]
+#[case(&[Fault::Crashed])]
 fn gets_there_through_every_fault_of_a_del(#[case] faults: &[Fault]) {
     let mut rig = Rig::new();
     edit(&rig, Some("a@net1,b@net2"));

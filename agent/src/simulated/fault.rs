@@ -36,8 +36,8 @@ pub enum Fault {
     LostRunning,
     /// Multus dies while the plugin runs. It runs on and is done two ticks later, but libcni's cache is never told.
     Killed,
-    /// Multus' handler crashes on the request before it does anything; multus is well afterwards.
-    Closed,
+    /// Multus' handler crashes on the request before it does anything; multus goes on.
+    Crashed,
     /// The way into the network namespace is not there for a moment; no plugin has run.
     NamespaceAway,
     /// Somebody else writes first.
@@ -64,7 +64,7 @@ impl Effect {
                 Fault::LostDone,
                 Fault::LostRunning,
                 Fault::Killed,
-                Fault::Closed,
+                Fault::Crashed,
             ],
             Self::Patch => &[Fault::Refused, Fault::LostDone, Fault::Conflict],
             Self::Write | Self::Erase | Self::Read => &[Fault::Refused],

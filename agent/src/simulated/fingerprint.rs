@@ -90,13 +90,7 @@ impl Print<'_> {
 
     fn node(&mut self) {
         let node = self.node;
-        self.add((
-            node.disk_full,
-            node.multus_away,
-            node.api_away,
-            node.runtime_away,
-            node.unwell,
-        ));
+        self.add((node.disk_full, node.multus_away, node.api_away, node.runtime_away));
         self.add(node.broken.is_some());
         self.add((
             self.sandboxes.len(),

@@ -67,8 +67,8 @@ impl Node {
         if self.links.contains_key(&key(call)) {
             return refused(Refusal::AlreadyExists, "already exists");
         }
-        if fault == Some(Fault::Closed) {
-            return Answer::Closed;
+        if fault == Some(Fault::Crashed) {
+            return Answer::Crashed;
         }
         self.standing.insert(key(call), call.config.clone());
         match fault {
@@ -88,7 +88,7 @@ impl Node {
             }
             Some(Fault::Killed) => {
                 self.runs_on(call, true);
-                Answer::Closed
+                lost()
             }
             Some(_) => refused(Refusal::Other, "a plugin failed"),
         }
@@ -110,7 +110,7 @@ impl Node {
                 self.unplug(call, false);
                 Answer::Done(Value::Null)
             }
-            Some(Fault::Closed) => Answer::Closed,
+            Some(Fault::Crashed) => Answer::Crashed,
             Some(Fault::HalfDone) => {
                 self.unlink(call);
                 refused(Refusal::Other, "a plugin failed half-way")
@@ -125,7 +125,7 @@ impl Node {
             }
             Some(Fault::Killed) => {
                 self.runs_on(call, true);
-                Answer::Closed
+                lost()
             }
             Some(_) => refused(Refusal::Other, "a plugin failed"),
         }
@@ -147,7 +147,6 @@ impl Node {
     }
 
     fn runs_on(&mut self, call: &Call, orphaned: bool) {
-        self.unwell |= orphaned;
         let running = Unfinished {
             ends: self.now + RUNS_ON,
             call: call.clone(),
@@ -284,7 +283,6 @@ impl Node {
                 }
             }
         }
-        self.unwell = false;
     }
 
     /// Multus' own teardown at the end of a sandbox: what its file lists, and nothing else.

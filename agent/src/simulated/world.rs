@@ -127,12 +127,6 @@ impl World for Simulated {
         self.takes(call, answer)
     }
 
-    async fn multus_is_well(&self) -> bool {
-        self.effect(Effect::Ask).await;
-        let mut node = self.node.borrow_mut();
-        !std::mem::take(&mut node.unwell) && !node.multus_away
-    }
-
     async fn sandboxes_of(&self, pod_uid: &str) -> Result<Vec<Sandbox>, CriError> {
         let node = self.ask_runtime().await?;
         let of_pod = node

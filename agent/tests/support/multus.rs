@@ -19,6 +19,8 @@ use tokio::{
 pub enum Script {
     /// Writes these bytes and closes.
     Says(Vec<u8>),
+    /// Answers a question after its health, and to anything else writes these bytes and closes.
+    Crashes(Vec<u8>),
     /// Waits for [`ScriptedMultus::go_on`], then writes these bytes and closes.
     Waits(Vec<u8>),
     /// Writes a 200 and a body of this many bytes.
@@ -52,8 +54,8 @@ impl ScriptedMultus {
             async move {
                 while let Ok((mut stream, _)) = listener.accept().await {
                     let request = read_request(&mut stream).await;
-                    sender.send(request).ok();
-                    play(&script, stream, &gate, &flooded).await;
+                    sender.send(request.clone()).ok();
+                    play(&script, &request, stream, &gate, &flooded).await;
                 }
             }
         });
@@ -95,10 +97,22 @@ impl Drop for ScriptedMultus {
     }
 }
 
-async fn play(script: &Script, mut stream: UnixStream, gate: &Semaphore, flooded: &Mutex<u64>) {
+async fn play(
+    script: &Script,
+    request: &Value,
+    mut stream: UnixStream,
+    gate: &Semaphore,
+    flooded: &Mutex<u64>,
+) {
     // A client that hangs up makes a write fail, which is no failure of the script.
     match script {
         Script::Says(bytes) => {
+            stream.write_all(bytes).await.ok();
+        }
+        Script::Crashes(_) if request.is_null() => {
+            stream.write_all(&http("200 OK", "")).await.ok();
+        }
+        Script::Crashes(bytes) => {
             stream.write_all(bytes).await.ok();
         }
         Script::Waits(bytes) => {
