@@ -289,17 +289,10 @@ impl<W: World> Reconciler<'_, W> {
                 continue;
             };
             let doubtful = !matches!(record.phase, Phase::Plugged { .. }) && !memory.unplugged.contains(&key);
-            let in_cache = doubtful && {
-                let entry = self
-                    .world
-                    .cache_entry(&config_name(&record.config), sandbox, &key.1)
-                    .await;
-                entry
-                    .unwrap_or_else(|error| {
-                        tracing::warn!(%error, "libcni's cache cannot be read");
-                        None
-                    })
-                    .is_some()
+            let in_cache = if doubtful {
+                self.in_cache(sandbox, &record).await
+            } else {
+                None
             };
             let ends = if doubtful {
                 memory.doubt_ends(&key, now)
@@ -316,6 +309,18 @@ impl<W: World> Reconciler<'_, W> {
             observed.attachments.push(attachment);
         }
         observed
+    }
+
+    /// Whether libcni has a result for it. `None`: its cache cannot be read.
+    async fn in_cache(&self, sandbox: &SandboxId, record: &AttachmentRecord) -> Option<bool> {
+        let name = config_name(&record.config);
+        match self.world.cache_entry(&name, sandbox, &record.interface).await {
+            Ok(entry) => Some(entry.is_some()),
+            Err(error) => {
+                tracing::warn!(%error, "libcni's cache cannot be read");
+                None
+            }
+        }
     }
 
     /// Says what is new, and forgets what is no longer true, so that it is said again should it come back.

@@ -255,7 +255,7 @@ impl Node {
         self.versions
     }
 
-    /// A DEL was done whose beginning the disk refused to note. The agent may do that (a full disk must not keep interfaces in pods); should
+    /// A DEL was done, or runs, whose beginning the disk refused to note. The agent may do that (a full disk must not keep interfaces in pods); should
     /// it die before the disk has room, nothing tells the next one that the attachment is gone. So no crash is tried here.
     fn hides_an_unplug(&self) -> bool {
         self.refused.iter().any(|key| {
@@ -264,7 +264,14 @@ impl Node {
                 .get(&key.0)
                 .and_then(|records| records.attachments.get(&key.1));
             let plugged = record.is_some_and(|record| matches!(record.phase, Phase::Plugged { .. }));
-            plugged && !self.links.contains_key(key)
+            plugged && (!self.links.contains_key(key) || self.runs(Command::Del, key))
+        })
+    }
+
+    fn runs(&self, command: Command, (sandbox, interface): &Key) -> bool {
+        self.unfinished.iter().any(|running| {
+            let call = &running.call;
+            call.command == command && call.sandbox == *sandbox && call.interface == *interface
         })
     }
 

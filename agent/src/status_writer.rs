@@ -109,18 +109,13 @@ async fn write<W: World>(
     pod: &Pod,
     change: &StatusChange,
 ) -> Result<Outcome, String> {
-    let ours = memory
-        .written
-        .take()
-        .filter(|(version, _)| *version == pod.resource_version);
-    let mut view = ours.map_or_else(
-        || StatusView {
-            uid: pod.identity.uid().to_owned(),
-            status: pod.status.clone(),
-            annotation_bytes: pod.annotation_bytes,
+    let mut view = match known(memory, pod) {
+        Some(view) => view,
+        None => match reread(world, sandbox, pod).await? {
+            Some(fresh) => fresh,
+            None => return Ok(Outcome::NotOurs),
         },
-        |(_, view)| view,
-    );
+    };
     for _ in 0..CONFLICTS {
         let new = status::splice(view.status.as_deref(), change).map_err(|error| error.to_string())?;
         let Some(new) = new else {
@@ -142,6 +137,24 @@ async fn write<W: World>(
         }
     }
     Err(format!("others wrote to the pod {CONFLICTS} times in a row"))
+}
+
+/// What network-status is as far as is known. `None`: a patch has failed since, which may have been done all the same, and the watch need
+/// not have told of it.
+fn known(memory: &mut Memory, pod: &Pod) -> Option<StatusView> {
+    let ours = memory
+        .written
+        .take()
+        .filter(|(version, _)| *version == pod.resource_version);
+    if memory.status_retry.is_some() {
+        return None;
+    }
+    let told = || StatusView {
+        uid: pod.identity.uid().to_owned(),
+        status: pod.status.clone(),
+        annotation_bytes: pod.annotation_bytes,
+    };
+    Some(ours.map_or_else(told, |(_, view)| view))
 }
 
 /// Reads again. Multus writes the whole annotation when it makes a new sandbox, before that one is ready: so what is read counts only

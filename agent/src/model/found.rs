@@ -51,3 +51,25 @@ fn network_status_forgets_what_an_agent_published_that_could_not_write_it_down()
     rig.look();
     assert_eq!(rig.settle(), None);
 }
+
+#[test]
+fn after_a_lost_answer_network_status_is_read_and_not_believed_to_be_what_the_watch_told_last() {
+    let mut rig = Rig::running();
+    rig.happen(Happening::Edit(Some("a@net1")));
+    rig.disturb(1, Disturbance::Meanwhile(Happening::Edit(Some("[]"))));
+    rig.disturb(5, Disturbance::Fails(Fault::LostDone));
+    rig.disturb(7, Disturbance::Meanwhile(Happening::Pass));
+    rig.look();
+    assert_eq!(rig.settle(), None);
+}
+
+#[test]
+fn a_cache_that_cannot_be_read_does_not_tell_that_a_del_has_ended() {
+    let mut rig = Rig::running();
+    rig.happen(Happening::Edit(Some("a@net1,b@net2")));
+    rig.disturb(6, Disturbance::Meanwhile(Happening::Edit(Some("[]"))));
+    rig.disturb(16, Disturbance::Fails(Fault::LostRunning));
+    rig.disturb(17, Disturbance::Fails(Fault::Refused));
+    rig.look();
+    assert_eq!(rig.settle(), None);
+}

@@ -55,8 +55,14 @@ pub enum State {
 }
 
 impl Attachment {
-    /// Judges a record. `in_cache`: libcni has a result for it. `doubt_ends`: when a call without an answer counts as lost.
-    pub fn judge(record: &AttachmentRecord, in_cache: bool, doubt_ends: Duration, now: Duration) -> Self {
+    /// Judges a record. `in_cache`: whether libcni has a result for it, if its cache could be read. `doubt_ends`: when a call without an
+    /// answer counts as lost.
+    pub fn judge(
+        record: &AttachmentRecord,
+        in_cache: Option<bool>,
+        doubt_ends: Duration,
+        now: Duration,
+    ) -> Self {
         let doubt = (now < doubt_ends).then_some(State::InDoubt { until: doubt_ends });
         let state = match &record.phase {
             Phase::Plugged { .. } => State::Present,
@@ -64,11 +70,11 @@ impl Attachment {
             Phase::Unplugging {
                 attempt: 1,
                 result: Some(_),
-            } if !in_cache => State::Leaving,
+            } if in_cache == Some(false) => State::Leaving,
             Phase::Unplugging { .. } => doubt.unwrap_or(State::Leaving),
-            Phase::Plugging { .. } if in_cache => State::Appeared,
+            Phase::Plugging { .. } if in_cache == Some(true) => State::Appeared,
             Phase::Plugging { .. } => doubt.unwrap_or(State::Lost),
-            Phase::Tombstone if in_cache => doubt.unwrap_or(State::Leaving),
+            Phase::Tombstone if in_cache == Some(true) => doubt.unwrap_or(State::Leaving),
             Phase::Tombstone => State::Buried,
         };
         Self {
@@ -109,6 +115,7 @@ mod tests {
     #[case::an_add_that_shows(Phase::Plugging { attempt: 1 }, true, LATER, State::Appeared)]
     #[case::a_del_that_may_run(unplugging(1, true), true, LATER, IN_DOUBT)]
     #[case::a_del_that_shows(unplugging(1, true), false, LATER, State::Leaving)]
+    #[case::a_del_that_nobody_can_see(unplugging(1, true), None, LATER, IN_DOUBT)]
     #[case::a_del_that_cannot_show_because_another_did(unplugging(2, true), false, LATER, IN_DOUBT)]
     #[case::a_del_that_cannot_show_because_nothing_did(unplugging(1, false), false, LATER, IN_DOUBT)]
     #[case::a_del_too_late(unplugging(2, true), true, NOW, State::Leaving)]
@@ -117,7 +124,7 @@ mod tests {
     #[case::risen_and_perhaps_leaving(Phase::Tombstone, true, LATER, IN_DOUBT)]
     fn a_call_without_an_answer_has_its_time(
         #[case] phase: Phase,
-        #[case] in_cache: bool,
+        #[case] in_cache: impl Into<Option<bool>>,
         #[case] doubt_ends: Duration,
         #[case] state: State,
     ) {
@@ -135,6 +142,9 @@ mod tests {
             unpublish: Vec::new(),
             unknown: Map::new(),
         };
-        assert_eq!(Attachment::judge(&record, in_cache, doubt_ends, NOW).state, state);
+        assert_eq!(
+            Attachment::judge(&record, in_cache.into(), doubt_ends, NOW).state,
+            state
+        );
     }
 }
