@@ -14,7 +14,7 @@ use tokio::{io::AsyncWriteExt, process::Command};
 use crate::error::{Error, Result};
 
 pub(crate) const LEASES: &str = "/var/lib/cni/networks";
-const RECORDS: &str = "/var/lib/dynamic-networks";
+pub(crate) const RECORDS: &str = "/var/lib/dynamic-networks";
 /// The cluster's own programs first.
 const PATH: &str = "PATH=/run/cluster/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 pub(crate) const MULTUS_CACHE: &str = "/var/lib/cni/multus";

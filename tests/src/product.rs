@@ -218,6 +218,7 @@ impl Cluster {
     /// [`Self::installed`] waits for that.
     pub(crate) async fn put_right(&self) -> Result<()> {
         self.node.end_daemons().await?;
+        self.node.has_its_own_disk().await?;
         self.start_what_is_stopped().await?;
         self.restore_multus().await?;
         self.restore_networks_kind().await?;

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use tests::{
-    AgentOptions, Error, LONG, NO_NETWORKS, Node, Order, PLUG, Pod, Result, alone_in_namespace, eventually,
-    macvlan,
+    AgentOptions, Error, LONG, NO_NETWORKS, Order, PLUG, Pod, Result, SmallDisk, alone_in_namespace,
+    eventually, macvlan,
 };
 
 const RECORDS: &str = "/var/lib/dynamic-networks";
@@ -94,7 +94,7 @@ async fn nothing_is_added_without_a_record_and_removing_needs_no_disk() -> Resul
         let node = &ns.cluster.node;
         let blue = ns.create_nad("blue", macvlan().host_local().recorded()).await?;
         let pod = ns.running_pod("p", NO_NETWORKS).await?;
-        let disk = SmallDisk::mount(node).await?;
+        let disk = SmallDisk::mount(node, SMALL_DISK, 64).await?;
         let mut agent = ns
             .agent(&own, AgentOptions::default().with("stateDir", SMALL_DISK))
             .await?;
@@ -222,47 +222,4 @@ async fn never_called(pod: &Pod, interface: &str) -> Result<()> {
     let calls = pod.recorded(interface).await?;
     assert!(calls.is_empty(), "{calls:?}");
     Ok(())
-}
-
-/// A file system of the node that is filled soon.
-struct SmallDisk<'a>(&'a Node);
-
-impl<'a> SmallDisk<'a> {
-    async fn mount(node: &'a Node) -> Result<Self> {
-        let script = "mkdir -p \"$1\" && { while umount \"$1\" 2>/dev/null; do :; done; } && mount -t tmpfs -o size=64k,mode=700 tests \"$1\"";
-        node.run(&["sh", "-c", script, "sh", SMALL_DISK]).await?;
-        Ok(Self(node))
-    }
-
-    async fn fill(&self) -> Result<()> {
-        let script = "! dd if=/dev/zero of=\"$1/.temporary-record-fill\" bs=512 2>/dev/null";
-        self.0
-            .run(&["sh", "-c", script, "sh", SMALL_DISK])
-            .await
-            .map(drop)
-    }
-
-    async fn free(&self) -> Result<()> {
-        self.0
-            .run(&["rm", &format!("{SMALL_DISK}/.temporary-record-fill")])
-            .await
-            .map(drop)
-    }
-
-    /// Read-only. The file system itself cannot become so while the agent holds its lock: what can is another mount of it, on top.
-    async fn seal(&self) -> Result<()> {
-        let script = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\"";
-        self.0
-            .run(&["sh", "-c", script, "sh", SMALL_DISK])
-            .await
-            .map(drop)
-    }
-
-    async fn unseal(&self) -> Result<()> {
-        self.0.run(&["umount", SMALL_DISK]).await.map(drop)
-    }
-
-    async fn unmount(self) -> Result<()> {
-        self.0.run(&["umount", SMALL_DISK]).await.map(drop)
-    }
 }

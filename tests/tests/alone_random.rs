@@ -1,5 +1,6 @@
-//! A random history: edits, pods that come and go, and kills of the agent, of multus and of the runtime, one after the other; then the
-//! node comes to rest, without a breach of any invariant. The seed is printed and replays the history.
+//! A random history: edits, pods that come and go, networks that change and go, kills of the agent, of multus and of the runtime, a full
+//! disk and an API server that answers badly, one after the other and several at once; then the node comes to rest, without a breach of any
+//! invariant. The seed is printed and replays the history.
 //!
 //! `RANDOM_FAULTS_SEED`, `RANDOM_FAULTS_PODS`, `RANDOM_FAULTS_SECONDS`: for longer ones.
 
@@ -9,13 +10,33 @@ use std::{
 };
 
 use fastrand::Rng;
+use serde_json::Value;
 use tests::{
-    AgentOptions, Error, LONG, NO_NETWORKS, Nad, Namespace, NodeAgent, PLUG, Pod, Result, alone_for,
-    eventually, macvlan,
+    AgentOptions, Answer, ApiDouble, Error, LONG, NO_NETWORKS, Nad, Namespace, NodeAgent, PLUG, Pod,
+    RequestKind, Result, SmallDisk, alone_for, eventually, macvlan,
 };
 
 const INTERFACES: [&str; 4] = ["net1", "net2", "net3", "net4"];
+/// Pods start with the first, so only the second goes.
 const NETWORKS: [&str; 2] = ["blue", "red"];
+/// How the API server answers badly.
+const BAD_ANSWERS: [(RequestKind, Answer); 13] = [
+    (RequestKind::PodList, Answer::Hangup),
+    (RequestKind::PodList, Answer::Unavailable),
+    (RequestKind::PodWatch, Answer::Gone),
+    (RequestKind::PodWatch, Answer::GoneEvent),
+    (RequestKind::PodWatch, Answer::TooMany(1)),
+    (RequestKind::StatusPatch, Answer::Conflict),
+    (RequestKind::StatusPatch, Answer::Hangup),
+    (RequestKind::StatusPatch, Answer::Lost),
+    (RequestKind::StatusPatch, Answer::TooMany(1)),
+    (RequestKind::Network, Answer::Hangup),
+    (RequestKind::Network, Answer::Unavailable),
+    (RequestKind::Event, Answer::Hangup),
+    (RequestKind::Other, Answer::Unavailable),
+];
+/// Room for the records of some hundred pods.
+const DISK_KIB: u32 = 4096;
 /// How fast the history goes, but for what takes longer.
 const PACE: Duration = Duration::from_millis(150);
 
@@ -52,17 +73,30 @@ enum Happening {
     MultusKilled,
     MultusRestarted,
     RuntimeKilled,
+    NetworkChanged,
+    NetworkDeleted,
+    DiskFull,
+    ApiAnswersBadly,
+    ApiCut,
+    /// The disk has room, the API server answers, every network exists again.
+    Relief,
 }
 
 /// How often each happens, of a hundred.
-const OFTEN: [(Happening, u32); 7] = [
-    (Happening::Edit, 80),
-    (Happening::Replacement, 6),
-    (Happening::AgentKilled, 6),
-    (Happening::AgentStopped, 3),
+const OFTEN: [(Happening, u32); 13] = [
+    (Happening::Edit, 64),
+    (Happening::Replacement, 5),
+    (Happening::AgentKilled, 5),
+    (Happening::AgentStopped, 2),
     (Happening::MultusKilled, 2),
     (Happening::MultusRestarted, 1),
     (Happening::RuntimeKilled, 2),
+    (Happening::NetworkChanged, 3),
+    (Happening::NetworkDeleted, 3),
+    (Happening::DiskFull, 3),
+    (Happening::ApiAnswersBadly, 4),
+    (Happening::ApiCut, 2),
+    (Happening::Relief, 4),
 ];
 
 struct History<'a> {
@@ -71,6 +105,11 @@ struct History<'a> {
     own: Pod,
     nads: Vec<Nad>,
     agent: NodeAgent,
+    api: ApiDouble,
+    disk: SmallDisk,
+    full: bool,
+    /// What the second network is configured to, while there is none.
+    away: Option<Value>,
     /// Each with the networks that it is to have, by interface.
     pods: Vec<(Pod, BTreeMap<&'static str, &'static str>)>,
     /// Those of them that may still be starting.
@@ -83,6 +122,8 @@ struct History<'a> {
 impl<'a> History<'a> {
     async fn begin(ns: &'a Namespace, rng: Rng, count: u64) -> Result<Self> {
         let own = ns.instead_of_the_agent().await?;
+        let api = ApiDouble::start(&ns.cluster).await?;
+        let disk = SmallDisk::for_records(&ns.cluster.node, DISK_KIB).await?;
         let mut nads = Vec::new();
         for name in NETWORKS {
             nads.push(ns.create_nad(name, macvlan().host_local().recorded()).await?);
@@ -90,7 +131,7 @@ impl<'a> History<'a> {
         let names: Vec<_> = (0..count).map(|number| format!("p{number}")).collect();
         let started = names.iter().map(|name| ns.running_pod(name, NO_NETWORKS));
         let pods = futures::future::try_join_all(started).await?;
-        let agent = ns.agent(&own, AgentOptions::default()).await?;
+        let agent = ns.agent(&own, AgentOptions::default().behind(&api)).await?;
         Ok(Self {
             made: pods.len(),
             pods: pods.into_iter().map(|pod| (pod, BTreeMap::new())).collect(),
@@ -99,6 +140,10 @@ impl<'a> History<'a> {
             own,
             nads,
             agent,
+            api,
+            disk,
+            full: false,
+            away: None,
             coming: BTreeSet::new(),
             ended: Vec::new(),
             counts: BTreeMap::new(),
@@ -120,6 +165,8 @@ impl<'a> History<'a> {
             Happening::Edit => self.edit().await?,
             Happening::Replacement => self.replace().await?,
             Happening::AgentKilled => {
+                // A disk that refuses to note that a DEL has begun keeps an agent that dies in it from being followed by one that knows.
+                self.free_disk().await?;
                 self.agent.kill().await?;
                 self.agent = self.next_agent().await?;
             }
@@ -130,6 +177,18 @@ impl<'a> History<'a> {
             Happening::MultusKilled => self.disturb("kill", "multus").await?,
             Happening::MultusRestarted => self.disturb("restart", "multus").await?,
             Happening::RuntimeKilled => self.disturb("kill", "containerd").await?,
+            Happening::NetworkChanged => self.change_network().await?,
+            Happening::NetworkDeleted => self.delete_network().await?,
+            Happening::DiskFull => {
+                self.disk.fill().await?;
+                self.full = true;
+            }
+            Happening::ApiAnswersBadly => {
+                let (asked, answer) = BAD_ANSWERS[self.rng.usize(..BAD_ANSWERS.len())];
+                self.api.plays(asked, "", answer);
+            }
+            Happening::ApiCut => self.api.cuts(),
+            Happening::Relief => self.relieve().await?,
         }
         tokio::time::sleep(PACE).await;
         Ok(())
@@ -160,6 +219,7 @@ impl<'a> History<'a> {
         if !self.coming.remove(&index) {
             return Ok(());
         }
+        self.relieve().await?;
         let (pod, _) = &self.pods[index];
         pod.is_ready().await?;
         eventually(LONG, format!("the agent knows {}", pod.name), async || {
@@ -174,8 +234,51 @@ impl<'a> History<'a> {
     /// It need not be ready: a neighbour may be gone just now.
     async fn next_agent(&self) -> Result<NodeAgent> {
         self.ns
-            .agent_that_starts(&self.own, AgentOptions::default())
+            .agent_that_starts(&self.own, AgentOptions::default().behind(&self.api))
             .await
+    }
+
+    /// Another MTU for what is plugged from now on.
+    async fn change_network(&mut self) -> Result<()> {
+        let nad = &self.nads[self.rng.usize(..self.there())];
+        let mut config: Value = self.config_of(nad).await?;
+        config["plugins"][0]["mtu"] = self.rng.u32(1280..=1500).into();
+        self.ns.change_nad(nad, &config.to_string()).await
+    }
+
+    async fn config_of(&self, nad: &Nad) -> Result<Value> {
+        let config = self.ns.nad_config(&nad.name).await?;
+        serde_json::from_str(&config).map_err(|error| Error::Unexpected(format!("{config}: {error}")))
+    }
+
+    async fn delete_network(&mut self) -> Result<()> {
+        if self.away.is_none() {
+            let nad = &self.nads[1];
+            self.away = Some(self.config_of(nad).await?);
+            self.ns.delete_nad(nad).await?;
+        }
+        Ok(())
+    }
+
+    /// How many networks there are.
+    fn there(&self) -> usize {
+        self.nads.len() - usize::from(self.away.is_some())
+    }
+
+    async fn free_disk(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.full) {
+            self.disk.free().await?;
+        }
+        Ok(())
+    }
+
+    async fn relieve(&mut self) -> Result<()> {
+        self.free_disk().await?;
+        self.api.steps_aside();
+        if let Some(config) = self.away.take() {
+            self.ns.create_raw_nad(NETWORKS[1], &config.to_string()).await?;
+        }
+        Ok(())
     }
 
     /// Some other networks for one of the pods, in any order.
@@ -185,10 +288,12 @@ impl<'a> History<'a> {
         let mut interfaces = INTERFACES;
         self.rng.shuffle(&mut interfaces);
         let count = self.rng.usize(..=INTERFACES.len());
+        // The gate refuses a network that does not exist.
+        let there = self.there();
         let wanted: Vec<_> = interfaces
             .into_iter()
             .take(count)
-            .map(|interface| (interface, NETWORKS[self.rng.usize(..NETWORKS.len())]))
+            .map(|interface| (interface, NETWORKS[self.rng.usize(..there)]))
             .collect();
         let list: Vec<_> = wanted
             .iter()
@@ -221,6 +326,7 @@ impl<'a> History<'a> {
     }
 
     async fn ends_at_rest(mut self) -> Result<()> {
+        self.relieve().await?;
         for component in ["containerd", "multus"] {
             self.ns.cluster.component("wait", component).await?;
         }
@@ -249,6 +355,7 @@ impl<'a> History<'a> {
                 .map(|(interface, network)| ((*interface).to_owned(), format!("{}/{network}", self.ns.name)));
             assert_eq!(status, wanted.collect(), "{}", pod.name);
         }
-        self.agent.stop().await
+        self.agent.stop().await?;
+        self.disk.unmount().await
     }
 }
