@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Number, Value};
 
-pub use write::push_string;
+pub(crate) use write::{Quoted, Sink};
 
 /// Numbers beyond this magnitude do not survive Go's float64, through which multus passes them.
 const MAX_EXACT: u64 = 1 << 53;

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
+    json::{Quoted, Sink},
     names::{InterfaceName, NetworkName},
     violation::Violation,
 };
@@ -206,37 +207,67 @@ impl SelectionList {
 
     /// The annotation with `names[i]` written into element i, where that is `Some` and the element is unnamed; every other byte as it
     /// was. A name that the format cannot hold (see [`SelectionList::can_hold`]) is left out.
-    // As for `json::push_string`.
-    #[inline(never)]
     pub fn with_interfaces(&self, names: &[Option<InterfaceName>]) -> String {
+        let mut filled = String::with_capacity(self.filled_size());
+        self.fill(names, &mut filled);
+        filled
+    }
+
+    /// The same as the inside of a JSON string, appended to `out`.
+    // Inlined into a crate that is built small, it would be built small.
+    #[inline(never)]
+    pub fn push_quoted(&self, names: &[Option<InterfaceName>], out: &mut Vec<u8>) {
+        // A list has about as many quotes as would make it half as long again.
+        out.reserve(self.filled_size() * 3 / 2 + 256);
+        self.fill(names, &mut Quoted(out));
+    }
+
+    fn filled_size(&self) -> usize {
         // An interface takes about thirty bytes.
-        let mut filled = String::with_capacity(self.source.len() + 32 * names.len());
+        self.source.len() + 32 * self.slots.len()
+    }
+
+    fn fill(&self, names: &[Option<InterfaceName>], out: &mut impl Sink) {
         let mut copied = 0;
-        for (slot, name) in self.slots.iter().zip(names) {
-            let (Some(slot), Some(name)) = (slot, name) else {
-                continue;
-            };
-            if !self.can_hold(name) {
-                continue;
-            }
-            filled.push_str(self.at(copied..slot.start));
-            match &slot.lead {
-                Lead::Nothing => {}
-                Lead::At => filled.push('@'),
-                Lead::Key { space, colon } => match (self.at(space.clone()), self.at(colon.clone())) {
-                    // As programs write it.
-                    ("", ":") => filled.push_str(",\"interface\":"),
-                    (space, colon) => filled.extend([",", space, "\"interface\"", colon]),
-                },
-            }
-            match self.format {
-                Format::Text => filled.push_str(name.as_str()),
-                Format::Json => json::push_name(&mut filled, name),
+        for (slot, name) in self.gaps(names) {
+            out.text(self.at(copied..slot.start));
+            let name = name.as_str();
+            match (&slot.lead, self.format) {
+                (Lead::Nothing, Format::Text) => out.text(name),
+                (Lead::Nothing, Format::Json) => json::write_name(out, name),
+                (Lead::At, _) => ["@", name].iter().for_each(|piece| out.text(piece)),
+                (Lead::Key { space, colon }, _) => {
+                    match (self.at(space.clone()), self.at(colon.clone())) {
+                        // As programs write it.
+                        ("", ":") if json::is_plain(name) => out.interface(name),
+                        (space, colon) => {
+                            [",", space, "\"interface\"", colon]
+                                .iter()
+                                .for_each(|piece| out.text(piece));
+                            json::write_name(out, name);
+                        }
+                    }
+                }
             }
             copied = slot.end;
         }
-        filled.push_str(self.at(copied..self.source.len()));
-        filled
+        out.text(self.at(copied..self.source.len()));
+    }
+
+    /// Whether any of `names` would be written.
+    pub fn takes_any(&self, names: &[Option<InterfaceName>]) -> bool {
+        self.gaps(names).next().is_some()
+    }
+
+    fn gaps<'a>(
+        &'a self,
+        names: &'a [Option<InterfaceName>],
+    ) -> impl Iterator<Item = (&'a Slot, &'a InterfaceName)> {
+        self.slots
+            .iter()
+            .zip(names)
+            .filter_map(|(slot, name)| slot.as_ref().zip(name.as_ref()))
+            .filter(|(_, name)| self.can_hold(name))
     }
 
     fn at(&self, bytes: Range<usize>) -> &str {

@@ -4,6 +4,7 @@ mod patch;
 
 use shared::{
     config::{Config, InterfaceNames},
+    names::InterfaceName,
     naming,
     selection::SelectionList,
     status,
@@ -11,30 +12,36 @@ use shared::{
 
 use crate::review::Change;
 
+/// One for each element that gets one.
+type Names = Vec<Option<InterfaceName>>;
+
 /// The JSON patch that fills in missing interface names; `None` when there is nothing to do.
 pub fn fill(change: &Change<'_>, mode: InterfaceNames, config: &Config) -> Option<Vec<u8>> {
-    filled(change, mode, config).map(|filled| patch::replace_networks(&filled))
+    let (list, names) = missing(change, mode, config)?;
+    Some(patch::fill_networks(&list, &names))
 }
 
 /// The networks annotation with missing interface names filled in; `None` when there is nothing to do.
+pub fn filled(change: &Change<'_>, mode: InterfaceNames, config: &Config) -> Option<String> {
+    let (list, names) = missing(change, mode, config)?;
+    Some(list.with_interfaces(&names))
+}
+
+/// The list, and the names that are to be written into it.
 ///
 /// An annotation that cannot be read passes as it is: the validating webhook, which always runs after this one, refuses
 /// it with every reason at once.
-pub fn filled(change: &Change<'_>, mode: InterfaceNames, config: &Config) -> Option<String> {
+fn missing(change: &Change<'_>, mode: InterfaceNames, config: &Config) -> Option<(SelectionList, Names)> {
     if mode != InterfaceNames::Fill || change.pod.is_virt_launcher() {
         return None;
     }
     let list = SelectionList::parse(Some(change.annotation), change.namespace).ok()?;
-    let filled = list.with_interfaces(&names(change, &list, config));
-    (filled != change.annotation).then_some(filled)
+    let names = names(change, &list, config);
+    list.takes_any(&names).then_some((list, names))
 }
 
 /// The names that the unnamed elements of `list` get: by position when the pod is new, else after what it has.
-fn names(
-    change: &Change<'_>,
-    list: &SelectionList,
-    config: &Config,
-) -> Vec<Option<shared::names::InterfaceName>> {
+fn names(change: &Change<'_>, list: &SelectionList, config: &Config) -> Names {
     let Some(old) = change.old else {
         return naming::fill_on_create(list, config.offset_in(change.namespace));
     };
