@@ -263,8 +263,15 @@ impl Node {
                 .records
                 .get(&key.0)
                 .and_then(|records| records.attachments.get(&key.1));
-            let plugged = record.is_some_and(|record| matches!(record.phase, Phase::Plugged { .. }));
-            plugged && (!self.links.contains_key(key) || self.runs(Command::Del, key))
+            record.is_some_and(|record| match record.phase {
+                Phase::Plugged { .. } => !self.links.contains_key(key) || self.runs(Command::Del, key),
+                Phase::Plugging { .. }
+                | Phase::Unplugging {
+                    attempt: 1,
+                    result: Some(_),
+                } => self.runs(Command::Del, key),
+                Phase::Unplugging { .. } | Phase::Tombstone => false,
+            })
         })
     }
 
