@@ -301,8 +301,8 @@ mod tests {
             unknown: serde_json::Map::new(),
         };
         let records = SandboxRecords {
-            sandbox: None,
             attachments: [(interface, record)].into(),
+            ..SandboxRecords::default()
         };
         Memory::new("uid-1", [(sandbox, records)].into())
     }

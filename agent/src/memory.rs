@@ -129,6 +129,17 @@ impl Memory {
             .insert(record.interface.clone(), record);
     }
 
+    /// The interfaces of a sandbox whose record was damaged and has not been written anew.
+    pub fn damaged(&self, sandbox: &SandboxId) -> BTreeSet<InterfaceName> {
+        let damaged = |records: &SandboxRecords| {
+            let lost = records.damaged.iter();
+            lost.filter(|interface| !records.attachments.contains_key(*interface))
+                .cloned()
+                .collect()
+        };
+        self.sandboxes.get(sandbox).map(damaged).unwrap_or_default()
+    }
+
     /// Forgets a record and what hangs on it, but not how often its plugging failed.
     pub fn forget(&mut self, key: &Key) {
         if let Some(records) = self.sandboxes.get_mut(&key.0) {

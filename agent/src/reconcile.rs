@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use shared::config::Config;
 
 use crate::{
-    adopt::{self, FirstSight, taken_over},
+    adopt::{self, Adoption, FirstSight, taken_over},
     cri::{self, CriError, Network, Sandbox},
     events::Event,
     execute::{self, Executor, config_name},
@@ -129,6 +129,7 @@ impl<W: World> Reconciler<'_, W> {
             .get(&sandbox.id)
             .and_then(|records| records.sandbox.clone());
         if let Some(record) = recorded.filter(|record| record.adopted) {
+            self.recover(memory, pod, sandbox).await?;
             return Ok(Some(record));
         }
         if memory.host_network.contains(&sandbox.id) {
@@ -167,19 +168,7 @@ impl<W: World> Reconciler<'_, W> {
         mut record: SandboxRecord,
     ) -> Result<SandboxRecord, Trouble> {
         let world = self.world;
-        let delegates = world.delegates(&sandbox.id).await?.unwrap_or_default();
-        let entries = world.cache_entries(&sandbox.id).await?;
-        let sight = FirstSight {
-            namespace: pod.identity.namespace(),
-            uid: pod.identity.uid(),
-            seen: &pod.seen,
-            created: u64::try_from(sandbox.created_at / 1_000_000_000).unwrap_or(0),
-            delegates: &delegates,
-            entries: &entries,
-            now: world.epoch(),
-        };
-        let mut adoption = adopt::judge(&sight);
-        adoption.records.extend(self.take_over(&sight).await?);
+        let adoption = self.witnessed(pod, sandbox).await?;
         if !adoption.records.is_empty() {
             world.put_sandbox(&sandbox.id, &record).await?;
         }
@@ -203,6 +192,42 @@ impl<W: World> Reconciler<'_, W> {
             world.event(&pod.identity, Event::left_alone(interface));
         }
         Ok(record)
+    }
+
+    /// What multus and libcni tell of a sandbox.
+    async fn witnessed(&self, pod: &Pod, sandbox: &Sandbox) -> Result<Adoption, Trouble> {
+        let delegates = self.world.delegates(&sandbox.id).await?.unwrap_or_default();
+        let entries = self.world.cache_entries(&sandbox.id).await?;
+        let sight = FirstSight {
+            namespace: pod.identity.namespace(),
+            uid: pod.identity.uid(),
+            seen: &pod.seen,
+            created: u64::try_from(sandbox.created_at / 1_000_000_000).unwrap_or(0),
+            delegates: &delegates,
+            entries: &entries,
+            now: self.world.epoch(),
+        };
+        let mut adoption = adopt::judge(&sight);
+        adoption.records.extend(self.take_over(&sight).await?);
+        Ok(adoption)
+    }
+
+    /// Writes damaged records anew, as far as the annotation still names what they were about. What it does not name stays as it is until
+    /// the sandbox ends.
+    async fn recover(&self, memory: &mut Memory, pod: &Pod, sandbox: &Sandbox) -> Result<(), Trouble> {
+        let damaged = memory.damaged(&sandbox.id);
+        if damaged.is_empty() {
+            return Ok(());
+        }
+        for record in self.witnessed(pod, sandbox).await?.records {
+            let interface = record.interface.clone();
+            if damaged.contains(&interface) {
+                self.world.put_record(&sandbox.id, &record).await?;
+                memory.put(&sandbox.id, record);
+                tracing::info!(pod = %pod.identity, %interface, "a damaged record is written anew");
+            }
+        }
+        Ok(())
     }
 
     /// What was hot-plugged before this agent came.

@@ -10,7 +10,7 @@ mod attachment;
 mod disk;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, DirEntry, File, TryLockError},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
@@ -53,6 +53,8 @@ pub struct SandboxRecords {
     pub sandbox: Option<SandboxRecord>,
     /// By interface name in the sandbox.
     pub attachments: BTreeMap<InterfaceName, AttachmentRecord>,
+    /// Whose record was set aside: libcni's cache may still tell of them.
+    pub damaged: BTreeSet<InterfaceName>,
 }
 
 /// A file that is no readable record: moved to `<state dir>/.set-aside/`, for a person to look at.
@@ -172,7 +174,10 @@ impl Records {
             };
             match read {
                 Ok(()) => {}
-                Err(ReadError::Unreadable(reason)) => set_aside.push(self.set_aside(&path, reason)?),
+                Err(ReadError::Unreadable(reason)) => {
+                    records.damaged.extend(InterfaceName::parse(&name).ok());
+                    set_aside.push(self.set_aside(&path, reason)?);
+                }
                 Err(ReadError::Io(error)) => return Err(error),
             }
         }

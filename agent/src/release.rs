@@ -96,6 +96,11 @@ impl<W: World> Releaser<'_, W> {
             self.wake_for_retries(sandbox);
             return;
         }
+        if let Err(error) = self.release_damaged(sandbox).await {
+            tracing::warn!(%sandbox, %error, "releasing what damaged records were about failed");
+            self.memory.look_later(self.world.now(), self.world.jitter());
+            return;
+        }
         catch_up(self.world, self.memory, sandbox).await;
         match self.world.remove_sandbox(sandbox).await {
             Ok(()) => self.memory.forget_sandbox(sandbox),
@@ -104,6 +109,24 @@ impl<W: World> Releaser<'_, W> {
                 self.memory.look_again(self.world.now());
             }
         }
+    }
+
+    /// What damaged records were about, as libcni's cache tells it.
+    async fn release_damaged(&self, sandbox: &SandboxId) -> Result<(), String> {
+        let damaged = self.memory.damaged(sandbox);
+        if damaged.is_empty() {
+            return Ok(());
+        }
+        let entries = self.world.cache_entries(sandbox).await;
+        for entry in entries.map_err(|error| error.to_string())? {
+            if damaged.contains(&entry.interface) {
+                let config = String::from_utf8_lossy(&entry.config);
+                let freed = self.free(sandbox, &entry.interface, &config).await;
+                freed.map_err(|failure| failure.error)?;
+                tracing::info!(%sandbox, interface = %entry.interface, "released, though its record was damaged");
+            }
+        }
+        Ok(())
     }
 
     fn wake_for_retries(&mut self, sandbox: &SandboxId) {
@@ -136,7 +159,8 @@ impl<W: World> Releaser<'_, W> {
             return Ok(());
         }
         if record.origin == Origin::HotPlugged && !self.memory.unplugged.contains(&key) {
-            self.free(sandbox, record).await?;
+            let config = unplug_config(record, self.memory.retries.get(&key));
+            self.free(sandbox, &record.interface, &config).await?;
             tracing::info!(%sandbox, network = %record.network, interface = %record.interface, "released");
         }
         if now < doubt_ends {
@@ -157,14 +181,14 @@ impl<W: World> Releaser<'_, W> {
     }
 
     /// DEL without a namespace, and of the addresses alone where the plugin may have stopped before them.
-    async fn free(&mut self, sandbox: &SandboxId, record: &AttachmentRecord) -> Result<(), Failure> {
-        let retry = self
-            .memory
-            .retries
-            .get(&(sandbox.clone(), record.interface.clone()));
-        let config = unplug_config(record, retry);
-        self.delete(sandbox, &record.interface, &config).await?;
-        let Ok(parsed) = NetworkConfig::parse(&config, "") else {
+    async fn free(
+        &self,
+        sandbox: &SandboxId,
+        interface: &InterfaceName,
+        config: &str,
+    ) -> Result<(), Failure> {
+        self.delete(sandbox, interface, config).await?;
+        let Ok(parsed) = NetworkConfig::parse(config, "") else {
             return Ok(());
         };
         for (index, plugin) in parsed.plugins.iter().enumerate() {
@@ -176,7 +200,7 @@ impl<W: World> Releaser<'_, W> {
                 continue;
             }
             if let Some(ipam) = parsed.only_ipam(index) {
-                self.delete(sandbox, &record.interface, &ipam.conflist()).await?;
+                self.delete(sandbox, interface, &ipam.conflist()).await?;
             }
         }
         Ok(())

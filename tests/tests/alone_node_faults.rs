@@ -142,21 +142,26 @@ async fn nothing_is_added_without_a_record_and_removing_needs_no_disk() -> Resul
 }
 
 #[tokio::test]
-async fn a_damaged_record_is_set_aside_and_what_it_was_about_is_left_alone() -> Result<()> {
+async fn a_damaged_record_is_set_aside_and_written_anew_or_what_it_was_about_left_alone_until_its_sandbox_ends()
+-> Result<()> {
     alone_in_namespace("damaged", async |ns| {
         let own = ns.instead_of_the_agent().await?;
         let node = &ns.cluster.node;
-        ns.create_nad("blue", macvlan().host_local()).await?;
+        let blue = ns.create_nad("blue", macvlan().host_local()).await?;
         let pod = ns.running_pod("p", NO_NETWORKS).await?;
         let mut agent = ns.agent(&own, AgentOptions::default()).await?;
-        pod.annotate("blue@net1,blue@net2").await?;
-        pod.has_exactly(&["net1", "net2"]).await?;
+        pod.annotate("blue@net0,blue@net1,blue@net2").await?;
+        pod.has_exactly(&["net0", "net1", "net2"]).await?;
         let before = pod.interfaces().await?;
         agent.kill().await?;
 
+        // By the time of the next agent, nobody asks for net1 any more.
+        pod.annotate("blue@net0,blue@net2").await?;
         let sandbox = format!("{RECORDS}/{}", pod.sandbox().await?.id);
-        node.write(&format!("{sandbox}/net1"), "{\"version\": 1, \"network\"")
-            .await?;
+        for damaged in ["net0", "net1"] {
+            node.write(&format!("{sandbox}/{damaged}"), "{\"version\": 1, \"network\"")
+                .await?;
+        }
         node.write(&format!("{sandbox}/not-an-interface-name"), "hello")
             .await?;
         node.write(&format!("{RECORDS}/README"), "hello").await?;
@@ -165,13 +170,15 @@ async fn a_damaged_record_is_set_aside_and_what_it_was_about_is_left_alone() -> 
         let aside = agent
             .metric("dynamic_networks_agent_records_set_aside_total")
             .await?;
-        assert!((aside - 3.0).abs() < f64::EPSILON, "{aside}");
-        assert_eq!(node.list(&format!("{RECORDS}/.set-aside")).await?.len(), 3);
-        pod.annotate("blue@net2,blue@net3").await?;
-        pod.has_exactly(&["net1", "net2", "net3"]).await?;
+        assert!((aside - 4.0).abs() < f64::EPSILON, "{aside}");
+        assert_eq!(node.list(&format!("{RECORDS}/.set-aside")).await?.len(), 4);
+        pod.annotate("blue@net0,blue@net2,blue@net3").await?;
+        pod.has_exactly(&["net0", "net1", "net2", "net3"]).await?;
         assert_eq!(pod.interfaces().await?[..before.len()], before);
         pod.annotate("[]").await?;
         pod.has_exactly(&["net1"]).await?;
+        pod.begin_deletion(None).await?;
+        ns.has_no_leases(&blue).await?;
         agent.stop().await?;
         node.run(&["rm", "-r", &format!("{RECORDS}/.set-aside")])
             .await

@@ -7,17 +7,25 @@ use tests::{
 };
 
 #[tokio::test]
-async fn plugins_that_hang_in_many_pods_hold_up_no_other_network_and_no_pod_start() -> Result<()> {
+async fn plugins_of_two_kinds_that_hang_in_many_pods_hold_up_no_other_network_and_no_pod_start() -> Result<()>
+{
     // More than there is room for at once.
     const HANGING: usize = 10;
     in_namespace("hang", async |ns| {
-        let stuck = ns.create_nad("stuck", macvlan().host_local().recorded()).await?;
+        let nads = [
+            ns.create_nad("stuck", macvlan().host_local().recorded()).await?,
+            ns.create_nad("jammed", bridge().host_local().recorded()).await?,
+        ];
         ns.create_nad("blue", bridge().host_local()).await?;
         let other = ns.running_pod("other", NO_NETWORKS).await?;
         let hanging = start(ns, HANGING).await?;
-        ns.order(&stuck, "ADD", Order::Hang).await?;
-        futures::future::try_join_all(hanging.iter().map(|pod| pod.annotate("stuck@net1"))).await?;
-        one_hangs(&hanging).await?;
+        let (of_one, of_other) = hanging.split_at(HANGING / 2);
+        for (nad, pods) in nads.iter().zip([of_one, of_other]) {
+            ns.order(nad, "ADD", Order::Hang).await?;
+            let list = format!("{}@net1", nad.name);
+            futures::future::try_join_all(pods.iter().map(|pod| pod.annotate(&list))).await?;
+            one_hangs(pods).await?;
+        }
 
         let begin = Instant::now();
         other.annotate("blue@net1").await?;
@@ -41,7 +49,8 @@ async fn plugins_that_hang_in_many_pods_hold_up_no_other_network_and_no_pod_star
         ns.no_orders().await?;
         futures::future::try_join_all(hanging.iter().map(|pod| pod.has_exactly(&["net1"]))).await?;
         let pods: Vec<_> = hanging.iter().map(|pod| (pod, &["net1"][..])).collect();
-        ns.is_at_rest(&pods, &[], &[&stuck]).await
+        let [stuck, jammed] = &nads;
+        ns.is_at_rest(&pods, &[], &[stuck, jammed]).await
     })
     .await
 }

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use rstest::rstest;
 
@@ -335,4 +335,56 @@ fn a_new_sandbox_of_the_same_pod_starts_anew() {
     rig.happen(Happening::SandboxStarts);
     rest(&mut rig);
     assert_eq!(rig.links("s2"), ["a@net1"]);
+}
+
+/// The agent starts anew, and has set aside the record of net1.
+fn restart_with_a_damaged_record(rig: &mut Rig) {
+    {
+        let mut node = rig.world.node.borrow_mut();
+        let records = Rc::make_mut(&mut node.records)
+            .get_mut(&sandbox_id("s1"))
+            .unwrap();
+        assert!(records.attachments.remove(&interface("net1")).is_some());
+        records.damaged.insert(interface("net1"));
+    }
+    rig.restart();
+}
+
+#[test]
+fn a_damaged_record_is_written_anew_from_what_libcni_remembers() {
+    let mut rig = Rig::new();
+    edit(&rig, Some("a@net1,b@net2"));
+    rest(&mut rig);
+    let calls = rig.world.node.borrow().calls.len();
+    restart_with_a_damaged_record(&mut rig);
+    rest(&mut rig);
+    assert_eq!(
+        rig.world.node.borrow().calls.len(),
+        calls,
+        "nothing is plugged anew"
+    );
+    at_rest(&rig, &["a@net1", "b@net2"]);
+    edit(&rig, Some("b@net2"));
+    rest(&mut rig);
+    at_rest(&rig, &["b@net2"]);
+}
+
+#[test]
+fn what_a_damaged_record_was_about_is_released_with_its_sandbox() {
+    let mut rig = Rig::new();
+    edit(&rig, Some("a@net1,b@net2"));
+    rest(&mut rig);
+    edit(&rig, Some("b@net2"));
+    restart_with_a_damaged_record(&mut rig);
+    assert!(rig.look());
+    assert_eq!(
+        rig.links("s1"),
+        ["a@net1", "b@net2"],
+        "nothing tells any more whose it is"
+    );
+    rig.happen(Happening::PodDeleted);
+    rig.happen(Happening::SandboxEnds);
+    rest(&mut rig);
+    assert_eq!(rig.breach(), None);
+    assert!(rig.world.node.borrow().leases.is_empty());
 }

@@ -17,7 +17,7 @@ use crate::{
     identity::SandboxId,
     memory::Key,
     multus::{Answer, Call, Command, Refusal},
-    records::Phase,
+    records::{Phase, SandboxRecords},
 };
 
 /// How long a plugin that outlives its caller takes.
@@ -238,7 +238,8 @@ impl Node {
     }
 
     fn check_del(&mut self, call: &Call) {
-        if self.record_of(call).is_none() {
+        let damaged = |records: &SandboxRecords| records.damaged.contains(&call.interface);
+        if self.record_of(call).is_none() && !self.records.get(&call.sandbox).is_some_and(damaged) {
             self.break_rule(format!("DEL of {} without a record", call.interface));
         }
         if self
