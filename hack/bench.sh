@@ -37,7 +37,8 @@ bench() { benchmarks --bench "$1" | tee -a "$ROWS"; }
 table() {
     [[ -s $ROWS ]] || return 0
     echo
-    awk -F '\t' '
+    # What has columns.
+    grep $'\t' "$ROWS" | awk -F '\t' '
         { for (i = 1; i <= 5; i++) { cell[NR, i] = $i; if (length($i) > width[i]) width[i] = length($i) } }
         $5 == "MISSED" { missed++ }
         END {
@@ -49,7 +50,7 @@ table() {
         }
         function line(a, b, c, d, e) {
             printf "%-" width[1] "s  %" width[2] "s  %-" width[3] "s  %-" width[4] "s  %s\n", a, b, c, d, e
-        }' "$ROWS"
+        }'
 }
 
 trap finish EXIT
