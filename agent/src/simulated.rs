@@ -255,8 +255,8 @@ impl Node {
         self.versions
     }
 
-    /// A DEL was done, or runs, whose beginning the disk refused to note. The agent may do that (a full disk must not keep interfaces in pods); should
-    /// it die before the disk has room, nothing tells the next one that the attachment is gone. So no crash is tried here.
+    /// A DEL was done, or runs, whose beginning the disk refused to note. The agent may do that (a full disk must not keep interfaces in
+    /// pods); should it die before the disk has room, nothing tells the next one. So no crash is tried here.
     fn hides_an_unplug(&self) -> bool {
         self.refused.iter().any(|key| {
             let record = self

@@ -1,5 +1,5 @@
 //! A random history: edits, pods that come and go, networks that change and go, kills of the agent, of multus and of the runtime, a full
-//! disk and an API server that answers badly, one after the other and several at once; then the node comes to rest, without a breach of any
+//! disk, a clock that is moved and an API server that answers badly or not at all, one after the other and several at once; then the node comes to rest, without a breach of any
 //! invariant. The seed is printed and replays the history.
 //!
 //! `RANDOM_FAULTS_SEED`, `RANDOM_FAULTS_PODS`, `RANDOM_FAULTS_SECONDS`: for longer ones.
@@ -78,13 +78,16 @@ enum Happening {
     DiskFull,
     ApiAnswersBadly,
     ApiCut,
+    ApiSilent,
+    /// The agent's, by up to a day.
+    ClockMoved,
     /// The disk has room, the API server answers, every network exists again.
     Relief,
 }
 
 /// How often each happens, of a hundred.
-const OFTEN: [(Happening, u32); 13] = [
-    (Happening::Edit, 64),
+const OFTEN: [(Happening, u32); 15] = [
+    (Happening::Edit, 60),
     (Happening::Replacement, 5),
     (Happening::AgentKilled, 5),
     (Happening::AgentStopped, 2),
@@ -96,8 +99,16 @@ const OFTEN: [(Happening, u32); 13] = [
     (Happening::DiskFull, 3),
     (Happening::ApiAnswersBadly, 4),
     (Happening::ApiCut, 2),
+    (Happening::ApiSilent, 2),
+    (Happening::ClockMoved, 2),
     (Happening::Relief, 4),
 ];
+
+const DAY: i64 = 24 * 60 * 60;
+
+fn options(api: &ApiDouble, clock: i64) -> AgentOptions {
+    AgentOptions::default().behind(api).silence(3).with_clock(clock)
+}
 
 struct History<'a> {
     ns: &'a Namespace,
@@ -106,6 +117,8 @@ struct History<'a> {
     nads: Vec<Nad>,
     agent: NodeAgent,
     api: ApiDouble,
+    /// By so many seconds the agent's clock is ahead.
+    clock: i64,
     disk: SmallDisk,
     full: bool,
     /// What the second network is configured to, while there is none.
@@ -131,7 +144,7 @@ impl<'a> History<'a> {
         let names: Vec<_> = (0..count).map(|number| format!("p{number}")).collect();
         let started = names.iter().map(|name| ns.running_pod(name, NO_NETWORKS));
         let pods = futures::future::try_join_all(started).await?;
-        let agent = ns.agent(&own, AgentOptions::default().behind(&api)).await?;
+        let agent = ns.agent(&own, options(&api, 0)).await?;
         Ok(Self {
             made: pods.len(),
             pods: pods.into_iter().map(|pod| (pod, BTreeMap::new())).collect(),
@@ -141,6 +154,7 @@ impl<'a> History<'a> {
             nads,
             agent,
             api,
+            clock: 0,
             disk,
             full: false,
             away: None,
@@ -188,6 +202,11 @@ impl<'a> History<'a> {
                 self.api.plays(asked, "", answer);
             }
             Happening::ApiCut => self.api.cuts(),
+            Happening::ApiSilent => self.api.falls_silent(),
+            Happening::ClockMoved => {
+                self.clock = self.rng.i64(-DAY..=DAY);
+                self.agent.move_clock(self.clock).await?;
+            }
             Happening::Relief => self.relieve().await?,
         }
         tokio::time::sleep(PACE).await;
@@ -234,7 +253,7 @@ impl<'a> History<'a> {
     /// It need not be ready: a neighbour may be gone just now.
     async fn next_agent(&self) -> Result<NodeAgent> {
         self.ns
-            .agent_that_starts(&self.own, AgentOptions::default().behind(&self.api))
+            .agent_that_starts(&self.own, options(&self.api, self.clock))
             .await
     }
 
@@ -275,6 +294,7 @@ impl<'a> History<'a> {
     async fn relieve(&mut self) -> Result<()> {
         self.free_disk().await?;
         self.api.steps_aside();
+        self.api.heals();
         if let Some(config) = self.away.take() {
             self.ns.create_raw_nad(NETWORKS[1], &config.to_string()).await?;
         }
