@@ -48,7 +48,7 @@ async fn any_history_ends_at_rest() -> Result<()> {
     };
     let seed = setting("RANDOM_FAULTS_SEED", 1);
     let pods = setting("RANDOM_FAULTS_PODS", 8);
-    let length = Duration::from_secs(setting("RANDOM_FAULTS_SECONDS", 20));
+    let length = Duration::from_secs(setting("RANDOM_FAULTS_SECONDS", 12));
     println!("RANDOM_FAULTS_SEED={seed}");
     alone_for(length, "random", async move |ns| {
         let mut history = History::begin(ns, Rng::with_seed(seed), pods).await?;
