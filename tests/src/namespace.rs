@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::FutureExt;
-use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, Pod as ApiPod};
+use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, Pod as ApiPod, ServiceAccount};
 use kube::{
     Api, ResourceExt,
     api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams},
@@ -111,10 +111,15 @@ impl Namespace {
             .create(&PostParams::default(), &wanted)
             .await
             .doing("make a namespace")?;
-        Ok(Self {
-            cluster,
-            name: made.name_any(),
+        let name = made.name_any();
+        // No pod is admitted before; after the API server was gone, the controller that makes it takes its time.
+        let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), &name);
+        eventually(LONG, "the namespace has a service account", async || {
+            let account = accounts.get("default").await;
+            account.map(drop).doing("read the default service account")
         })
+        .await?;
+        Ok(Self { cluster, name })
     }
 
     /// Sets one label of the namespace.
