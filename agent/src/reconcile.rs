@@ -220,11 +220,13 @@ impl<W: World> Reconciler<'_, W> {
             return Ok(());
         }
         for record in self.witnessed(pod, sandbox).await?.records {
-            let interface = record.interface.clone();
-            if damaged.contains(&interface) {
+            if damaged.contains(&record.interface) {
                 self.world.put_record(&sandbox.id, &record).await?;
+                tracing::info!(
+                    pod = %pod.identity, network = %record.network, interface = %record.interface,
+                    "a damaged record is written anew"
+                );
                 memory.put(&sandbox.id, record);
-                tracing::info!(pod = %pod.identity, %interface, "a damaged record is written anew");
             }
         }
         Ok(())

@@ -97,7 +97,7 @@ impl<W: World> Releaser<'_, W> {
             return;
         }
         if let Err(error) = self.release_damaged(sandbox).await {
-            tracing::warn!(%sandbox, %error, "releasing what damaged records were about failed");
+            tracing::warn!(%sandbox, %error, "releasing what damaged records were about failed; it is tried again");
             self.memory.look_later(self.world.now(), self.world.jitter());
             return;
         }
@@ -122,7 +122,7 @@ impl<W: World> Releaser<'_, W> {
             if damaged.contains(&entry.interface) {
                 let config = String::from_utf8_lossy(&entry.config);
                 let freed = self.free(sandbox, &entry.interface, &config).await;
-                freed.map_err(|failure| failure.error)?;
+                freed.map_err(|failure| format!("interface {}: {}", entry.interface, failure.error))?;
                 tracing::info!(%sandbox, interface = %entry.interface, "released, though its record was damaged");
             }
         }

@@ -1,6 +1,6 @@
 //! A random history: edits, pods that come and go, networks that change and go, kills of the agent, of multus and of the runtime, a full
-//! disk, a clock that is moved and an API server that answers badly or not at all, one after the other and several at once; then the node comes to rest, without a breach of any
-//! invariant. The seed is printed and replays the history.
+//! disk, a clock that is moved and an API server that answers badly or not at all, one after the other and several at once; then the node
+//! comes to rest, without a breach of any invariant. The seed is printed and replays the history.
 //!
 //! `RANDOM_FAULTS_SEED`, `RANDOM_FAULTS_PODS`, `RANDOM_FAULTS_SECONDS`: for longer ones.
 
