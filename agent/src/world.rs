@@ -21,7 +21,7 @@ pub struct NetworkDefinition {
     pub resource_version: String,
     /// `spec.config`, or the content of the node's CNI file for an empty spec.
     pub config: String,
-    /// The device-plugin resource that its pods need.
+    /// The annotation of that name: a device plugin's resource, or a mark of nodes.
     pub resource_name: Option<String>,
 }
 

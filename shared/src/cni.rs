@@ -3,10 +3,12 @@
 mod capability;
 mod config;
 mod conflist;
+mod device;
 mod result;
 
 pub use capability::{Capabilities, Capability};
 pub use config::{ConfigError, NetworkConfig};
+pub use device::DeviceNeed;
 pub(crate) use result::without_nulls;
 pub use result::{CniResult, Dns, ResultError, ResultInterface, ResultIp, ResultRoute};
 

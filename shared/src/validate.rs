@@ -7,7 +7,7 @@ mod similar;
 
 pub use self::similar::similar;
 use crate::{
-    cni::{Capabilities, ConfigError},
+    cni::{Capabilities, ConfigError, DeviceNeed},
     config::{Config, InterfaceNames},
     names::NetworkName,
     selection::{Selection, SelectionList},
@@ -34,8 +34,8 @@ pub enum Network {
     Present {
         /// What its config declares; `None`: an empty spec (the config is a file on the node).
         config: Option<Result<Capabilities, ConfigError>>,
-        /// It needs a device plugin (annotation resourceName).
-        needs_device: bool,
+        /// Whether a pod needs a device for it.
+        device: DeviceNeed,
     },
 }
 

@@ -91,8 +91,8 @@ rules! {
     NamespaceIsolation, "namespace-isolation", true, "Under namespace isolation, networks are of the pod's own namespace or of a global one.";
     /// Another address for what is plugged.
     AttributeChange, "attribute-change", true, "ips, mac and cni-args of a plugged interface do not change: nothing would apply them.";
-    /// A network that needs a device plugin, on a running pod.
-    DevicePlugin, "device-plugin", true, "Networks that need a device plugin are not added to a running pod.";
+    /// A network whose plugin requires a device, on a running pod.
+    DevicePlugin, "device-plugin", true, "A network whose plugin requires a device of the resource that it names is not added to a running pod; a resource that only marks nodes does not count.";
     /// A device id on a running pod.
     DeviceId, "device-id", true, "deviceID is not added to a running pod: it could name another pod's device.";
     /// A pod without a network namespace of its own.

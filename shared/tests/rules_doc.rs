@@ -5,7 +5,7 @@
 use std::{env, fmt::Write, fs, path::Path};
 
 use shared::{
-    cni::NetworkConfig,
+    cni::{DeviceNeed, NetworkConfig},
     config::{Config, InterfaceNames, MissingNetworks},
     names::NetworkName,
     selection::{MAX_BYTES, MAX_DEPTH, MAX_ELEMENTS, SelectionList},
@@ -102,11 +102,15 @@ struct Cluster;
 
 impl Networks for Cluster {
     fn network(&self, name: &NetworkName) -> Network {
-        let present = |config: &str| Network::Present {
-            config: Some(NetworkConfig::parse(config, name.name()).map(|config| config.capabilities())),
-            needs_device: name.name() == "sriov1",
+        let present = |config: &str| {
+            let config = NetworkConfig::parse(config, name.name());
+            Network::Present {
+                device: DeviceNeed::of(Some("vendor.example/vf"), config.as_ref().ok()),
+                config: Some(config.map(|config| config.capabilities())),
+            }
         };
         match name.name() {
+            "sriov1" => present(r#"{"cniVersion":"1.0.0","type":"sriov"}"#),
             "no-plugins" => present(r#"{"cniVersion":"1.0.0","plugins":[]}"#),
             "macvlan3" => {
                 let existing = ["default/macvlan1", "default/macvlan2"].map(NetworkName::parse);

@@ -37,7 +37,7 @@ impl Namespace {
 
     async fn dump_networks(&self) -> Result<String> {
         let list = nads(&self.cluster, &self.name)
-            .list(&ListParams::default())
+            .list(&self.own())
             .await
             .doing("list NADs")?;
         Ok(list
@@ -67,13 +67,7 @@ impl Namespace {
 
     async fn dump_pods(&self) -> Result<String> {
         let mut text = String::new();
-        for mut pod in self
-            .pods()
-            .list(&ListParams::default())
-            .await
-            .doing("list pods")?
-            .items
-        {
+        for mut pod in self.pods().list(&self.own()).await.doing("list pods")?.items {
             pod.metadata.managed_fields = None;
             let yaml = serde_saphyr::to_string(&pod).unwrap_or_else(|e| e.to_string());
             text.push_str(&yaml);

@@ -52,7 +52,7 @@ pub use install::{Said, documents, named_in};
 pub use kernel::Interface;
 pub use links::Links;
 pub use mesh::Mesh;
-pub use namespace::{NO_NETWORKS, Namespace, alone_for, alone_in_namespace, in_namespace};
+pub use namespace::{NO_NETWORKS, Namespace, alone_for, alone_in_namespace, in_kube_system, in_namespace};
 pub use network::{Nad, Plugin, bridge, host_device, macvlan};
 pub use node::{Lease, Node};
 pub use parity::same_names;

@@ -16,12 +16,15 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, NAMESPACE},
     error::{Doing, Error, Result},
     network::{Nad, Plugin},
     pod::Pod,
     wait::{LONG, PLUG, eventually},
 };
+
+/// Labels whatever a test makes in a namespace that is not its own.
+const RUN: &str = "tests.dynamic-networks.invalid/run";
 
 /// For pods without the annotation.
 pub const NO_NETWORKS: Option<&str> = None;
@@ -29,12 +32,14 @@ pub const NO_NETWORKS: Option<&str> = None;
 /// No test may take longer; what hangs is dumped like what fails.
 const TEST: Duration = Duration::from_secs(240);
 
-/// One test's own namespace.
+/// One test's own namespace, or its share of kube-system.
 pub struct Namespace {
     /// The cluster that it is in.
     pub cluster: Cluster,
     /// Its name.
     pub name: String,
+    /// What tells this test's objects and links from those of others.
+    run: String,
 }
 
 /// Runs a test in a namespace of its own, beside others.
@@ -45,6 +50,22 @@ pub async fn in_namespace(purpose: &str, test: impl AsyncFnOnce(&Namespace) -> R
     let cluster = Cluster::connect().await?;
     cluster.installed().await?;
     let (ns, outcome) = run(cluster, TEST, purpose, test).await?;
+    ns.finish(outcome).await
+}
+
+/// Runs a test in kube-system, where the webhook is not asked, beside others. Its pods and networks need names that no other test gives.
+///
+/// # Errors
+/// Whatever the test returns; cleaning up counts too.
+pub async fn in_kube_system(test: impl AsyncFnOnce(&Namespace) -> Result<()>) -> Result<()> {
+    let cluster = Cluster::connect().await?;
+    cluster.installed().await?;
+    let ns = Namespace {
+        cluster,
+        name: NAMESPACE.to_owned(),
+        run: std::iter::repeat_with(fastrand::lowercase).take(5).collect(),
+    };
+    let outcome = ns.outcome(TEST, test).await;
     ns.finish(outcome).await
 }
 
@@ -89,17 +110,7 @@ async fn run(
     test: impl AsyncFnOnce(&Namespace) -> Result<()>,
 ) -> Result<(Namespace, Outcome)> {
     let ns = Namespace::create(cluster, purpose).await?;
-    let limited = async {
-        tokio::time::timeout(limit, test(&ns))
-            .await
-            .unwrap_or_else(|_| Err(Error::Unexpected(format!("the test takes longer than {limit:?}"))))
-    };
-    let began = Instant::now();
-    let outcome = AssertUnwindSafe(limited).catch_unwind().await;
-    println!("in namespace {}: {:.1} s", ns.name, began.elapsed().as_secs_f64());
-    if !matches!(outcome, Ok(Ok(()))) {
-        ns.dump().await;
-    }
+    let outcome = ns.outcome(limit, test).await;
     Ok((ns, outcome))
 }
 
@@ -119,7 +130,27 @@ impl Namespace {
             account.map(drop).doing("read the default service account")
         })
         .await?;
-        Ok(Self { cluster, name })
+        let run = name.rsplit('-').next().unwrap_or_default().to_owned();
+        Ok(Self { cluster, name, run })
+    }
+
+    async fn outcome(&self, limit: Duration, test: impl AsyncFnOnce(&Self) -> Result<()>) -> Outcome {
+        let limited = async {
+            tokio::time::timeout(limit, test(self))
+                .await
+                .unwrap_or_else(|_| Err(Error::Unexpected(format!("the test takes longer than {limit:?}"))))
+        };
+        let began = Instant::now();
+        let outcome = AssertUnwindSafe(limited).catch_unwind().await;
+        println!(
+            "in namespace {}: {:.1} s",
+            self.name,
+            began.elapsed().as_secs_f64()
+        );
+        if !matches!(outcome, Ok(Ok(()))) {
+            self.dump().await;
+        }
+        outcome
     }
 
     /// Sets one label of the namespace.
@@ -154,7 +185,18 @@ impl Namespace {
     /// # Errors
     /// [`Error::Api`].
     pub async fn create_raw_nad(&self, name: &str, config: &str) -> Result<()> {
-        self.create_nad_of(name, json!({"config": config})).await
+        self.create_nad_of(name, json!({}), json!({"config": config}))
+            .await
+    }
+
+    /// The same, with the annotation `resourceName`.
+    ///
+    /// # Errors
+    /// [`Error::Api`].
+    pub async fn create_marked_nad(&self, name: &str, resource: &str, config: &str) -> Result<()> {
+        let annotations = json!({shared::annotations::RESOURCE_NAME: resource});
+        self.create_nad_of(name, annotations, json!({"config": config}))
+            .await
     }
 
     /// Creates a network here whose configuration is a file on the node.
@@ -162,13 +204,13 @@ impl Namespace {
     /// # Errors
     /// [`Error::Api`].
     pub async fn create_empty_nad(&self, name: &str) -> Result<()> {
-        self.create_nad_of(name, json!({})).await
+        self.create_nad_of(name, json!({}), json!({})).await
     }
 
-    async fn create_nad_of(&self, name: &str, spec: Value) -> Result<()> {
+    async fn create_nad_of(&self, name: &str, annotations: Value, spec: Value) -> Result<()> {
         let object: DynamicObject = object(json!({
             "apiVersion": "k8s.cni.cncf.io/v1", "kind": "NetworkAttachmentDefinition",
-            "metadata": {"name": name}, "spec": spec,
+            "metadata": {"name": name, "labels": {RUN: self.run}, "annotations": annotations}, "spec": spec,
         }))?;
         let api = nads(&self.cluster, &self.name);
         api.create(&PostParams::default(), &object)
@@ -234,23 +276,38 @@ impl Namespace {
         networks: impl Into<Option<&str>>,
         change: impl FnOnce(&mut Value),
     ) -> Result<Pod> {
+        self.create_pod_from(name, networks, |pod| change(&mut pod["spec"]))
+            .await
+    }
+
+    /// The same with another object: `change` is given the usual one.
+    ///
+    /// # Errors
+    /// [`Error::Api`], also when the gate refuses.
+    pub async fn create_pod_from(
+        &self,
+        name: &str,
+        networks: impl Into<Option<&str>>,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<Pod> {
         let annotations: BTreeMap<_, _> = networks
             .into()
             .map(|v| (shared::annotations::NETWORKS, v))
             .into_iter()
             .collect();
-        let mut spec = json!({
-            "terminationGracePeriodSeconds": 1,
-            "automountServiceAccountToken": false,
-            "containers": [{
-                "name": "app", "image": "docker.io/library/busybox", "imagePullPolicy": "IfNotPresent",
-                "command": ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done"],
-            }],
+        let mut pod = json!({
+            "metadata": {"name": name, "labels": {RUN: self.run}, "annotations": annotations},
+            "spec": {
+                "terminationGracePeriodSeconds": 1,
+                "automountServiceAccountToken": false,
+                "containers": [{
+                    "name": "app", "image": "docker.io/library/busybox", "imagePullPolicy": "IfNotPresent",
+                    "command": ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done"],
+                }],
+            },
         });
-        change(&mut spec);
-        let pod: ApiPod = object(json!({
-            "metadata": {"name": name, "annotations": annotations}, "spec": spec,
-        }))?;
+        change(&mut pod);
+        let pod: ApiPod = object(pod)?;
         let made = self
             .pods()
             .create(&PostParams::default(), &pod)
@@ -273,8 +330,21 @@ impl Namespace {
         Api::namespaced(self.cluster.client.clone(), &self.name)
     }
 
+    fn is_shared(&self) -> bool {
+        self.name == NAMESPACE
+    }
+
+    /// Selects the objects of this test.
+    pub(crate) fn own(&self) -> ListParams {
+        if self.is_shared() {
+            ListParams::default().labels(&format!("{RUN}={}", self.run))
+        } else {
+            ListParams::default()
+        }
+    }
+
     /// A bridge name of at most 15 bytes that belongs to this namespace and network alone.
-    fn bridge(&self, network: &str) -> String {
+    pub fn bridge(&self, network: &str) -> String {
         let hash = network
             .bytes()
             .fold(7_u32, |h, b| h.wrapping_mul(31).wrapping_add(b.into()));
@@ -298,8 +368,7 @@ impl Namespace {
     }
 
     fn bridge_prefix(&self) -> String {
-        let suffix = self.name.rsplit('-').next().unwrap_or_default();
-        format!("t{suffix}-")
+        format!("t{}-", self.run)
     }
 
     async fn finish(&self, outcome: Outcome) -> Result<()> {
@@ -314,7 +383,7 @@ impl Namespace {
     async fn remove(&self) -> Result<()> {
         self.no_orders().await?;
         let pods = self.pods();
-        let all = ListParams::default();
+        let all = self.own();
         pods.delete_collection(&DeleteParams::default(), &all)
             .await
             .map(drop)
@@ -328,7 +397,13 @@ impl Namespace {
                 .ok_or_else(|| Error::Unexpected(names.join(", ")))
         })
         .await?;
-        self.delete().await?;
+        if self.is_shared() {
+            let nads = nads(&self.cluster, &self.name);
+            let deleted = nads.delete_collection(&DeleteParams::default(), &all).await;
+            deleted.map(drop).doing("delete the networks")?;
+        } else {
+            self.delete().await?;
+        }
         // The bridge plugin never removes its bridge.
         let script =
             "for l in /sys/class/net/\"$1\"*; do [ ! -e \"$l\" ] || ip link delete \"${l##*/}\"; done";

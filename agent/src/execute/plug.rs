@@ -1,6 +1,10 @@
 //! ADD: intent on the disk, call, outcome on the disk. An ADD that failed half-way is undone at once.
 
-use shared::{cni::NetworkConfig, names::InterfaceName, selection::Selection};
+use shared::{
+    cni::{DeviceNeed, NetworkConfig},
+    names::InterfaceName,
+    selection::Selection,
+};
 
 use super::{CRASHED, Executor, Failure};
 use crate::{
@@ -82,17 +86,20 @@ impl<W: World> Executor<'_, W> {
             network: network.clone(),
             version: Some(version.clone()),
         };
-        if let Some(resource) = definition.resource_name {
+        let config = NetworkConfig::parse(&definition.config, network.name()).map_err(|error| {
+            Failure::new(format!("its config cannot run: {error}")).with_cure(cure.clone())
+        })?;
+        let resource = definition.resource_name.as_deref();
+        if DeviceNeed::of(resource, Some(&config)) == DeviceNeed::Required {
             let error = format!(
-                "it needs the device {resource:?}, and devices are given out only when a pod is created"
+                "its plugin requires a device of {:?}, and devices are given out only when a pod is created",
+                resource.unwrap_or_default()
             );
             return Err(Failure {
                 rejected: true,
                 ..Failure::new(error).with_cure(cure)
             });
         }
-        let config = NetworkConfig::parse(&definition.config, network.name())
-            .map_err(|error| Failure::new(format!("its config cannot run: {error}")).with_cure(cure))?;
         Ok((config.conflist_for(selection.attributes()), version))
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Findings, Network, Networks, Operation, Subject, isolation_allows, previous::Previous};
 use crate::{
-    cni::{Capabilities, Capability},
+    cni::{Capabilities, Capability, DeviceNeed},
     config::{Config, MissingNetworks},
     names::NetworkName,
     selection::{Attributes, Selection},
@@ -126,8 +126,8 @@ impl Judge<'_> {
         match networks.network(&self.element.network) {
             Network::Unknown => {}
             Network::Missing { similar } => self.judge_missing(&similar),
-            Network::Present { config, needs_device } => {
-                self.judge_device(needs_device);
+            Network::Present { config, device } => {
+                self.judge_device(device);
                 match config {
                     None => {}
                     Some(Ok(declared)) => self.judge_capabilities(&asked, declared),
@@ -262,10 +262,19 @@ impl Judge<'_> {
         }
     }
 
-    fn judge_device(&mut self, needs_device: bool) {
-        if needs_device && self.is_new() && self.is_running() {
-            let message = "the network needs a device plugin, whose devices are given at pod creation only; re-create the pod";
-            self.refuse(Rule::DevicePlugin, None, message);
+    /// At pod start multus gives devices; a pod that runs gets no more.
+    fn judge_device(&mut self, device: DeviceNeed) {
+        if !self.is_new() || !self.is_running() {
+            return;
+        }
+        match device {
+            DeviceNeed::None => {}
+            DeviceNeed::Unknown => self.warn("it may need a device, which only a new pod is given"),
+            DeviceNeed::Required => {
+                let message =
+                    "its plugin requires a device, which is given at pod creation only; re-create the pod";
+                self.refuse(Rule::DevicePlugin, None, message);
+            }
         }
     }
 

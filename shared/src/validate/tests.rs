@@ -3,7 +3,11 @@ use std::collections::BTreeMap;
 use rstest::rstest;
 
 use super::*;
-use crate::{cni::NetworkConfig, config::MissingNetworks, violation::Rule};
+use crate::{
+    cni::{DeviceNeed, NetworkConfig},
+    config::MissingNetworks,
+    violation::Rule,
+};
 
 /// Networks by name; what is not among them is missing.
 #[derive(Default)]
@@ -35,11 +39,12 @@ impl Known {
 fn running(config: &str) -> Network {
     Network::Present {
         config: Some(NetworkConfig::parse(config, "nad").map(|config| config.capabilities())),
-        needs_device: false,
+        device: DeviceNeed::None,
     }
 }
 
-/// default/a and default/b with every capability, default/plain without any, default/device, default/broken, default/file, other/a.
+/// default/a and default/b with every capability, default/plain without any, default/device, default/perhaps (a device), default/broken,
+/// default/file, other/a.
 fn known() -> Known {
     let every = r#"{"type":"x","capabilities":{"ips":true,"mac":true,"portMappings":true,"bandwidth":true,"infinibandGUID":true}}"#;
     Known::default()
@@ -51,14 +56,21 @@ fn known() -> Known {
             "default/file",
             Network::Present {
                 config: None,
-                needs_device: false,
+                device: DeviceNeed::None,
             },
         )
         .and(
             "default/device",
             Network::Present {
                 config: None,
-                needs_device: true,
+                device: DeviceNeed::Required,
+            },
+        )
+        .and(
+            "default/perhaps",
+            Network::Present {
+                config: None,
+                device: DeviceNeed::Unknown,
             },
         )
         .and("other/a", running(every))
@@ -333,6 +345,22 @@ fn devices_are_not_given_to_running_pods() {
         Findings::default()
     );
     assert_eq!(case.edit(&id, &[], &id), Findings::default());
+}
+
+#[test]
+fn a_device_that_may_be_needed_is_a_warning() {
+    let case = Case::default();
+    let findings = case.edit("", &[], "perhaps@net1");
+    assert_eq!(findings.violations, []);
+    assert_eq!(
+        findings.warnings,
+        ["element 0 (default/perhaps): it may need a device, which only a new pod is given"]
+    );
+    assert_eq!(case.create("perhaps@net1"), Findings::default());
+    assert_eq!(
+        case.edit("perhaps@net1", &[], "perhaps@net1,a@net2"),
+        Findings::default()
+    );
 }
 
 #[rstest]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use shared::{
     annotations,
-    cni::{Capabilities, ConfigError, NetworkConfig},
+    cni::{Capabilities, ConfigError, DeviceNeed, NetworkConfig},
     names::NetworkName,
     validate::Network,
 };
@@ -89,17 +89,18 @@ impl NetworkAttachmentDefinition {
             self.metadata.name.as_deref()?,
         )
         .ok()?;
-        let config = match self.config() {
-            None => Config::OnNode,
-            Some(text) => match NetworkConfig::parse(text, name.name()) {
-                Ok(config) => Config::Runnable(config.capabilities()),
-                Err(error) => Config::Broken(Box::new(error)),
-            },
+        let resource_name = self.annotation(annotations::RESOURCE_NAME);
+        let parsed = self.config().map(|text| NetworkConfig::parse(text, name.name()));
+        let (config, device) = match parsed {
+            None => (Config::OnNode, DeviceNeed::of(resource_name, None)),
+            Some(Ok(config)) => (
+                Config::Runnable(config.capabilities()),
+                DeviceNeed::of(resource_name, Some(&config)),
+            ),
+            // Refused for that.
+            Some(Err(error)) => (Config::Broken(Box::new(error)), DeviceNeed::None),
         };
-        let needs_device = self
-            .annotation(annotations::RESOURCE_NAME)
-            .is_some_and(|resource| !resource.is_empty());
-        Some((name, Summary { config, needs_device }))
+        Some((name, Summary { config, device }))
     }
 
     /// Its config; `None` when it is empty, that is, a file on the node.
@@ -119,7 +120,7 @@ impl NetworkAttachmentDefinition {
 #[derive(Clone, Debug)]
 pub struct Summary {
     config: Config,
-    needs_device: bool,
+    device: DeviceNeed,
 }
 
 #[derive(Clone, Debug)]
@@ -139,7 +140,7 @@ impl Summary {
         };
         Network::Present {
             config,
-            needs_device: self.needs_device,
+            device: self.device,
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use rstest::rstest;
 use serde_json::{Value, json};
-use shared::{cni::Capability, validate::Networks as _};
+use shared::{
+    cni::{Capability, DeviceNeed},
+    validate::Networks as _,
+};
 
 use super::*;
 use crate::testing::{macvlan, network};
@@ -28,14 +31,17 @@ fn what_any_plugin_declares_is_kept() {
 
     let Network::Present {
         config: Some(Ok(declared)),
-        needs_device,
+        device,
     } = knowing(&[network("x", "n", &config)]).network(&name("x/n"))
     else {
         panic!("it is there");
     };
 
     let expected = [Capability::Ips, Capability::PortMappings];
-    assert_eq!((declared, needs_device), (expected.into_iter().collect(), false));
+    assert_eq!(
+        (declared, device),
+        (expected.into_iter().collect(), DeviceNeed::None)
+    );
 }
 
 #[rstest]
@@ -51,7 +57,7 @@ fn a_network_without_a_config_has_it_on_the_node(#[case] object: Value) {
         found,
         Network::Present {
             config: None,
-            needs_device: false
+            device: DeviceNeed::None
         }
     );
 }
@@ -72,22 +78,26 @@ fn a_config_that_cannot_run_is_kept_as_the_reason() {
     );
 }
 
-#[test]
-fn a_network_with_a_resource_needs_a_device() {
-    let mut definition = network("x", "n", &macvlan(&[]));
-    let resource = (
-        shared::annotations::RESOURCE_NAME.to_owned(),
-        "vendor/vf".to_owned(),
-    );
+#[rstest]
+#[case::marker("bridge.network.kubevirt.io/br1", json!({ "type": "bridge" }), DeviceNeed::None)]
+#[case::vendor("vendor.example/vf", json!({ "type": "sriov" }), DeviceNeed::Required)]
+#[case::named("vendor.example/vf", json!({ "type": "sriov", "deviceID": "0000:03:02.1" }), DeviceNeed::None)]
+#[case::broken("vendor.example/vf", json!({ "type": "" }), DeviceNeed::None)]
+fn a_resource_is_a_device_where_a_plugin_requires_one(
+    #[case] resource: &str,
+    #[case] config: Value,
+    #[case] expected: DeviceNeed,
+) {
+    let mut definition = network("x", "n", &config);
+    let resource = (shared::annotations::RESOURCE_NAME.to_owned(), resource.to_owned());
     definition.metadata.annotations = Some([resource].into());
 
-    assert!(matches!(
-        knowing(&[definition]).network(&name("x/n")),
-        Network::Present {
-            needs_device: true,
-            ..
-        }
-    ));
+    let found = knowing(&[definition]).network(&name("x/n"));
+
+    assert!(
+        matches!(found, Network::Present { device, .. } if device == expected),
+        "{found:?}"
+    );
 }
 
 #[test]
