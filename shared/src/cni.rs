@@ -8,6 +8,7 @@ mod result;
 
 pub use capability::{Capabilities, Capability};
 pub use config::{ConfigError, NetworkConfig};
+pub use conflist::plugin_index;
 pub use device::DeviceNeed;
 pub(crate) use result::without_nulls;
 pub use result::{CniResult, Dns, ResultError, ResultInterface, ResultIp, ResultRoute};

@@ -17,12 +17,14 @@ const OLDEST_VERSION: &str = "0.1.0";
 impl NetworkConfig {
     /// The conflist that is sent for an element that asks for `asked`, ADD and DEL alike: its own cniVersions, `ips` and `mac` taken out of
     /// capabilities (libcni would replace the whole runtimeConfig by those two), the full runtimeConfig and `args.cni` written into
-    /// each plugin. Deterministic bytes; [`NetworkConfig::parse`] reads them back.
+    /// each plugin, and a name for each plugin, which libcni replaces by the list's when it runs it but shows in its
+    /// error texts. Deterministic bytes; [`NetworkConfig::parse`] reads them back.
     pub fn conflist_for(&self, asked: &Attributes) -> String {
         let mut config = self.clone();
-        for plugin in &mut config.plugins {
+        for (index, plugin) in config.plugins.iter_mut().enumerate() {
             write_runtime_config(plugin, asked);
             write_args(plugin, asked);
+            plugin.insert("name".to_owned(), Value::String(plugin_name(index)));
         }
         config.conflist()
     }
@@ -51,6 +53,15 @@ impl NetworkConfig {
         Some(config)
     }
 
+    /// Plugin `index` as a list of its own under the same name; `None` when there is none.
+    #[must_use]
+    pub fn only_plugin(&self, index: usize) -> Option<Self> {
+        Some(Self {
+            plugins: vec![self.plugins.get(index)?.clone()],
+            ..self.clone()
+        })
+    }
+
     /// The chain with the `ipam` of plugin `index` left out; `None` when that plugin has none.
     #[must_use]
     pub fn without_ipam(&self, index: usize) -> Option<Self> {
@@ -76,6 +87,18 @@ impl NetworkConfig {
             ..self.clone()
         })
     }
+}
+
+/// The prefix of the names that [`NetworkConfig::conflist_for`] gives to plugins.
+const PLUGIN_NAME: &str = "plugin-";
+
+fn plugin_name(index: usize) -> String {
+    format!("{PLUGIN_NAME}{index}")
+}
+
+/// The 0-based position of the plugin that [`NetworkConfig::conflist_for`] gave `name`.
+pub fn plugin_index(name: &str) -> Option<usize> {
+    name.strip_prefix(PLUGIN_NAME)?.parse().ok()
 }
 
 fn write_runtime_config(plugin: &mut Plugin, asked: &Attributes) {

@@ -31,7 +31,7 @@ fn a_single_configuration_becomes_a_list_that_keeps_its_version() {
     let config = parse(r#"{"cniVersion":"0.4.0","name":"n","type":"macvlan","master":"eth1"}"#).unwrap();
     assert_eq!(
         config.conflist_for(&asked("")),
-        r#"{"cniVersion":"0.4.0","cniVersions":["0.4.0"],"name":"n","plugins":[{"master":"eth1","type":"macvlan"}]}"#
+        r#"{"cniVersion":"0.4.0","cniVersions":["0.4.0"],"name":"n","plugins":[{"master":"eth1","name":"plugin-0","type":"macvlan"}]}"#
     );
 }
 
@@ -172,9 +172,8 @@ fn a_stuck_deletion_can_go_on_without_a_plugin_or_its_ipam() {
     let config =
         parse(r#"{"name":"n","plugins":[{"type":"a","ipam":{"type":"host-local"}},{"type":"b"}]}"#).unwrap();
     let plugins = |config: Option<NetworkConfig>| config.map(|config| json!(config.plugins));
-    assert_eq!(plugins(config.without_plugin(0)), Some(json!([{"type": "b"}])));
-    assert_eq!(plugins(config.without_plugin(0).unwrap().without_plugin(0)), None);
-    assert_eq!(plugins(config.without_plugin(2)), None);
+    assert_eq!(plugins(config.only_plugin(1)), Some(json!([{"type": "b"}])));
+    assert_eq!(plugins(config.only_plugin(2)), None);
     assert_eq!(
         plugins(config.without_ipam(0)),
         Some(json!([{"type": "a"}, {"type": "b"}]))

@@ -1,0 +1,329 @@
+//! The steps of an ADD. [`crate::operation`] has the flow and the guarantees.
+
+use shared::{cni::NetworkConfig, selection::Selection};
+
+use crate::{
+    attachment::Verb,
+    delegate::{Answer, Command, FailedPlugin, Refusal},
+    effect::{Count, Effect, Outcome},
+    event::Event,
+    identity::PodIdentity,
+    network::{NetworkDefinition, NetworkError},
+    operation::{AddStage, Adding, Flow, Job, Operation, Removing, Why},
+    record::{AttachmentRecord, Phase},
+    retry::{Failure, RetryOn},
+    site::Site,
+    teardown::Teardown,
+};
+
+/// The text for [`Answer::Crashed`].
+pub const CRASHED: &str = "multus is healthy but dropped this request: its handler panicked";
+
+impl Site<'_, '_> {
+    /// Begins an ADD: the network is read.
+    pub fn begin_add(&mut self, selection: &Selection) -> Operation {
+        self.start(Effect::ReadNetwork(selection.network.clone()));
+        Operation::Add(Adding {
+            selection: Box::new(selection.clone()),
+            config: String::new(),
+            version: String::new(),
+            permit: None,
+            previous: None,
+            intent: None,
+            stage: AddStage::Network,
+        })
+    }
+
+    /// The outcome of the effect that an ADD waited for.
+    pub fn add_outcome(&mut self, mut adding: Adding, outcome: Outcome, pod: &PodIdentity) -> Flow {
+        match (adding.stage, outcome) {
+            (AddStage::Network, Outcome::Definition(read)) => match configure(&adding.selection, read) {
+                Ok((config, version)) => {
+                    adding.permit = Some(self.acquire_permit(config.clone(), pod.namespace()));
+                    (adding.config, adding.version) = (config, version);
+                    adding.stage = AddStage::Permit;
+                    Flow::Continue(Box::new(Operation::Add(adding)))
+                }
+                Err(failure) => self.add_failed(adding, failure),
+            },
+            (AddStage::Permit, Outcome::Done) => self.permitted(adding, pod),
+            (AddStage::Intent, Outcome::Written(written)) => self.intended(adding, &written),
+            (AddStage::Listing, Outcome::Written(listed)) => {
+                if let Err(cause) = listed {
+                    self.turn.count(Count::DelegateFileFailed);
+                    tracing::warn!(sandbox = %self.sandbox, interface = %self.interface, %cause, "listing in multus' delegate file failed");
+                    self.event(Event::not_listed(self.interface, &cause));
+                }
+                self.send_add(adding, pod)
+            }
+            (AddStage::Calling(_), Outcome::Answer(answer)) => self.add_answered(adding, answer, pod),
+            (AddStage::Unlisting, _) => self.finish_add(adding),
+            (_, outcome) => {
+                tracing::error!(?outcome, "an outcome that no ADD waits for");
+                self.finish_add(adding)
+            }
+        }
+    }
+
+    /// A permit is held: what earlier attachments hold is released first, then the intent is written.
+    fn permitted(&mut self, mut adding: Adding, pod: &PodIdentity) -> Flow {
+        let owed = self
+            .attachment
+            .record()
+            .map(|record| record.owed.clone())
+            .unwrap_or_default();
+        if !owed.is_empty() {
+            let permit = adding.permit.take();
+            let why = Why::BeforeAdd(Box::new(adding));
+            let jobs: Vec<Job> = owed.iter().map(Job::of_owed).collect();
+            let mut removing = Removing::new(why, jobs, pod, self.netns);
+            removing.permit = permit;
+            return self.next_del(removing);
+        }
+        self.intend(adding)
+    }
+
+    /// Writes the intent: on the disk before the ADD goes out, also after a power loss.
+    pub fn intend(&mut self, mut adding: Adding) -> Flow {
+        adding.previous = self.attachment.record().cloned();
+        let previous = adding.previous.as_ref();
+        let attempt = if self.attachment.is_lost_add() { 2 } else { 1 };
+        let stale_status = if previous.is_some() {
+            self.attachment.stale_status()
+        } else {
+            Vec::new()
+        };
+        let intent = AttachmentRecord {
+            phase: Phase::Plugging { attempt },
+            order: self.order,
+            stale_status,
+            owed: previous.map(|record| record.owed.clone()).unwrap_or_default(),
+            ..AttachmentRecord::intent(
+                &adding.selection,
+                self.interface.clone(),
+                adding.config.clone(),
+                self.turn.now.epoch,
+            )
+        };
+        adding.intent = Some(Box::new(intent.clone()));
+        self.write(intent, true);
+        adding.stage = AddStage::Intent;
+        Flow::Continue(Box::new(Operation::Add(adding)))
+    }
+
+    fn intended(&mut self, mut adding: Adding, written: &Result<(), String>) -> Flow {
+        self.written(written);
+        if let Err(error) = written {
+            let error = format!("nothing is added without a record: {error}");
+            return self.add_failed(adding, Failure::new(error));
+        }
+        let lost_add = self.attachment.is_lost_add();
+        self.attachment.forget_record();
+        self.attachment.set_lost_add(lost_add);
+        if let Some(intent) = adding.intent.take() {
+            self.attachment.set_record(*intent);
+        }
+        self.start(Effect::ListDelegate {
+            sandbox: self.sandbox.clone(),
+            network: adding.selection.network.clone(),
+            interface: self.interface.clone(),
+            config: adding.config.clone(),
+        });
+        adding.stage = AddStage::Listing;
+        Flow::Continue(Box::new(Operation::Add(adding)))
+    }
+
+    fn send_add(&mut self, mut adding: Adding, pod: &PodIdentity) -> Flow {
+        if !self.may_add {
+            return self.unlist(adding);
+        }
+        let Some(record) = self.attachment.record().cloned() else {
+            return self.finish_add(adding);
+        };
+        let running = self.call(Command::Add, &record, adding.config.clone(), pod);
+        adding.stage = AddStage::Calling(running);
+        Flow::Continue(Box::new(Operation::Add(adding)))
+    }
+
+    fn add_answered(&mut self, adding: Adding, answer: Answer, pod: &PodIdentity) -> Flow {
+        let network = RetryOn::Network {
+            network: adding.selection.network.clone(),
+            version: Some(adding.version.clone()),
+        };
+        match answer {
+            Answer::Done(result) => {
+                self.attached(result);
+                self.attachment.set_retry(Verb::Plug, None);
+                self.finish_add(adding)
+            }
+            Answer::NotSent(error) => {
+                self.drop_intent(adding, Failure::new(error).cleared_by(RetryOn::Multus))
+            }
+            Answer::Refused {
+                cause: Refusal::AlreadyExists,
+                ..
+            } if !self.attachment.is_lost_add() => {
+                let error = "an interface with this name already exists in the pod and is not managed by the agent; \
+                             leaving it unchanged";
+                self.drop_intent(adding, Failure::new(error).cleared_by(network))
+            }
+            Answer::Refused { cause, plugin, text } if cause.nothing_ran(plugin.as_ref()) => {
+                self.drop_intent(adding, Failure::new(text).cleared_by(network))
+            }
+            Answer::Refused { cause, plugin, text } => {
+                let failure = Failure::new(text).cleared_by(network);
+                self.undo(adding, failure, plugin, &cause, pod)
+            }
+            Answer::Crashed => {
+                let failure = Failure::new(CRASHED).cleared_by(network);
+                self.undo(adding, failure, None, &Refusal::Other, pod)
+            }
+            Answer::Lost(error) => {
+                let grace = self.turn.context.timing.grace;
+                self.attachment.answer_lost(self.now(), grace);
+                let error =
+                    format!("multus' answer was lost ({error}); libcni's cache will show what was done");
+                let network_name = adding.selection.network.clone();
+                self.failed(Verb::Plug, &network_name, Failure::new(error).cleared_by(network));
+                self.finish_add(adding)
+            }
+        }
+    }
+
+    /// Notes and reports an attachment. When the disk refuses, its intent and libcni's cache say the same.
+    pub fn attached(&mut self, result: serde_json::Value) {
+        let Some(mut record) = self.attachment.record().cloned() else {
+            return;
+        };
+        record.phase = Phase::Plugged { result };
+        record.since = self.turn.now.epoch;
+        self.attachment.set_record(record.clone());
+        self.attachment.set_lost_add(false);
+        self.attachment.set_refused_add(None);
+        let addresses: Vec<String> = self
+            .attachment
+            .entries()
+            .iter()
+            .flat_map(|entry| entry.ips.clone())
+            .collect();
+        tracing::info!(
+            sandbox = %self.sandbox, pod = self.pod.map(tracing::field::display), network = %record.network,
+            interface = %self.interface, ?addresses, "plugged"
+        );
+        self.event(Event::added(self.interface, &record.network, &addresses));
+        self.save();
+    }
+
+    /// Nothing has run: what was before the intent comes back.
+    fn drop_intent(&mut self, adding: Adding, failure: Failure) -> Flow {
+        let network = adding.selection.network.clone();
+        self.failed(Verb::Plug, &network, failure);
+        self.unlist(adding)
+    }
+
+    fn unlist(&mut self, mut adding: Adding) -> Flow {
+        let network = adding.selection.network.clone();
+        self.attachment.call_ended(self.now());
+        self.start(Effect::UnlistDelegate {
+            sandbox: self.sandbox.clone(),
+            network,
+            interface: self.interface.clone(),
+        });
+        adding.stage = AddStage::Unlisting;
+        Flow::Continue(Box::new(Operation::Add(adding)))
+    }
+
+    /// After an ADD that was refused half-way: DEL of the same configuration, at once, under the same permit. The record
+    /// says so first, so that a crash leaves no doubt about the ADD.
+    fn undo(
+        &mut self,
+        mut adding: Adding,
+        failure: Failure,
+        plugin: Option<FailedPlugin>,
+        cause: &Refusal,
+        pod: &PodIdentity,
+    ) -> Flow {
+        let network = adding.selection.network.clone();
+        self.failed(Verb::Plug, &network, failure);
+        self.attachment.call_ended(self.now());
+        self.attachment
+            .set_refused_add(Some((plugin.clone(), cause.clone())));
+        let Some(mut record) = self.attachment.record().cloned() else {
+            return self.finish_add(adding);
+        };
+        record.phase = Phase::Unplugging {
+            attempt: 1,
+            result: None,
+        };
+        record.since = self.turn.now.epoch;
+        let teardown = Teardown::undo(&record.config, plugin, cause);
+        let job = Job::of(&record, teardown, true);
+        let mut removing = Removing::new(Why::Unplug, [job], pod, self.netns).keeping(&record.owed);
+        removing.permit = adding.permit.take();
+        self.begin_del(removing, record)
+    }
+
+    fn add_failed(&mut self, adding: Adding, failure: Failure) -> Flow {
+        let network = adding.selection.network.clone();
+        self.failed(Verb::Plug, &network, failure);
+        self.finish_add(adding)
+    }
+
+    fn finish_add(&mut self, adding: Adding) -> Flow {
+        if let Some(permit) = adding.permit {
+            self.turn.release(permit);
+        }
+        if adding.stage == AddStage::Unlisting {
+            match adding
+                .previous
+                .filter(|previous| previous.phase == Phase::Tombstone)
+            {
+                Some(tombstone) => {
+                    self.attachment.set_record(tombstone);
+                    self.save();
+                }
+                None => self.clear(),
+            }
+        }
+        Flow::Finished
+    }
+}
+
+/// The configuration to send, and the version of the network that it comes from.
+fn configure(
+    selection: &Selection,
+    read: Result<Box<NetworkDefinition>, NetworkError>,
+) -> Result<(String, String), Failure> {
+    let network = &selection.network;
+    let on = |version: Option<String>| RetryOn::Network {
+        network: network.clone(),
+        version,
+    };
+    let definition = read.map_err(|error| {
+        let missing = matches!(error, NetworkError::Missing(_));
+        let failure = Failure::new(error.to_string());
+        if missing {
+            failure.cleared_by(on(None))
+        } else {
+            failure
+        }
+    })?;
+    let NetworkDefinition {
+        resource_version: version,
+        config,
+        resource_name,
+    } = *definition;
+    let on = on(Some(version.clone()));
+    let config = NetworkConfig::parse(&config, network.name())
+        .map_err(|error| Failure::new(format!("its config cannot run: {error}")).cleared_by(on.clone()))?;
+    if let Some(resource) = resource_name.filter(|_| config.requires_device()) {
+        let error = format!(
+            "its plugin needs a device of {resource:?}, and devices are given out only when a pod is created"
+        );
+        return Err(Failure {
+            rejected: true,
+            ..Failure::new(error).cleared_by(on)
+        });
+    }
+    Ok((config.conflist_for(selection.attributes()), version))
+}

@@ -1,0 +1,274 @@
+//! A number for everything that decides what a machine will do, for the model checker: two machines with the same number
+//! have the same future. Times count in steps from now; sandboxes by the rank that the caller gives them.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher as _},
+    time::Duration,
+};
+
+use crate::{
+    attachment::{Attachment, Disk, Lookup, Verb},
+    identity::SandboxId,
+    operation::{AddStage, Adding, DelStage, Operation, Removing, Why},
+    pod_state::{Blocked, PodState},
+    record::AttachmentRecord,
+    retry::{Retry, RetryOn},
+    sandbox_state::{End, Identity, SandboxState, Sight},
+};
+
+/// So many failures lead to the cap of the backoff.
+const FAILURES: u32 = 8;
+
+/// How states are made comparable.
+pub struct Measure<'a> {
+    /// The time.
+    pub now: Duration,
+    /// The step of the clock.
+    pub step: Duration,
+    /// The rank of a sandbox.
+    pub rank: &'a dyn Fn(&SandboxId) -> usize,
+    /// Whether this is the present version of a network.
+    pub is_present: &'a dyn Fn(&shared::names::NetworkName, Option<&str>) -> bool,
+}
+
+struct Print<'a> {
+    hasher: DefaultHasher,
+    measure: &'a Measure<'a>,
+}
+
+impl PodState {
+    /// See the module.
+    pub fn fingerprint(&self, measure: &Measure<'_>) -> u64 {
+        let mut print = Print {
+            hasher: DefaultHasher::new(),
+            measure,
+        };
+        print.pod(self);
+        print.hasher.finish()
+    }
+}
+
+impl Print<'_> {
+    fn add(&mut self, value: impl Hash) {
+        value.hash(&mut self.hasher);
+    }
+
+    fn until(&mut self, time: Duration) {
+        let left = time.saturating_sub(self.measure.now).as_millis();
+        self.add(left.div_ceil(self.measure.step.as_millis().max(1)));
+    }
+
+    fn pod(&mut self, state: &PodState) {
+        match state.pod.pod() {
+            Some(pod) => self.add((
+                format!("{:?}", pod.networks),
+                entries(pod.status.as_deref()),
+                pod.terminating,
+            )),
+            None => self.add(format!("{:?}", state.pod)),
+        }
+        // What was seen decides only while something is unclaimed, or a sandbox has not been seen.
+        self.add(&state.seen);
+        let listing = &state.listing;
+        self.add((listing.stale, listing.reading, listing.again));
+        self.blocked(listing.blocked.as_ref());
+        self.blocked(state.blocked.as_ref());
+        for sandbox in listing.sandboxes.iter().flatten() {
+            let rank = (self.measure.rank)(&sandbox.id);
+            self.add((rank, sandbox.ready));
+        }
+        for sandbox in state.sandboxes.values() {
+            self.sandbox(sandbox);
+        }
+        self.add(state.publication.fingerprint());
+        self.add((&state.reported, state.reported_host_network));
+        for purpose in state.in_flight().purposes() {
+            self.add(std::mem::discriminant(purpose));
+        }
+        self.add(state.wake().is_some());
+    }
+
+    fn blocked(&mut self, blocked: Option<&Blocked>) {
+        self.add(blocked.map(|blocked| (&blocked.cause, blocked.failures.min(FAILURES))));
+        if let Some(blocked) = blocked {
+            self.until(blocked.due);
+        }
+    }
+
+    fn sandbox(&mut self, sandbox: &SandboxState) {
+        self.add(((self.measure.rank)(&sandbox.id), sandbox.attachments.len()));
+        self.add(
+            sandbox
+                .record
+                .as_ref()
+                .map(|record| (record.adopted, record.foreign.clone())),
+        );
+        self.add(match &sandbox.sight {
+            Sight::Unseen => 0,
+            Sight::AskingNetwork => 1,
+            Sight::Host => 2,
+            Sight::Reading => 3,
+            Sight::TakingOver { .. } => 4,
+            Sight::Writing { .. } => 5,
+            Sight::Seen => 6,
+        });
+        match &sandbox.end {
+            End::Ready => self.add(0),
+            End::Ending { asking, rounds, next } => {
+                self.add((1, asking, rounds.min(&FAILURES)));
+                self.until(*next);
+            }
+            End::Ended { recovered, retry } => {
+                self.add((2, recovered));
+                self.until(*retry);
+            }
+            End::Removing(due) => {
+                self.add((3, due.is_some()));
+                self.until(due.unwrap_or_default());
+            }
+        }
+        match &sandbox.identity {
+            Identity::Known { pod, confirmed } => self.add((0, pod.uid(), pod.name(), confirmed)),
+            Identity::Failed { failures, due } => {
+                self.add((1, failures.min(&FAILURES)));
+                self.until(*due);
+            }
+            other => self.add(std::mem::discriminant(other)),
+        }
+        self.add(format!("{:?}", sandbox.unclaimed));
+        self.add((&sandbox.damaged, &sandbox.newer));
+        let mut ordered: Vec<_> = sandbox.attachments.iter().collect();
+        let order = |attachment: &Attachment| attachment.record().map(|record| record.order);
+        ordered.sort_by_key(|(interface, attachment)| (order(attachment), (*interface).clone()));
+        for (interface, attachment) in ordered {
+            self.add(interface);
+            self.attachment(attachment);
+        }
+    }
+
+    /// A record, without its place in the order of plugging.
+    fn record(&mut self, record: &AttachmentRecord) {
+        self.add(record_print(record));
+    }
+
+    fn attachment(&mut self, attachment: &Attachment) {
+        if let Some(record) = attachment.record() {
+            self.record(record);
+        }
+        match attachment.disk() {
+            Disk::Clean => self.add(0),
+            Disk::Writing => self.add(1),
+            Disk::Refused { retry } => {
+                self.add(2);
+                self.until(retry);
+            }
+        }
+        let doubtful = attachment.is_doubtful();
+        self.add((
+            attachment.is_gone(),
+            attachment.is_lost_add(),
+            doubtful,
+            attachment.removals().count_at(self.measure.now),
+            format!("{:?}", attachment.refused_add()),
+        ));
+        if doubtful {
+            self.until(attachment.doubt_end().unwrap_or(self.measure.now));
+            self.add(match attachment.lookup() {
+                Lookup::Unknown => 0,
+                Lookup::Reading => 1,
+                Lookup::Known(None) => 2,
+                Lookup::Known(Some(_)) => 3,
+                Lookup::Failed => 4,
+            });
+            self.add(attachment.lookups().0.min(FAILURES));
+        }
+        for verb in [Verb::Plug, Verb::Unplug, Verb::ReleaseOwed] {
+            self.retry(attachment.retry(verb));
+        }
+        match attachment.operation.as_deref() {
+            None => self.add(0),
+            Some(Operation::Add(adding)) => self.adding(adding),
+            Some(Operation::Del(removing)) => self.removing(removing),
+        }
+    }
+
+    fn retry(&mut self, retry: Option<&Retry>) {
+        let Some(retry) = retry else {
+            self.add(false);
+            return;
+        };
+        self.add(retry.failures.min(FAILURES));
+        self.until(retry.due);
+        self.until(retry.since + crate::operation::PATIENCE);
+        match &retry.on {
+            RetryOn::Time => self.add(0),
+            RetryOn::Multus => self.add(1),
+            RetryOn::Network { network, version } => {
+                let present = (self.measure.is_present)(network, version.as_deref());
+                self.add((2, network, version.is_some(), present));
+            }
+        }
+    }
+
+    fn adding(&mut self, adding: &Adding) {
+        self.add((1, format!("{:?}", adding.selection), &adding.config));
+        let late = match adding.stage {
+            AddStage::Calling(running) => Some(running),
+            _ => None,
+        };
+        self.add((
+            std::mem::discriminant(&adding.stage),
+            late.map(|running| running.late),
+        ));
+        if let Some(running) = late {
+            self.until(running.since + Duration::from_secs(60));
+        }
+    }
+
+    fn removing(&mut self, removing: &Removing) {
+        self.add((2, format!("{:?}", removing.jobs), format!("{:?}", removing.owed)));
+        self.add(std::mem::discriminant(&removing.why));
+        if let Why::BeforeAdd(adding) = &removing.why {
+            self.adding(adding);
+        }
+        let late = match removing.stage {
+            DelStage::Calling(running) => Some(running),
+            _ => None,
+        };
+        self.add((
+            std::mem::discriminant(&removing.stage),
+            late.map(|running| running.late),
+        ));
+        if let Some(running) = late {
+            self.until(running.since + Duration::from_secs(60));
+        }
+    }
+}
+
+/// What of a record decides, without its place in the order of plugging and without the content of its result.
+pub fn record_print(record: &AttachmentRecord) -> impl Hash + use<> {
+    use crate::record::Phase;
+    let phase = match &record.phase {
+        Phase::Plugging { attempt } => (0, (*attempt).min(2), false),
+        Phase::Plugged { result } => (1, 0, result.get("interfaces").is_some()),
+        Phase::Unplugging { attempt, result } => (2, (*attempt).min(2), result.is_some()),
+        Phase::Tombstone => (3, 0, false),
+        Phase::Owed => (4, 0, false),
+    };
+    (
+        record.network.clone(),
+        record.interface.clone(),
+        record.origin,
+        phase,
+        record.config.clone(),
+        record.stale_status.clone(),
+        format!("{:?}", record.owed),
+    )
+}
+
+/// Entries are found by their names, so their order decides nothing.
+fn entries(status: Option<&str>) -> Vec<&str> {
+    let mut entries: Vec<&str> = status.unwrap_or_default().split("},{").collect();
+    entries.sort_unstable();
+    entries
+}

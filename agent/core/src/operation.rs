@@ -1,0 +1,285 @@
+//! The operation in progress on one attachment: its steps, one effect at a time. ADD is one chain of steps, every DEL
+//! another: an unplug, the undo of a failed ADD, a release at the end of a sandbox and an owed release take the same path.
+//!
+//! # Flow
+//! ADD: read the network → permit → (owed releases of this name) → durable intent → delegate file → call.
+//! - done: the result is recorded.
+//! - refused before a plugin ran: the intent is dropped.
+//! - refused otherwise, or the handler crashed: the record says *unplugging*, and a DEL follows at once.
+//! - not sent: the intent is dropped.
+//! - lost: the intent stays; libcni's cache or the end of the grace period decides.
+//!
+//! DEL: permit → record → call, once for each configuration that [`Teardown`] names → delegate file.
+//! - refused: retried with backoff; taken apart where the ADD failed, the sandbox has ended, or it has failed for long.
+//! - lost: the record stays; the end of the grace period decides.
+//!
+//! # Guarantees
+//! No intent is written before a permit is held. No ADD is sent before its intent is on the disk. A list is taken
+//! apart only after what is then owed is on the disk.
+
+use std::{collections::VecDeque, time::Duration};
+
+use shared::{names::NetworkName, selection::Selection};
+
+use crate::{
+    effect::EffectId, identity::PodIdentity, record::AttachmentRecord, record::OwedRelease,
+    teardown::Teardown,
+};
+
+/// For how long a DEL of a plugged attachment has to fail before its list is taken apart.
+pub const PATIENCE: Duration = Duration::from_secs(600);
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub enum Operation {
+    /// An ADD.
+    Add(Adding),
+    /// A DEL.
+    Del(Removing),
+}
+
+/// Whether an operation goes on after an outcome.
+#[derive(Debug)]
+pub enum Flow {
+    /// It waits for the next outcome.
+    Continue(Box<Operation>),
+    /// It has ended.
+    Finished,
+    /// Multus does not accept the pod under whose name it was called: find out who it is now, then begin again.
+    UnknownPod,
+}
+
+/// An ADD in progress.
+#[derive(Clone, Debug)]
+pub struct Adding {
+    /// What the annotation asks for.
+    pub selection: Box<Selection>,
+    /// The configuration to send, once the network was read.
+    pub config: String,
+    /// The version of the network that it comes from.
+    pub version: String,
+    /// The permit.
+    pub permit: Option<EffectId>,
+    /// The record before the intent.
+    pub previous: Option<AttachmentRecord>,
+    /// The intent that is being written.
+    pub intent: Option<Box<AttachmentRecord>>,
+    /// The step.
+    pub stage: AddStage,
+}
+
+/// The step of an ADD that waits for its outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddStage {
+    /// The network is read.
+    Network,
+    /// A permit is awaited.
+    Permit,
+    /// The intent is written.
+    Intent,
+    /// The attachment is listed in multus' delegate file.
+    Listing,
+    /// Multus is called.
+    Calling(Running),
+    /// The attachment is taken out of multus' delegate file: nothing was plugged.
+    Unlisting,
+}
+
+/// A call in progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// When it was sent.
+    pub since: Duration,
+    /// It has taken longer than allowed, and gave its permit back.
+    pub late: bool,
+}
+
+/// A DEL in progress.
+#[derive(Clone, Debug)]
+pub struct Removing {
+    /// What it is for.
+    pub why: Why,
+    /// The lists to release: that of the attachment first, then owed ones.
+    pub jobs: VecDeque<Job>,
+    /// What is owed already, and not tried here.
+    pub earlier: Vec<OwedRelease>,
+    /// What is owed after this operation.
+    pub owed: Vec<OwedRelease>,
+    /// The first cause why something is owed.
+    pub refused: Option<String>,
+    /// The pod under whose name multus is called.
+    pub pod: PodIdentity,
+    /// The network namespace; empty after the sandbox has ended.
+    pub netns: String,
+    /// The permit.
+    pub permit: Option<EffectId>,
+    /// The step.
+    pub stage: DelStage,
+}
+
+/// One list to release.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The NAD.
+    pub network: NetworkName,
+    /// The parts.
+    pub teardown: Teardown,
+    /// Its ADD failed.
+    pub failed_add: bool,
+}
+
+/// What a DEL is for.
+#[derive(Clone, Debug)]
+pub enum Why {
+    /// An attachment that is not wanted, or is half done.
+    Unplug,
+    /// What a lost ADD may have left: a tombstone remains.
+    LostAdd,
+    /// What earlier attachments under this name hold.
+    Owed,
+    /// The same, before this ADD.
+    BeforeAdd(Box<Adding>),
+    /// The sandbox has ended.
+    Release,
+}
+
+/// The step of a DEL that waits for its outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DelStage {
+    /// A permit is awaited.
+    Permit,
+    /// The record is written: a DEL begins.
+    Recording,
+    /// What will be owed is written: the list is taken apart.
+    RecordingOwed,
+    /// Multus is called.
+    Calling(Running),
+    /// The attachment is taken out of multus' delegate file.
+    Unlisting,
+}
+
+impl Operation {
+    /// The call in progress.
+    pub fn running(&mut self) -> Option<&mut Running> {
+        match self {
+            Self::Add(Adding {
+                stage: AddStage::Calling(running),
+                ..
+            })
+            | Self::Del(Removing {
+                stage: DelStage::Calling(running),
+                ..
+            }) => Some(running),
+            Self::Add(_) | Self::Del(_) => None,
+        }
+    }
+
+    /// The permit that it holds or waits for.
+    pub fn permit(&self) -> Option<EffectId> {
+        match self {
+            Self::Add(adding) => adding.permit,
+            Self::Del(removing) => removing.permit,
+        }
+    }
+
+    /// The permit is given back.
+    pub fn take_permit(&mut self) -> Option<EffectId> {
+        match self {
+            Self::Add(adding) => adding.permit.take(),
+            Self::Del(removing) => removing.permit.take(),
+        }
+    }
+
+    /// Whether nothing was written or sent yet, so that it can be dropped.
+    pub fn is_waiting(&self) -> bool {
+        match self {
+            Self::Add(adding) => matches!(adding.stage, AddStage::Network | AddStage::Permit),
+            Self::Del(removing) => removing.stage == DelStage::Permit,
+        }
+    }
+}
+
+impl Removing {
+    /// An operation that waits for its permit.
+    pub fn new(why: Why, jobs: impl IntoIterator<Item = Job>, pod: &PodIdentity, netns: &str) -> Self {
+        Self {
+            why,
+            jobs: jobs.into_iter().collect(),
+            earlier: Vec::new(),
+            owed: Vec::new(),
+            refused: None,
+            pod: pod.clone(),
+            netns: netns.to_owned(),
+            permit: None,
+            stage: DelStage::Permit,
+        }
+    }
+
+    /// The next configuration to send; what is done with a list moves into [`Self::owed`].
+    pub fn next_config(&mut self) -> Option<String> {
+        while let Some(job) = self.jobs.front() {
+            if let Some(config) = job.teardown.next_config() {
+                return Some(config);
+            }
+            if let Some(job) = self.jobs.pop_front() {
+                self.owed.extend(job.owed());
+            }
+        }
+        None
+    }
+
+    /// The same, with releases that are owed from before and are not tried here.
+    #[must_use]
+    pub fn keeping(self, earlier: &[OwedRelease]) -> Self {
+        Self {
+            earlier: earlier.to_vec(),
+            ..self
+        }
+    }
+
+    /// What would be owed if the operation ended here. The attachment's own list counts only once it is taken apart:
+    /// until then its record stands for it.
+    pub fn owed_now(&self) -> Vec<OwedRelease> {
+        let open = self.jobs.iter().filter(|job| job.teardown.is_apart());
+        let known = self.earlier.iter().chain(&self.owed).cloned();
+        known.chain(open.flat_map(Job::owed)).collect()
+    }
+}
+
+impl Job {
+    /// What a record's own list needs.
+    pub fn of(record: &AttachmentRecord, teardown: Teardown, failed_add: bool) -> Self {
+        Self {
+            network: record.network.clone(),
+            teardown,
+            failed_add,
+        }
+    }
+
+    /// An owed release: always taken apart when it is refused.
+    pub fn of_owed(owed: &OwedRelease) -> Self {
+        let mut teardown = Teardown::whole(&owed.config, None).of_failed_add(owed.failed_add);
+        teardown.take_apart(None);
+        Self {
+            network: owed.network.clone(),
+            teardown,
+            failed_add: owed.failed_add,
+        }
+    }
+
+    /// The namespace is gone.
+    #[must_use]
+    pub fn after_the_namespace(mut self) -> Self {
+        self.teardown = self.teardown.after_the_namespace();
+        self
+    }
+
+    fn owed(&self) -> Vec<OwedRelease> {
+        let owed = |config| OwedRelease {
+            network: self.network.clone(),
+            config,
+            failed_add: self.failed_add,
+        };
+        self.teardown.owed().into_iter().map(owed).collect()
+    }
+}

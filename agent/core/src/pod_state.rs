@@ -1,0 +1,605 @@
+//! The state machine of one pod. The shell reports what it observes and what came of effects; each report returns what
+//! to do next. Nothing here waits: several effects of one pod can be in flight.
+//!
+//! # Guarantees
+//! Every effect that is started gets at most one outcome, and an outcome of an effect that is not awaited any more is
+//! ignored. Dropped at any point, a new machine goes on from the records on the disk.
+
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
+
+use crate::{
+    attachment::{Disk, Lookup},
+    backoff,
+    effect::{Action, Effect, EffectId, Now, Outcome, Trigger},
+    event::Event,
+    identity::{AttachmentKey, PodIdentity, SandboxId},
+    operation::{Flow, Operation},
+    plan::Problem,
+    pod::{Annotation, Pod, PodObservation, SeenElements},
+    publish::Publication,
+    record::SandboxRecords,
+    sandbox::{Sandbox, newest_ready},
+    sandbox_state::{End, SandboxState},
+    site::Site,
+    turn::{Context, InFlight, Purpose, Turn},
+};
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct PodState {
+    pub(crate) uid: String,
+    pub(crate) context: Rc<Context>,
+    pub(crate) pod: PodObservation,
+    pub(crate) seen: SeenElements,
+    pub(crate) listing: Listing,
+    pub(crate) sandboxes: BTreeMap<SandboxId, SandboxState>,
+    pub(crate) publication: Publication,
+    pub(crate) reported: std::collections::BTreeSet<Problem>,
+    pub(crate) reported_host_network: bool,
+    pub(crate) blocked: Option<Blocked>,
+    /// When the present annotation arrived, until everything that it asks for is attached.
+    pub(crate) edited_at: Option<Duration>,
+    in_flight: InFlight,
+    stopping: bool,
+    wake: Option<Duration>,
+}
+
+/// What is known of the pod's sandboxes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Listing {
+    /// `None`: never listed.
+    pub sandboxes: Option<Vec<Sandbox>>,
+    /// It has to be read again before it is relied on.
+    pub stale: bool,
+    /// It is being read.
+    pub reading: bool,
+    /// It became stale again while it was read.
+    pub again: bool,
+    /// Why it cannot be read.
+    pub blocked: Option<Blocked>,
+}
+
+/// Why nothing can be decided.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Blocked {
+    /// The cause.
+    pub cause: String,
+    /// Consecutive failures.
+    pub failures: u32,
+    /// When it is tried again.
+    pub due: Duration,
+}
+
+impl PodState {
+    /// The machine of the pod with this uid, of which the disk has these records.
+    pub fn new(uid: &str, context: Rc<Context>, records: BTreeMap<SandboxId, SandboxRecords>) -> Self {
+        let sandbox =
+            |(id, records): (SandboxId, SandboxRecords)| (id.clone(), SandboxState::new(id, records));
+        Self {
+            uid: uid.to_owned(),
+            context,
+            pod: PodObservation::Unknown,
+            seen: SeenElements::default(),
+            listing: Listing::default(),
+            sandboxes: records.into_iter().map(sandbox).collect(),
+            publication: Publication::default(),
+            reported: std::collections::BTreeSet::new(),
+            reported_host_network: false,
+            blocked: None,
+            edited_at: None,
+            in_flight: InFlight::default(),
+            stopping: false,
+            wake: None,
+        }
+    }
+
+    /// The pod's uid.
+    pub fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    /// What the watch last said.
+    pub fn pod(&self) -> &PodObservation {
+        &self.pod
+    }
+
+    /// The sandboxes that are remembered.
+    pub fn sandboxes(&self) -> &BTreeMap<SandboxId, SandboxState> {
+        &self.sandboxes
+    }
+
+    /// Why nothing can be decided.
+    pub fn blocked(&self) -> Option<&Blocked> {
+        self.listing.blocked.as_ref().or(self.blocked.as_ref())
+    }
+
+    /// When the next turn is due without a report.
+    pub fn wake(&self) -> Option<Duration> {
+        self.wake
+    }
+
+    /// The effects without an outcome.
+    pub fn in_flight(&self) -> &InFlight {
+        &self.in_flight
+    }
+
+    /// Whether nothing is left to do for a pod that does not exist any more.
+    pub fn is_finished(&self) -> bool {
+        self.pod == PodObservation::Gone && self.sandboxes.is_empty() && self.in_flight.is_empty()
+    }
+
+    /// Whether the pod's sandboxes matter: their changes have to be reported by [`Self::observe_sandboxes`].
+    pub fn follows_sandboxes(&self) -> bool {
+        !self.sandboxes.is_empty() || self.pod.pod().is_some_and(|pod| !pod.networks.is_empty())
+    }
+
+    /// The watch reports the pod.
+    pub fn observe_pod(&mut self, pod: PodObservation, now: Now) -> Vec<Action> {
+        let before = std::mem::replace(&mut self.pod, pod);
+        let networks = |pod: &PodObservation| pod.pod().map(|pod| pod.networks.clone());
+        if let Some(pod) = self.pod.pod() {
+            self.seen.note(&pod.networks);
+            if networks(&before) != Some(pod.networks.clone()) {
+                self.edited_at = Some(now.monotonic);
+            }
+            let status = |pod: &Rc<Pod>| pod.status.clone();
+            if before.pod().map(status) != Some(pod.status.clone()) && !self.publication.wrote(pod) {
+                // Multus writes the whole annotation for a new sandbox: find out whether there is one.
+                self.listing.stale = true;
+            }
+            self.publication.pod_changed();
+        }
+        if before.pod().map(|pod| pod.terminating) != self.pod.pod().map(|pod| pod.terminating) {
+            self.listing.stale = true;
+        }
+        self.turn(now)
+    }
+
+    /// The node-wide list of sandboxes reports those of this pod.
+    pub fn observe_sandboxes(&mut self, sandboxes: Vec<Sandbox>, now: Now) -> Vec<Action> {
+        if !self.listing.reading {
+            self.set_sandboxes(sandboxes);
+        }
+        self.turn(now)
+    }
+
+    /// Something that may have cleared the cause of failures.
+    pub fn trigger(&mut self, trigger: &Trigger, now: Now) -> Vec<Action> {
+        for sandbox in self.sandboxes.values_mut() {
+            for attachment in sandbox.attachments.values_mut() {
+                attachment.trigger(trigger, now.monotonic);
+            }
+        }
+        if *trigger == Trigger::Anything {
+            self.publication.make_due(now.monotonic);
+            self.listing.stale = true;
+            for blocked in [&mut self.blocked, &mut self.listing.blocked]
+                .into_iter()
+                .flatten()
+            {
+                blocked.due = blocked.due.min(now.monotonic);
+            }
+        }
+        self.turn(now)
+    }
+
+    /// The agent is to stop: what runs is finished, nothing new is begun.
+    pub fn stop(&mut self, now: Now) -> Vec<Action> {
+        self.stopping = true;
+        let mut actions = Vec::new();
+        let keys: Vec<AttachmentKey> = self.waiting_operations(|_| true);
+        self.with_turn(now, &mut actions, |state, turn| {
+            keys.iter().for_each(|key| state.drop_operation(key, turn));
+        });
+        self.take_turns(now, &mut actions);
+        actions
+    }
+
+    /// The operations that have neither written nor sent anything.
+    pub(crate) fn waiting_operations(&self, of: impl Fn(&SandboxId) -> bool) -> Vec<AttachmentKey> {
+        let sandboxes = self.sandboxes.iter().filter(|(id, _)| of(id));
+        sandboxes
+            .flat_map(|(id, sandbox)| {
+                let waiting = sandbox.attachments.iter().filter(|(_, attachment)| {
+                    attachment
+                        .operation
+                        .as_ref()
+                        .is_some_and(|operation| operation.is_waiting())
+                });
+                waiting.map(|(interface, _)| (id.clone(), interface.clone()))
+            })
+            .collect()
+    }
+
+    /// Whether nothing runs that has to be waited for before the program ends.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    /// The time of [`Self::wake`] has come.
+    pub fn wake_up(&mut self, now: Now) -> Vec<Action> {
+        self.turn(now)
+    }
+
+    /// The outcome of an effect.
+    pub fn complete(&mut self, id: EffectId, outcome: Outcome, now: Now) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if let Some(purpose) = self.in_flight.take(id) {
+            self.with_turn(now, &mut actions, |state, turn| {
+                state.settle(purpose, outcome, turn)
+            });
+        }
+        self.take_turns(now, &mut actions);
+        actions
+    }
+
+    fn turn(&mut self, now: Now) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.take_turns(now, &mut actions);
+        actions
+    }
+
+    fn with_turn(
+        &mut self,
+        now: Now,
+        actions: &mut Vec<Action>,
+        with: impl FnOnce(&mut Self, &mut Turn<'_>),
+    ) {
+        let context = Rc::clone(&self.context);
+        let mut in_flight = std::mem::take(&mut self.in_flight);
+        let mut wake = self.wake.take();
+        let mut turn = Turn {
+            now,
+            context: &context,
+            stopping: self.stopping,
+            in_flight: &mut in_flight,
+            actions,
+            wake: &mut wake,
+        };
+        with(self, &mut turn);
+        self.in_flight = in_flight;
+        self.wake = wake;
+    }
+
+    /// Decides what to do next. Some decisions change the state without an effect and allow more decisions.
+    fn take_turns(&mut self, now: Now, actions: &mut Vec<Action>) {
+        const MOST: usize = 16;
+        for _ in 0..MOST {
+            self.wake = None;
+            let mut again = false;
+            self.with_turn(now, actions, |state, turn| again = state.decide(turn));
+            if !again {
+                return;
+            }
+        }
+        tracing::error!(uid = %self.uid, "decisions do not come to an end; retrying in a second");
+        self.wake = Some(now.monotonic + Duration::from_secs(1));
+    }
+
+    fn decide(&mut self, turn: &mut Turn<'_>) -> bool {
+        self.mark_late(turn);
+        let present = self.pod.pod().cloned();
+        if self.sandboxes.is_empty()
+            && !present
+                .as_ref()
+                .is_some_and(|_| !self.seen.is_empty() || self.is_unreadable())
+        {
+            return false;
+        }
+        self.list_sandboxes(turn);
+        if self.listing.sandboxes.is_none() {
+            return false;
+        }
+        let mut again = self.follow_ends(turn);
+        if let Some(pod) = present.filter(|pod| !pod.terminating)
+            && let Some(ready) = self.ready_sandbox()
+        {
+            let paused = self
+                .blocked
+                .as_ref()
+                .is_some_and(|blocked| !turn.is_due(blocked.due));
+            again |= !paused && self.see(&pod, &ready, turn);
+            again |= self.converge(&pod, &ready.id, turn);
+            again |= self.publish(&pod, &ready.id, turn);
+        }
+        self.save_refused(turn);
+        again
+    }
+
+    fn is_unreadable(&self) -> bool {
+        self.pod
+            .pod()
+            .is_some_and(|pod| matches!(pod.networks, Annotation::Unreadable { .. }))
+    }
+
+    fn settle(&mut self, purpose: Purpose, outcome: Outcome, turn: &mut Turn<'_>) {
+        match (purpose, outcome) {
+            (Purpose::Listing, Outcome::Sandboxes(listed)) => self.listed(listed, turn),
+            (Purpose::SandboxNetwork(id), Outcome::Network(network)) => {
+                self.network_known(&id, network, turn)
+            }
+            (Purpose::Ended(id), Outcome::Ended(ended)) => self.end_known(&id, ended, turn),
+            (Purpose::Sight(id), Outcome::CniState(state)) => self.cni_state_read(&id, state, turn),
+            (Purpose::TakeOver(id, network), Outcome::Definition(read)) => {
+                self.take_over_read(&id, network, read, turn);
+            }
+            (Purpose::Sight(id), Outcome::Written(written)) => self.adoption_written(&id, written, turn),
+            (Purpose::Damaged(id), Outcome::CniState(state)) => self.damaged_read(&id, state, turn),
+            (Purpose::SandboxRecord(id), Outcome::Written(removed)) => {
+                self.sandbox_removed(&id, removed, turn)
+            }
+            (Purpose::Identity(id), Outcome::PodUid(uid)) => self.identity_read(&id, uid, turn),
+            (Purpose::Operation(key), outcome) => self.operation_outcome(&key, outcome, turn),
+            (Purpose::Lookup(key), Outcome::CniEntry(entry)) => {
+                if let Some(attachment) = self.attachment_mut(&key) {
+                    let lookup = entry.map_or_else(
+                        |error| {
+                            tracing::warn!(sandbox = %key.0, interface = %key.1, %error, "reading libcni's cache failed");
+                            Lookup::Failed
+                        },
+                        Lookup::Known,
+                    );
+                    attachment.set_lookup(lookup);
+                }
+            }
+            (Purpose::Record(key), Outcome::Written(written)) => self.record_written(&key, &written, turn),
+            (Purpose::Status, outcome) => self.status_outcome(outcome, turn),
+            (purpose, outcome) => {
+                tracing::error!(?purpose, ?outcome, "an outcome of another kind than its effect")
+            }
+        }
+    }
+
+    pub(crate) fn attachment_mut(
+        &mut self,
+        (sandbox, interface): &AttachmentKey,
+    ) -> Option<&mut crate::attachment::Attachment> {
+        self.sandboxes.get_mut(sandbox)?.attachments.get_mut(interface)
+    }
+
+    /// First sight cannot go on.
+    pub(crate) fn block(&mut self, cause: String, turn: &mut Turn<'_>) {
+        let before = self.blocked.take();
+        self.blocked = Some(self.blocked_by(cause, before.as_ref(), turn));
+    }
+
+    /// Something cannot be decided: the pod is told why, once, and it is tried again later.
+    fn blocked_by(&self, cause: String, before: Option<&Blocked>, turn: &mut Turn<'_>) -> Blocked {
+        let failures = before.map_or(0, |blocked| blocked.failures).saturating_add(1);
+        tracing::warn!(uid = %self.uid, pod = self.pod.pod().map(|pod| tracing::field::display(&pod.identity)),
+            %cause, "reconcile failed; will retry");
+        if let Some(pod) = self
+            .pod
+            .pod()
+            .filter(|_| before.is_none_or(|blocked| blocked.cause != cause))
+        {
+            turn.event(&pod.identity, Event::blocked(&cause));
+        }
+        Blocked {
+            cause,
+            failures,
+            due: turn.now.monotonic + backoff::delay(failures, turn.now.jitter),
+        }
+    }
+
+    // The list of sandboxes.
+
+    pub(crate) fn list_sandboxes(&mut self, turn: &mut Turn<'_>) {
+        let needed = self.listing.stale || self.listing.sandboxes.is_none();
+        if !needed {
+            return;
+        }
+        if self.listing.reading {
+            self.listing.again |= std::mem::take(&mut self.listing.stale);
+            return;
+        }
+        if self
+            .listing
+            .blocked
+            .as_ref()
+            .is_some_and(|blocked| !turn.is_due(blocked.due))
+        {
+            return;
+        }
+        self.listing.stale = false;
+        self.listing.reading = true;
+        self.publication.listing_begun();
+        turn.start(Purpose::Listing, Effect::ListSandboxes);
+    }
+
+    fn listed(&mut self, listed: Result<Vec<Sandbox>, String>, turn: &mut Turn<'_>) {
+        self.listing.reading = false;
+        self.listing.stale |= std::mem::take(&mut self.listing.again);
+        match listed {
+            Ok(sandboxes) => {
+                self.listing.blocked = None;
+                self.set_sandboxes(sandboxes);
+                self.publication.listed();
+            }
+            Err(cause) => {
+                self.listing.stale = true;
+                let before = self.listing.blocked.take();
+                self.listing.blocked = Some(self.blocked_by(cause, before.as_ref(), turn));
+            }
+        }
+    }
+
+    fn set_sandboxes(&mut self, listed: Vec<Sandbox>) {
+        for sandbox in self.sandboxes.values_mut() {
+            let ready = listed
+                .iter()
+                .any(|listed| listed.id == sandbox.id && listed.ready);
+            match (&sandbox.end, ready) {
+                (End::Ready, false) => {
+                    sandbox.end = End::Ending {
+                        asking: false,
+                        rounds: 0,
+                        next: Duration::ZERO,
+                    }
+                }
+                (End::Ending { .. }, true) => sandbox.end = End::Ready,
+                _ => {}
+            }
+        }
+        self.listing.sandboxes = Some(listed);
+    }
+
+    /// The sandbox that the pod's containers run in.
+    fn ready_sandbox(&self) -> Option<Sandbox> {
+        newest_ready(self.listing.sandboxes.as_deref().unwrap_or_default()).cloned()
+    }
+
+    // Operations.
+
+    fn operation_outcome(&mut self, key: &AttachmentKey, outcome: Outcome, turn: &mut Turn<'_>) {
+        if outcome == Outcome::Done && !self.is_still_planned(key, turn) {
+            self.drop_operation(key, turn);
+            return;
+        }
+        let Some(operation) = self
+            .attachment_mut(key)
+            .and_then(|attachment| attachment.operation.take())
+        else {
+            return;
+        };
+        let (sandbox_id, _) = key;
+        let owner = self
+            .sandboxes
+            .get(sandbox_id)
+            .and_then(|sandbox| sandbox.record.as_ref());
+        let Some(owner) = owner.map(|record| record.pod.clone()) else {
+            return;
+        };
+        let Some(flow) = self.at_site(key, turn, |site| match *operation {
+            Operation::Add(adding) => site.add_outcome(adding, outcome, &owner),
+            Operation::Del(removing) => site.del_outcome(removing, outcome),
+        }) else {
+            return;
+        };
+        match flow {
+            Flow::Continue(operation) => {
+                if let Some(attachment) = self.attachment_mut(key) {
+                    attachment.operation = Some(operation);
+                }
+            }
+            Flow::Finished => self.operation_ended(key),
+            Flow::UnknownPod => {
+                self.operation_ended(key);
+                self.doubt_identity(sandbox_id, turn);
+            }
+        }
+    }
+
+    fn operation_ended(&mut self, (sandbox, _): &AttachmentKey) {
+        if let Some(sandbox) = self.sandboxes.get_mut(sandbox) {
+            sandbox.step = None;
+            sandbox.prune();
+        }
+        self.publication.records_changed();
+    }
+
+    /// Drops an operation that has neither written nor sent anything.
+    pub(crate) fn drop_operation(&mut self, key: &AttachmentKey, turn: &mut Turn<'_>) {
+        let operation = self
+            .attachment_mut(key)
+            .and_then(|attachment| attachment.operation.take());
+        if let Some(permit) = operation.and_then(|operation| operation.permit()) {
+            turn.release(permit);
+        }
+        self.operation_ended(key);
+    }
+
+    /// Does `with` at the site of an attachment.
+    pub(crate) fn at_site<T>(
+        &mut self,
+        (sandbox, interface): &AttachmentKey,
+        turn: &mut Turn<'_>,
+        with: impl FnOnce(&mut Site<'_, '_>) -> T,
+    ) -> Option<T> {
+        let pod: Option<PodIdentity> = self.pod.pod().map(|pod| pod.identity.clone());
+        let lives = self.pod.pod().is_some_and(|pod| !pod.terminating);
+        let state = self.sandboxes.get_mut(sandbox)?;
+        let (order, ended) = (state.next_order(), state.has_ended());
+        let netns = if ended {
+            String::new()
+        } else {
+            state.netns().to_owned()
+        };
+        let mut site = Site {
+            sandbox,
+            interface,
+            attachment: state.attachments.entry(interface.clone()).or_default(),
+            pod: pod.as_ref(),
+            may_add: lives && !ended && !turn.stopping,
+            netns: &netns,
+            order,
+            turn: &mut Turn {
+                now: turn.now,
+                context: turn.context,
+                stopping: turn.stopping,
+                in_flight: &mut *turn.in_flight,
+                actions: &mut *turn.actions,
+                wake: &mut *turn.wake,
+            },
+        };
+        Some(with(&mut site))
+    }
+
+    /// A call that takes too long gives its permit back.
+    fn mark_late(&mut self, turn: &mut Turn<'_>) {
+        let limit = turn.context.timing.late;
+        let mut late = Vec::new();
+        for (id, sandbox) in &mut self.sandboxes {
+            for (interface, attachment) in &mut sandbox.attachments {
+                let network = attachment.record().map(|record| record.network.clone());
+                let Some(operation) = attachment.operation.as_deref_mut() else {
+                    continue;
+                };
+                let command = match operation {
+                    Operation::Add(_) => crate::delegate::Command::Add,
+                    Operation::Del(_) => crate::delegate::Command::Del,
+                };
+                let Some(running) = operation.running().filter(|running| !running.late) else {
+                    continue;
+                };
+                if turn.is_due(running.since + limit) {
+                    running.late = true;
+                    let permit = operation.take_permit();
+                    late.push(((id.clone(), interface.clone()), command, network, permit));
+                }
+            }
+        }
+        for (key, command, network, permit) in late {
+            let Some(network) = network else { continue };
+            self.at_site(&key, turn, |site| site.exceeded(command, &network, permit));
+        }
+    }
+
+    // Records beside operations.
+
+    fn record_written(&mut self, key: &AttachmentKey, written: &Result<(), String>, turn: &mut Turn<'_>) {
+        self.at_site(key, turn, |site| site.written(written));
+        if let Some(sandbox) = self.sandboxes.get_mut(&key.0) {
+            sandbox.prune();
+        }
+        self.publication.records_changed();
+    }
+
+    /// Repeats the writes that the disk refused.
+    fn save_refused(&mut self, turn: &mut Turn<'_>) {
+        let mut due = Vec::new();
+        for (id, sandbox) in &self.sandboxes {
+            for (interface, attachment) in &sandbox.attachments {
+                if let Disk::Refused { retry } = attachment.disk()
+                    && attachment.operation.is_none()
+                    && turn.is_due(retry)
+                {
+                    due.push((id.clone(), interface.clone()));
+                }
+            }
+        }
+        for key in due {
+            self.at_site(&key, turn, |site| site.save());
+        }
+    }
+}

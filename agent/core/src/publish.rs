@@ -1,0 +1,426 @@
+//! Keeps our entries of network-status equal to the records. Entries of other writers stay byte-equal and in place; a
+//! patch tests the pod's uid and the old value, so that no other write is overwritten.
+//!
+//! Flow: compare → patch → on a conflict, or after a patch that failed: read the pod, then list the sandboxes, because
+//! multus writes the whole annotation for a new sandbox before that one is ready. A patch is in flight while the next
+//! step already runs; changes that come meanwhile are coalesced into the next patch.
+
+use std::{rc::Rc, time::Duration};
+
+use shared::{
+    annotations::NETWORK_STATUS,
+    status::{self, StatusChange},
+};
+
+use crate::{
+    attachment::Disk,
+    backoff,
+    effect::{Effect, Outcome, PatchOutcome, StatusView},
+    flap_damping::FlapDamping,
+    identity::SandboxId,
+    pod::Pod,
+    pod_state::PodState,
+    record::{AttachmentRecord, Origin, Phase},
+    sandbox_state::Sight,
+    turn::{Purpose, Turn},
+};
+
+/// The API server's limit for the sum of all annotations of an object.
+pub const MAX_ANNOTATION_BYTES: usize = 256 * 1024;
+/// So many times in a row another writer may be faster before the next try waits.
+const CONFLICTS: u32 = 5;
+
+/// What is known of network-status.
+#[derive(Clone, Debug, Default)]
+pub struct Publication {
+    /// The view that our last patch left, and the version of the pod that was known then.
+    written: Option<(String, StatusView)>,
+    /// What was read after a conflict or a failure.
+    fresh: Option<Fresh>,
+    in_flight: bool,
+    /// Records, or the pod, have changed since the last comparison.
+    dirty: bool,
+    /// A patch has failed, and may have been done all the same: the watch is not believed.
+    doubted: bool,
+    conflicts: u32,
+    retry: Option<StatusRetry>,
+    /// Other writers took out what we wrote.
+    restores: FlapDamping,
+    /// The records have changed since the last patch.
+    records_changed: bool,
+}
+
+/// A view that was read.
+#[derive(Clone, Debug, PartialEq)]
+struct Fresh {
+    view: StatusView,
+    /// A list of sandboxes was begun after that.
+    listing: bool,
+    /// That list has come: the sandbox is still ready.
+    confirmed: bool,
+}
+
+/// A failed status write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusRetry {
+    /// Consecutive failures.
+    pub failures: u32,
+    /// When it is tried again.
+    pub due: Duration,
+    /// The cause.
+    pub error: String,
+}
+
+impl Publication {
+    /// The watch showed another state of the pod.
+    pub fn pod_changed(&mut self) {
+        self.dirty = true;
+    }
+
+    /// Records have changed.
+    pub fn records_changed(&mut self) {
+        self.dirty = true;
+        self.records_changed = true;
+    }
+
+    /// A list of sandboxes is begun.
+    pub fn listing_begun(&mut self) {
+        if let Some(fresh) = &mut self.fresh {
+            fresh.listing = true;
+        }
+    }
+
+    /// The list has come.
+    pub fn listed(&mut self) {
+        if let Some(fresh) = &mut self.fresh {
+            fresh.confirmed = fresh.listing;
+        }
+    }
+
+    /// Whether the pod has the network-status that we wrote last.
+    pub fn wrote(&self, pod: &Pod) -> bool {
+        self.written
+            .as_ref()
+            .is_some_and(|(_, view)| view.status == pod.status)
+    }
+
+    /// The failure that stands.
+    pub fn retry(&self) -> Option<&StatusRetry> {
+        self.retry.as_ref()
+    }
+
+    /// Tries again now.
+    pub fn make_due(&mut self, now: Duration) {
+        if let Some(retry) = &mut self.retry {
+            retry.due = retry.due.min(now);
+        }
+    }
+
+    /// What decides the next comparison: for telling states apart.
+    pub fn fingerprint(&self) -> impl std::hash::Hash + use<> {
+        let view = |view: &StatusView| (view.uid.clone(), view.status.clone());
+        (
+            self.written.as_ref().map(|(_, written)| view(written)),
+            self.fresh
+                .as_ref()
+                .map(|fresh| (view(&fresh.view), fresh.confirmed)),
+            (
+                self.in_flight,
+                self.dirty,
+                self.doubted,
+                self.conflicts,
+                self.records_changed,
+            ),
+            self.retry.as_ref().map(|retry| retry.failures.min(8)),
+        )
+    }
+}
+
+impl PodState {
+    /// Compares network-status with the records, and starts what brings it in line.
+    pub(crate) fn publish(&mut self, pod: &Rc<Pod>, id: &SandboxId, turn: &mut Turn<'_>) -> bool {
+        let seen = |sandbox: &crate::sandbox_state::SandboxState| sandbox.sight == Sight::Seen;
+        if self.publication.in_flight || !self.sandboxes.get(id).is_some_and(seen) {
+            return false;
+        }
+        if self
+            .publication
+            .retry
+            .as_ref()
+            .is_some_and(|retry| !turn.is_due(retry.due))
+        {
+            return false;
+        }
+        if !self.publication.dirty {
+            return false;
+        }
+        let change = self.change_for(id);
+        if change == StatusChange::default() {
+            self.in_line(pod, None);
+            return self.forget_published(id, turn);
+        }
+        let view = match self.known_status(pod) {
+            Known::View(view) => view,
+            Known::ReadFirst => {
+                self.publication.in_flight = true;
+                turn.start(Purpose::Status, Effect::ReadStatus(pod.identity.clone()));
+                return false;
+            }
+            Known::ListFirst => {
+                let begun = self.publication.fresh.as_ref().is_some_and(|fresh| fresh.listing);
+                if self.publication.fresh.is_some() && !begun {
+                    self.listing.stale = true;
+                    self.list_sandboxes(turn);
+                }
+                return false;
+            }
+            Known::NotOurs => return false,
+        };
+        match status::splice(view.status.as_deref(), &change) {
+            Ok(None) => {
+                self.in_line(pod, Some(view));
+                self.forget_published(id, turn)
+            }
+            Ok(Some(new)) => {
+                self.patch(pod, view, new, turn);
+                false
+            }
+            Err(error) => {
+                self.status_failed(error.to_string(), turn);
+                false
+            }
+        }
+    }
+
+    fn patch(&mut self, pod: &Rc<Pod>, view: StatusView, new: String, turn: &mut Turn<'_>) {
+        if let Err(error) = check_size(&view, &new) {
+            self.status_failed(error, turn);
+            return;
+        }
+        if !self.publication.records_changed {
+            // Nothing of ours has changed: another writer took something out. Two that disagree must not race.
+            if self
+                .publication
+                .restores
+                .next()
+                .is_some_and(|next| !turn.is_due(next))
+            {
+                return;
+            }
+            self.publication.restores.note(turn.now.monotonic);
+        }
+        self.publication.in_flight = true;
+        self.publication.dirty = false;
+        self.publication.records_changed = false;
+        let effect = Effect::PatchStatus {
+            pod: pod.identity.clone(),
+            old: Box::new(view),
+            new,
+        };
+        turn.start(Purpose::Status, effect);
+    }
+
+    /// The status as far as it is known.
+    fn known_status(&mut self, pod: &Rc<Pod>) -> Known {
+        match &self.publication.fresh {
+            Some(fresh) if !fresh.confirmed => return Known::ListFirst,
+            Some(fresh) if fresh.view.uid != pod.identity.uid() => return Known::NotOurs,
+            Some(fresh) => return Known::View(fresh.view.clone()),
+            None => {}
+        }
+        if self.publication.doubted {
+            return Known::ReadFirst;
+        }
+        if self.listing.stale || self.listing.reading {
+            return Known::ListFirst;
+        }
+        let ours = self
+            .publication
+            .written
+            .as_ref()
+            .filter(|(version, _)| *version == pod.resource_version);
+        Known::View(ours.map_or_else(
+            || StatusView {
+                uid: pod.identity.uid().to_owned(),
+                status: pod.status.clone(),
+                annotation_bytes: pod.annotation_bytes,
+            },
+            |(_, view)| view.clone(),
+        ))
+    }
+
+    fn in_line(&mut self, pod: &Rc<Pod>, view: Option<StatusView>) {
+        let publication = &mut self.publication;
+        publication.dirty = false;
+        publication.records_changed = false;
+        publication.retry = None;
+        publication.doubted = false;
+        publication.fresh = None;
+        publication.conflicts = 0;
+        if let Some(view) = view {
+            publication.written = Some((pod.resource_version.clone(), view));
+        }
+    }
+
+    pub(crate) fn status_outcome(&mut self, outcome: Outcome, turn: &mut Turn<'_>) {
+        self.publication.in_flight = false;
+        self.publication.dirty = true;
+        match outcome {
+            Outcome::Status(Ok(Some(view))) => {
+                self.publication.fresh = Some(Fresh {
+                    view,
+                    listing: false,
+                    confirmed: false,
+                });
+            }
+            Outcome::Status(Ok(None)) | Outcome::Patched(PatchOutcome::Gone) => {
+                // The watch will say so.
+                self.publication.dirty = false;
+            }
+            Outcome::Status(Err(error)) => self.status_failed(error, turn),
+            Outcome::Patched(PatchOutcome::Written(view)) => {
+                let version = self.pod.pod().map(|pod| pod.resource_version.clone());
+                self.publication.fresh = None;
+                self.publication.doubted = false;
+                self.publication.conflicts = 0;
+                self.publication.retry = None;
+                self.publication.written = version.map(|version| (version, view));
+            }
+            Outcome::Patched(PatchOutcome::Conflict) => {
+                self.publication.records_changed = true;
+                self.publication.fresh = None;
+                self.publication.doubted = true;
+                self.publication.conflicts += 1;
+                if self.publication.conflicts >= CONFLICTS {
+                    self.publication.conflicts = 0;
+                    let error = format!("others wrote to the pod {CONFLICTS} times in a row");
+                    self.status_failed(error, turn);
+                }
+            }
+            Outcome::Patched(PatchOutcome::Failed(error)) => {
+                self.publication.records_changed = true;
+                self.status_failed(error, turn);
+            }
+            outcome => tracing::error!(?outcome, "an outcome that no status write waits for"),
+        }
+    }
+
+    fn status_failed(&mut self, error: String, turn: &mut Turn<'_>) {
+        let publication = &mut self.publication;
+        publication.fresh = None;
+        publication.doubted = true;
+        let failures = publication
+            .retry
+            .as_ref()
+            .map_or(0, |retry| retry.failures)
+            .saturating_add(1);
+        let due = turn.now.monotonic + backoff::delay(failures, turn.now.jitter);
+        tracing::warn!(uid = %self.uid, pod = self.pod.pod().map(|pod| tracing::field::display(&pod.identity)),
+            cause = %error, "writing network-status failed; will retry");
+        publication.retry = Some(StatusRetry { failures, due, error });
+        turn.wake_at(due);
+    }
+
+    /// What the records say about network-status. What multus wrote for a cold-plugged attachment stays as multus wrote
+    /// it, and comes back when another writer took it out.
+    fn change_for(&self, id: &SandboxId) -> StatusChange {
+        let mut change = StatusChange::default();
+        let Some(sandbox) = self.sandboxes.get(id) else {
+            return change;
+        };
+        for interface in sandbox.in_order() {
+            let Some(attachment) = sandbox.attachments.get(&interface) else {
+                continue;
+            };
+            let Some(record) = attachment.record() else {
+                continue;
+            };
+            match &record.phase {
+                Phase::Plugged { .. } => {
+                    change.remove.extend(record.stale_status.clone());
+                    let entries = attachment.entries().to_vec();
+                    match record.origin {
+                        Origin::HotPlugged => change.put.extend(entries),
+                        Origin::ColdPlugged => change.restore.extend(entries),
+                    }
+                }
+                _ if attachment.is_gone() => change.remove.extend(attachment.stale_status()),
+                _ => change.remove.extend(record.stale_status.clone()),
+            }
+        }
+        for (network, interfaces) in &mut change.remove {
+            let put = |name: &str| {
+                change
+                    .put
+                    .iter()
+                    .any(|entry| entry.interface == name && entry.name == network.to_string())
+            };
+            interfaces.retain(|interface| !put(interface.as_str()));
+        }
+        change
+    }
+
+    /// Network-status is in line: records that were kept only for that go.
+    fn forget_published(&mut self, id: &SandboxId, turn: &mut Turn<'_>) -> bool {
+        let Some(sandbox) = self.sandboxes.get(id) else {
+            return false;
+        };
+        let settled = |attachment: &&crate::attachment::Attachment| {
+            attachment.operation.is_none() && attachment.disk() != Disk::Writing
+        };
+        let waiting = sandbox
+            .attachments
+            .iter()
+            .filter(|(_, attachment)| settled(attachment));
+        let due: Vec<_> = waiting
+            .filter(|(_, attachment)| {
+                let stale = |record: &AttachmentRecord| !record.stale_status.is_empty();
+                attachment.is_gone() || attachment.record().is_some_and(stale)
+            })
+            .map(|(interface, _)| (id.clone(), interface.clone()))
+            .collect();
+        let any = !due.is_empty();
+        for key in due {
+            self.at_site(&key, turn, |site| {
+                let Some(record) = site.attachment.record().cloned() else {
+                    return;
+                };
+                site.attachment.set_record(AttachmentRecord {
+                    stale_status: Vec::new(),
+                    ..record
+                });
+                if site.attachment.is_gone() {
+                    site.clear();
+                } else {
+                    site.save();
+                }
+            });
+        }
+        if any {
+            // Attachments that were busy are looked at again.
+            self.publication.dirty = true;
+        }
+        any
+    }
+}
+
+enum Known {
+    View(StatusView),
+    ReadFirst,
+    ListFirst,
+    NotOurs,
+}
+
+fn check_size(view: &StatusView, new: &str) -> Result<(), String> {
+    let old = view
+        .status
+        .as_ref()
+        .map_or(0, |status| status.len() + NETWORK_STATUS.len());
+    let bytes = view.annotation_bytes.saturating_sub(old) + new.len() + NETWORK_STATUS.len();
+    if bytes > MAX_ANNOTATION_BYTES {
+        return Err(format!(
+            "the pod's annotations would be {bytes} bytes long, {MAX_ANNOTATION_BYTES} are allowed"
+        ));
+    }
+    Ok(())
+}
