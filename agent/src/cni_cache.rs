@@ -6,14 +6,17 @@ mod entries;
 
 use std::{
     ffi::OsStr,
-    fs::{self, File},
-    io::{self, ErrorKind, Read as _},
+    fs,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
 };
 
 use shared::names::InterfaceName;
 
-use crate::identity::SandboxId;
+use crate::{
+    identity::SandboxId,
+    regular_file::{self, FileError},
+};
 pub use delegates::Delegate;
 pub use entries::Entry;
 
@@ -170,34 +173,15 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, CacheError> {
 
 /// A regular file of bounded size; `None` when there is none.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, CacheError> {
-    let unreadable = |source| CacheError::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
-    let corrupt = |reason: String| CacheError::Corrupt {
-        path: path.to_owned(),
-        reason,
-    };
-    // A link could lead anywhere; neither multus nor libcni makes one.
-    match path.symlink_metadata() {
-        Ok(metadata) if !metadata.is_file() => return Err(corrupt("it is not a regular file".to_owned())),
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(error)),
+    let path = path.to_owned();
+    match regular_file::read(&path, MAX_FILE_BYTES) {
+        Ok(file) => Ok(file.map(|file| file.content)),
+        Err(FileError::Io(source)) => Err(CacheError::Unreadable { path, source }),
+        Err(error) => Err(CacheError::Corrupt {
+            path,
+            reason: error.to_string(),
+        }),
     }
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(error)),
-    };
-    let mut content = Vec::new();
-    file.take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut content)
-        .map_err(unreadable)?;
-    if content.len() as u64 > MAX_FILE_BYTES {
-        return Err(corrupt(format!("it is longer than {MAX_FILE_BYTES} bytes")));
-    }
-    Ok(Some(content))
 }
 
 /// `^[a-zA-Z0-9][a-zA-Z0-9_.-]*$` (CNI spec 1.1, section 1), short enough for a file name.

@@ -32,6 +32,7 @@ pub mod pod;
 pub mod pods;
 pub mod reconcile;
 pub mod records;
+pub mod regular_file;
 pub mod release;
 pub mod run;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use super::RecordsError;
+use crate::regular_file::{self, FileError};
 
 /// The format's version. Fields may be added without a new one; whatever a reader must understand needs a new one.
 const VERSION: u64 = 1;
@@ -75,14 +76,16 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), RecordsError> {
 
 /// Reads one record.
 pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, ReadError> {
-    let io = |error| ReadError::Io(failure("reading", path, error));
-    let metadata = path.symlink_metadata().map_err(io)?;
-    if !metadata.is_file() || metadata.len() > MAX_FILE_BYTES {
-        return Err(ReadError::Unreadable(
-            "it is not a regular file of bounded size".to_owned(),
-        ));
+    match regular_file::read(path, MAX_FILE_BYTES) {
+        Ok(Some(file)) => decode(&file.content).map_err(ReadError::Unreadable),
+        Ok(None) => Err(ReadError::Io(failure(
+            "reading",
+            path,
+            ErrorKind::NotFound.into(),
+        ))),
+        Err(FileError::Io(error)) => Err(ReadError::Io(failure("reading", path, error))),
+        Err(error) => Err(ReadError::Unreadable(error.to_string())),
     }
-    decode(&fs::read(path).map_err(io)?).map_err(ReadError::Unreadable)
 }
 
 /// Whether a file is what a crash in [`write`] leaves.
