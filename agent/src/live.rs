@@ -19,7 +19,7 @@ use crate::{
     multus::{Answer, Call, Multus},
     networks::Networks,
     pod,
-    records::{AttachmentRecord, Phase, Records, RecordsError, SandboxRecord},
+    records::{AttachmentRecord, Durability, Phase, Records, RecordsError, SandboxRecord},
     slots::Slots,
     world::{NetworkDefinition, NetworkError, PatchOutcome, StatusView, World},
 };
@@ -250,8 +250,14 @@ impl World for Live {
             Phase::Unplugging { .. } => Some(Place::RemovalWritten),
             Phase::Tombstone => None,
         };
+        let durability = match record.phase {
+            Phase::Plugging { .. } => Durability::Power,
+            _ => Durability::Process,
+        };
         let (sandbox, record) = (sandbox.clone(), record.clone());
-        let outcome = self.on_disk(move |records| records.put(&sandbox, &record)).await;
+        let outcome = self
+            .on_disk(move |records| records.put(&sandbox, &record, durability))
+            .await;
         written.into_iter().for_each(reach);
         outcome
     }

@@ -1,26 +1,51 @@
-//! The agent's own memory, on the node's disk: what it plugs, and with which configuration. An attachment without a record is
-//! never unplugged, and no ADD is sent before its record is on the disk.
+//! The agent's own memory, on the node's disk: what it plugs, and with which configuration. An
+//! attachment without a record is never unplugged, and no ADD is sent before its record is on the
+//! disk.
 //!
-//! Layout: `<state dir>/<sandbox id>/<interface>`, one JSON file for each attachment, beside one [`SandboxRecord`]. Interface
-//! names have at most 15 bytes, so every longer file name is free for other purposes. A file is replaced as a whole (temporary
-//! file, fsync, rename, fsync of the directory). Readers ignore unknown fields and keep them, so versions of the agent can follow
-//! each other both ways.
+//! Layout: `<state dir>/<sandbox id>/<interface>`, one JSON file for each attachment, beside one
+//! [`SandboxRecord`]. Interface names have at most 15 bytes, so every longer file name is free for
+//! other purposes. A file is replaced as a whole (temporary file, rename). Readers ignore unknown
+//! fields and keep them, so versions of the agent can follow each other both ways; a file whose
+//! `version` is newer than ours is left alone.
+//!
+//! # What a power loss leaves
+//! It ends every sandbox of the node, so afterwards nothing has to be known but what to release:
+//! (sandbox, interface, config). All three are in the intent that is written before an ADD, and
+//! only that is flushed ([`Durability::Power`]).
+//! - The intent costs one flush, of the temporary file's content. Creating a file and flushing it
+//!   makes its name durable, too, on the file systems that nodes use (ext4, XFS and btrfs log the
+//!   creation before they report the flush). The rename may be lost: then the temporary name holds
+//!   a complete record, and [`Records::load_all`] gives it its interface's name back. Two cases
+//!   need the directory flushed as well: its own name is new, or the rename replaces an older
+//!   record, which would otherwise win over the temporary file.
+//! - A later record of the same attachment is not flushed, and a file system that delays allocation
+//!   may leave it empty. So the flushed intent stays under a second name until the attachment's
+//!   record is removed, and is used when the record itself turns out to be empty.
+//! - A removal may be undone. The attachment is then released once more: DEL is idempotent.
+//! - A [`SandboxRecord`] may be lost. The runtime knows the pod, or the agent's own identity is used.
 
 mod attachment;
 mod disk;
+mod load;
+mod space;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, DirEntry, File, TryLockError},
+    fs::{self, File, TryLockError},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use shared::names::InterfaceName;
 
 use crate::identity::SandboxId;
 pub use attachment::{AttachmentRecord, Origin, Phase, SandboxRecord};
-use disk::ReadError;
+pub use disk::Durability;
+pub use load::{Loaded, NewerFile, SandboxRecords, SetAside};
 
 /// The sandbox's own record, beside those of its attachments; too long for an interface name.
 const SANDBOX_FILE: &str = "sandbox-identity";
@@ -33,39 +58,15 @@ const SET_ASIDE_DIR: &str = ".set-aside";
 #[derive(Debug)]
 pub struct Records {
     dir: PathBuf,
+    /// Sandboxes whose directory this process made, and whose name may not be durable yet.
+    unflushed: Mutex<BTreeSet<SandboxId>>,
+    /// Files of newer agents, with their versions. Only one agent writes here, so none is added
+    /// after the records were loaded.
+    newer: Mutex<BTreeMap<PathBuf, u64>>,
+    /// A write failed since a probe succeeded.
+    suspect: AtomicBool,
     /// Its lock ends with the open file.
     _lock: File,
-}
-
-/// Everything that is recorded.
-#[derive(Debug, Default, PartialEq)]
-pub struct Loaded {
-    /// By sandbox.
-    pub sandboxes: BTreeMap<SandboxId, SandboxRecords>,
-    /// What could not be read and was moved away.
-    pub set_aside: Vec<SetAside>,
-}
-
-/// The records of one sandbox.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SandboxRecords {
-    /// The sandbox itself; `None` when it was never written or was set aside.
-    pub sandbox: Option<SandboxRecord>,
-    /// By interface name in the sandbox.
-    pub attachments: BTreeMap<InterfaceName, AttachmentRecord>,
-    /// Whose record was set aside: libcni's cache may still tell of them.
-    pub damaged: BTreeSet<InterfaceName>,
-}
-
-/// A file that is no readable record: moved to `<state dir>/.set-aside/`, for a person to look at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SetAside {
-    /// Where it was.
-    pub path: PathBuf,
-    /// Where it is now.
-    pub moved_to: PathBuf,
-    /// Why it cannot be read.
-    pub reason: String,
 }
 
 /// What went wrong with a record, and where.
@@ -85,6 +86,14 @@ pub enum RecordsError {
         /// The cause.
         source: io::Error,
     },
+    /// A newer agent wrote this file: it is neither replaced nor removed.
+    #[error("{} was written by a newer agent (version {version}) and is left alone", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u64,
+    },
     /// Anything else.
     #[error("{doing} {}: {source}", path.display())]
     Io {
@@ -98,12 +107,15 @@ pub enum RecordsError {
 }
 
 impl Records {
-    /// Opens the records in `dir`, creating it when missing, and locks them against another agent until this value is dropped.
+    /// Opens the records in `dir`, creating it when missing, and locks them against another agent
+    /// until this value is dropped.
     ///
     /// # Errors
     /// See [`RecordsError`].
     pub fn open(dir: &Path) -> Result<Self, RecordsError> {
-        disk::create_dir(dir)?;
+        if disk::create_dir(dir)? {
+            dir.parent().map_or(Ok(()), disk::flush_dir)?;
+        }
         let path = dir.join(LOCK_FILE);
         let lock = File::options()
             .create(true)
@@ -114,6 +126,9 @@ impl Records {
         match lock.try_lock() {
             Ok(()) => Ok(Self {
                 dir: dir.to_owned(),
+                unflushed: Mutex::default(),
+                newer: Mutex::default(),
+                suspect: AtomicBool::new(false),
                 _lock: lock,
             }),
             Err(TryLockError::WouldBlock) => Err(RecordsError::Locked(dir.to_owned())),
@@ -121,102 +136,70 @@ impl Records {
         }
     }
 
-    /// Whether a record could be written now: a readiness question, since no ADD is sent without one.
+    /// Whether a record could be written now: a readiness question, since no ADD is sent without
+    /// one. Asks the file system, and writes only while the last write failed: a flush every few
+    /// seconds delays the other programs on the disk, etcd first, and wears flash.
     ///
     /// # Errors
     /// See [`RecordsError`].
     pub fn check_writable(&self) -> Result<(), RecordsError> {
-        let path = self.dir.join(PROBE_FILE);
-        disk::write(&path, &serde_json::json!({}))?;
-        disk::remove(&path)
+        space::check(&self.dir)?;
+        if self.suspect.load(Ordering::Relaxed) {
+            let path = self.dir.join(PROBE_FILE);
+            disk::write(&path, &serde_json::json!({}), Durability::Power)?;
+            disk::remove(&path)?;
+            self.suspect.store(false, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
-    /// Reads everything. What is no readable record is set aside, never deleted.
+    /// Writes one attachment's record; on return it survives what `durability` says.
     ///
     /// # Errors
-    /// A directory or a file cannot be read; see [`RecordsError`].
-    pub fn load_all(&self) -> Result<Loaded, RecordsError> {
-        let mut loaded = Loaded::default();
-        for (name, path) in list(&self.dir)? {
-            if [LOCK_FILE, PROBE_FILE, SET_ASIDE_DIR].contains(&name.as_str()) {
-                continue;
-            }
-            match SandboxId::parse(&name) {
-                Ok(id) if path.is_dir() && !path.is_symlink() => {
-                    let records = self.load_sandbox(&path, &mut loaded.set_aside)?;
-                    loaded.sandboxes.insert(id, records);
-                }
-                _ if disk::is_temporary(&name) => disk::remove(&path)?,
-                _ => loaded
-                    .set_aside
-                    .push(self.set_aside(&path, "it is not the directory of a sandbox".to_owned())?),
-            }
-        }
-        Ok(loaded)
-    }
-
-    fn load_sandbox(
+    /// See [`RecordsError`]. The record is the old one, if any, or the new one then.
+    pub fn put(
         &self,
-        dir: &Path,
-        set_aside: &mut Vec<SetAside>,
-    ) -> Result<SandboxRecords, RecordsError> {
-        let mut records = SandboxRecords::default();
-        for (name, path) in list(dir)? {
-            let read = if disk::is_temporary(&name) {
-                disk::remove(&path)?;
-                continue;
-            } else if name == SANDBOX_FILE {
-                disk::read(&path).map(|record| records.sandbox = Some(record))
-            } else {
-                read_attachment(&name, &path).map(|(interface, record)| {
-                    records.attachments.insert(interface, record);
-                })
-            };
-            match read {
-                Ok(()) => {}
-                Err(ReadError::Unreadable(reason)) => {
-                    records.damaged.extend(InterfaceName::parse(&name).ok());
-                    set_aside.push(self.set_aside(&path, reason)?);
-                }
-                Err(ReadError::Io(error)) => return Err(error),
+        sandbox: &SandboxId,
+        record: &AttachmentRecord,
+        durability: Durability,
+    ) -> Result<(), RecordsError> {
+        let path = self.path(sandbox, &record.interface);
+        self.write(sandbox, &path, || match durability {
+            Durability::Process => {
+                disk::keep_flushed(&path);
+                disk::write(&path, record, durability)
             }
-        }
-        Ok(records)
-    }
-
-    /// Moves a file away under a name that tells where it was.
-    fn set_aside(&self, path: &Path, reason: String) -> Result<SetAside, RecordsError> {
-        let failed = |error| disk::failure("setting aside", path, error);
-        let dir = self.dir.join(SET_ASIDE_DIR);
-        disk::create_dir(&dir)?;
-        let origin = path
-            .strip_prefix(&self.dir)
-            .unwrap_or(path)
-            .to_string_lossy()
-            .replace('/', "_");
-        let mut target = dir.join(&origin);
-        let mut copies = 1_u32;
-        while target.symlink_metadata().is_ok() {
-            copies += 1;
-            target = dir.join(format!("{origin}.{copies}"));
-        }
-        fs::rename(path, &target).map_err(failed)?;
-        disk::sync_dir(&dir)?;
-        Ok(SetAside {
-            path: path.to_owned(),
-            moved_to: target,
-            reason,
+            Durability::Power => self.write_intent(sandbox, &path, record),
         })
     }
 
-    /// Writes one attachment's record; on return it is on the disk.
+    fn write_intent(
+        &self,
+        sandbox: &SandboxId,
+        path: &Path,
+        record: &AttachmentRecord,
+    ) -> Result<(), RecordsError> {
+        let replaces = path.symlink_metadata().is_ok();
+        disk::write(path, record, Durability::Power)?;
+        let new_dir = locked(&self.unflushed).contains(sandbox);
+        if new_dir || replaces {
+            disk::flush_dir(&self.dir.join(sandbox.as_str()))?;
+        }
+        if new_dir {
+            disk::flush_dir(&self.dir)?;
+            locked(&self.unflushed).remove(sandbox);
+        }
+        // What it kept is older than this record.
+        disk::remove(&disk::flushed_copy(path))
+    }
+
+    /// Writes the record of the sandbox itself; on return it survives the end of this process.
     ///
     /// # Errors
     /// See [`RecordsError`]. The old record, if any, is intact then.
-    pub fn put(&self, sandbox: &SandboxId, record: &AttachmentRecord) -> Result<(), RecordsError> {
-        let dir = self.dir.join(sandbox.as_str());
-        disk::create_dir(&dir)?;
-        disk::write(&dir.join(record.interface.as_str()), record)
+    pub fn put_sandbox(&self, sandbox: &SandboxId, record: &SandboxRecord) -> Result<(), RecordsError> {
+        let path = self.dir.join(sandbox.as_str()).join(SANDBOX_FILE);
+        self.write(sandbox, &path, || disk::write(&path, record, Durability::Process))
     }
 
     /// Removes one attachment's record; one that is gone already is fine.
@@ -224,17 +207,11 @@ impl Records {
     /// # Errors
     /// See [`RecordsError`].
     pub fn remove(&self, sandbox: &SandboxId, interface: &InterfaceName) -> Result<(), RecordsError> {
-        disk::remove(&self.dir.join(sandbox.as_str()).join(interface.as_str()))
-    }
-
-    /// Writes the record of the sandbox itself; on return it is on the disk.
-    ///
-    /// # Errors
-    /// See [`RecordsError`]. The old record, if any, is intact then.
-    pub fn put_sandbox(&self, sandbox: &SandboxId, record: &SandboxRecord) -> Result<(), RecordsError> {
-        let dir = self.dir.join(sandbox.as_str());
-        disk::create_dir(&dir)?;
-        disk::write(&dir.join(SANDBOX_FILE), record)
+        let path = self.path(sandbox, interface);
+        self.refuse_newer(&path)?;
+        // First, because alone it would be taken for the record.
+        disk::remove(&disk::flushed_copy(&path))?;
+        disk::remove(&path)
     }
 
     /// Forgets a sandbox: its own record and its directory; one that is gone already is fine.
@@ -249,43 +226,56 @@ impl Records {
         {
             return Ok(());
         }
-        let occupied = list(&dir)?
-            .iter()
-            .any(|(name, _)| name != SANDBOX_FILE && !disk::is_temporary(name));
-        if occupied {
-            return Err(disk::failure(
-                "removing",
-                &dir,
-                ErrorKind::DirectoryNotEmpty.into(),
-            ));
+        for (name, path) in disk::list(&dir)? {
+            self.refuse_newer(&path)?;
+            if name != SANDBOX_FILE && !disk::is_temporary(&name) {
+                let occupied = ErrorKind::DirectoryNotEmpty.into();
+                return Err(disk::failure("removing", &dir, occupied));
+            }
         }
         fs::remove_dir_all(&dir).map_err(|error| disk::failure("removing", &dir, error))?;
-        disk::sync_dir(&self.dir)
+        locked(&self.unflushed).remove(sandbox);
+        Ok(())
+    }
+
+    fn path(&self, sandbox: &SandboxId, interface: &InterfaceName) -> PathBuf {
+        self.dir.join(sandbox.as_str()).join(interface.as_str())
+    }
+
+    /// Writes `path` in the sandbox's directory, and notes when that fails.
+    fn write(
+        &self,
+        sandbox: &SandboxId,
+        path: &Path,
+        write: impl FnOnce() -> Result<(), RecordsError>,
+    ) -> Result<(), RecordsError> {
+        self.refuse_newer(path)?;
+        let made = disk::create_dir(&self.dir.join(sandbox.as_str()));
+        if matches!(made, Ok(true)) {
+            locked(&self.unflushed).insert(sandbox.clone());
+        }
+        let outcome = made.and_then(|_| write());
+        if outcome.is_err() {
+            self.suspect.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    fn refuse_newer(&self, path: &Path) -> Result<(), RecordsError> {
+        match locked(&self.newer).get(path) {
+            Some(&version) => Err(RecordsError::Newer {
+                path: path.to_owned(),
+                version,
+            }),
+            None => Ok(()),
+        }
     }
 }
 
-/// An attachment's file bears its interface's name.
-fn read_attachment(name: &str, path: &Path) -> Result<(InterfaceName, AttachmentRecord), ReadError> {
-    let interface = InterfaceName::parse(name)
-        .map_err(|error| ReadError::Unreadable(format!("its name is no interface's: it {error}")))?;
-    let record: AttachmentRecord = disk::read(path)?;
-    if record.interface == interface {
-        Ok((interface, record))
-    } else {
-        Err(ReadError::Unreadable(format!(
-            "it is about interface {}",
-            record.interface
-        )))
-    }
+/// A panic elsewhere leaves a set of paths as good as it was.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Names and paths in a directory, sorted.
-fn list(dir: &Path) -> Result<Vec<(String, PathBuf)>, RecordsError> {
-    let named = |entry: io::Result<DirEntry>| {
-        entry.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()))
-    };
-    let listed: io::Result<Vec<_>> = fs::read_dir(dir).and_then(|entries| entries.map(named).collect());
-    let mut listed = listed.map_err(|error| disk::failure("reading", dir, error))?;
-    listed.sort();
-    Ok(listed)
-}
+#[cfg(test)]
+mod tests;

@@ -153,6 +153,15 @@ impl Agent {
         for aside in &loaded.set_aside {
             tracing::error!(path = %aside.path.display(), reason = aside.reason, "a record cannot be read and was set aside");
         }
+        for newer in &loaded.newer {
+            tracing::error!(
+                path = %newer.path.display(), version = newer.version,
+                "a record was written by a newer agent and is left alone"
+            );
+        }
+        for path in &loaded.recovered {
+            tracing::warn!(path = %path.display(), "a record was lost and was read from its flushed copy");
+        }
         self.metrics
             .set_aside(u64::try_from(loaded.set_aside.len()).unwrap_or(u64::MAX));
         self.health.set(Part::Records, Ok(()));

@@ -15,7 +15,7 @@ use std::{
 
 use agent::{
     identity::{PodIdentity, SandboxId},
-    records::{AttachmentRecord, Origin, Phase, Records, RecordsError, SandboxRecord},
+    records::{AttachmentRecord, Durability, Origin, Phase, Records, RecordsError, SandboxRecord},
 };
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -66,7 +66,9 @@ fn identity() -> SandboxRecord {
 fn one_attachment(state: &Path) -> (Records, PathBuf) {
     let records = Records::open(state).unwrap();
     records.put_sandbox(&sandbox(), &identity()).unwrap();
-    records.put(&sandbox(), &attachment("net1")).unwrap();
+    records
+        .put(&sandbox(), &attachment("net1"), Durability::Power)
+        .unwrap();
     (records, state.join("5a9d/net1"))
 }
 
@@ -93,8 +95,10 @@ fn what_was_put_is_loaded_by_the_next_agent(#[case] phase: Phase) {
     };
     let records = Records::open(&state).unwrap();
     records.put_sandbox(&sandbox(), &identity()).unwrap();
-    records.put(&sandbox(), &attachment("net1")).unwrap();
-    records.put(&sandbox(), &record).unwrap();
+    records
+        .put(&sandbox(), &attachment("net1"), Durability::Power)
+        .unwrap();
+    records.put(&sandbox(), &record, Durability::Process).unwrap();
     drop(records);
     let loaded = Records::open(&state).unwrap().load_all().unwrap();
     let sandbox = &loaded.sandboxes[&sandbox()];
@@ -108,7 +112,9 @@ fn an_interface_may_be_called_like_anything_that_fits() {
     let (_dir, state) = state();
     let records = Records::open(&state).unwrap();
     for name in [".lock", ".sandbox", "...", ".probe", "sandbox"] {
-        records.put(&sandbox(), &attachment(name)).unwrap();
+        records
+            .put(&sandbox(), &attachment(name), Durability::Power)
+            .unwrap();
     }
     records.put_sandbox(&sandbox(), &identity()).unwrap();
     assert_eq!(
@@ -142,7 +148,8 @@ fn a_torn_temporary_file_is_no_record_and_goes_away() {
 #[case::torn("{\"version\":1,\"netw", "EOF")]
 #[case::empty("", "EOF")]
 #[case::zeroed("\0\0\0\0", "expected value")]
-#[case::of_a_later_version(r#"{"version":2,"network":"default/a"}"#, "version is 2")]
+#[case::of_no_version_that_ever_was(r#"{"version":0,"network":"default/a"}"#, "version is 0")]
+#[case::with_a_version_of_another_type(r#"{"version":"2","network":"default/a"}"#, "version is \"2\"")]
 #[case::without_version("{}", "no version")]
 #[case::incomplete(r#"{"version":1,"network":"default/a"}"#, "missing field")]
 fn an_unreadable_record_is_set_aside_with_its_content(#[case] content: &str, #[case] reason: &str) {
@@ -161,6 +168,72 @@ fn an_unreadable_record_is_set_aside_with_its_content(#[case] content: &str, #[c
         records.load_all().unwrap().set_aside.is_empty(),
         "it is counted once"
     );
+}
+
+/// Makes `file` one of a newer agent.
+fn renew(file: &Path) -> String {
+    let content = r#"{"version":2,"network":{"of":"another type"}}"#;
+    fs::write(file, content).unwrap();
+    content.to_owned()
+}
+
+#[test]
+fn a_record_of_a_newer_agent_is_left_alone() {
+    let (_dir, state) = state();
+    let (records, file) = one_attachment(&state);
+    let content = renew(&file);
+    for _ in 0..2 {
+        let loaded = records.load_all().unwrap();
+        assert!(loaded.set_aside.is_empty());
+        let [newer] = loaded.newer.as_slice() else {
+            panic!("{:?}", loaded.newer)
+        };
+        assert_eq!((&newer.path, newer.version), (&file, 2));
+        let sandbox = &loaded.sandboxes[&sandbox()];
+        assert!(sandbox.attachments.is_empty() && sandbox.damaged.is_empty());
+        assert_eq!(sandbox.newer, [interface("net1")].into());
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), content);
+}
+
+#[test]
+fn nothing_replaces_or_removes_a_newer_agents_record() {
+    let (_dir, state) = state();
+    let (records, file) = one_attachment(&state);
+    let sandbox_file = file.with_file_name("sandbox-identity");
+    let contents = [renew(&file), renew(&sandbox_file)];
+    records.load_all().unwrap();
+    let refused = [
+        records.put(&sandbox(), &attachment("net1"), Durability::Power),
+        records.put(&sandbox(), &attachment("net1"), Durability::Process),
+        records.put_sandbox(&sandbox(), &identity()),
+        records.remove(&sandbox(), &interface("net1")),
+        records.remove_sandbox(&sandbox()),
+    ];
+    for outcome in refused {
+        let is_newer = matches!(outcome, Err(RecordsError::Newer { version: 2, .. }));
+        assert!(is_newer, "{outcome:?}");
+    }
+    let kept = [&file, &sandbox_file].map(|file| fs::read_to_string(file).unwrap());
+    assert_eq!(kept, contents);
+}
+
+#[test]
+fn other_files_of_a_newer_agent_stay_too() {
+    let (_dir, state) = state();
+    let (records, file) = one_attachment(&state);
+    let files = [
+        state.join("journal-of-a-newer-agent"),
+        file.with_file_name("owed-releases-of-a-newer-agent"),
+        file.with_file_name(".temporary-record-x7Gh2k"),
+    ];
+    files.iter().for_each(|file| drop(renew(file)));
+    let loaded = records.load_all().unwrap();
+    assert_eq!(loaded.newer.len(), 3, "{loaded:?}");
+    assert!(files.iter().all(|file| file.exists()));
+    assert_eq!(interfaces(&records), ["net1"]);
+    records.remove(&sandbox(), &interface("net1")).unwrap();
+    assert!(records.remove_sandbox(&sandbox()).is_err());
 }
 
 #[test]
@@ -202,7 +275,7 @@ fn fields_of_another_version_survive_a_rewrite() {
     let loaded = records.load_all().unwrap();
     let mut record = loaded.sandboxes[&sandbox()].attachments[&interface("net1")].clone();
     record.phase = Phase::Tombstone;
-    records.put(&sandbox(), &record).unwrap();
+    records.put(&sandbox(), &record, Durability::Process).unwrap();
     let rewritten: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     assert_eq!(rewritten["colour"], json!({"deep": ["blue"]}));
     assert_eq!(rewritten["phase"], json!({"state": "tombstone"}));
@@ -264,7 +337,10 @@ fn a_failed_write_leaves_the_other_records_and_no_litter() {
     let before = fs::read(&file).unwrap();
     // No file can replace a directory.
     fs::create_dir(file.with_file_name("net2")).unwrap();
-    assert!(records.put(&sandbox(), &attachment("net2")).is_err());
+    for durability in [Durability::Power, Durability::Process] {
+        let put = records.put(&sandbox(), &attachment("net2"), durability);
+        assert!(put.is_err());
+    }
     assert_eq!(fs::read(&file).unwrap(), before);
     assert_eq!(
         fs::read_dir(state.join("5a9d")).unwrap().count(),
