@@ -132,6 +132,7 @@ mod tests {
             interface: InterfaceName::parse(interface).ok(),
             config: MACVLAN.as_bytes().to_vec(),
             default: network.is_none(),
+            ..Delegate::default()
         }
     }
 

@@ -1,62 +1,114 @@
-//! multus' file of one sandbox: `<dir>/<sandbox id>`, a JSON list of its delegates. Written when the sandbox starts, read again and
-//! removed at its teardown.
+//! multus' file of one sandbox: `<dir>/<sandbox id>`, a JSON list of its delegates. Written when the
+//! sandbox starts, read again and removed at its teardown. The agent appends what it hot-plugs.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use serde::Deserialize;
+use serde_json::{Map, Value, value::RawValue};
 use shared::names::{InterfaceName, NetworkName};
 
 /// The interface of the cluster network: what kubelet's runtimes ask for.
 const DEFAULT_INTERFACE: &str = "eth0";
+/// The field, unknown to multus and so ignored by it, that tells our entries from those of multus,
+/// and its value.
+pub(crate) const ATTACHED_BY: (&str, &str) = ("attachedBy", "dynamic-networks-agent");
 
-/// One network that multus attached when the sandbox started.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One network that multus attached when the sandbox started, or that an agent attached since.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Delegate {
-    /// The NAD; `None` when the entry is not from one (a static delegate, a default network from a file).
+    /// The NAD; `None` when the entry is not from one (a static delegate, a default network from a
+    /// file) or is [unreadable](Self::unreadable).
     pub network: Option<NetworkName>,
-    /// The interface that it got: the requested one, else `net<k>` with k the position in the list, and `eth0` for the first. `None`
-    /// when an impossible name was requested.
+    /// The interface that it got: the requested one, else `net<k>` with k the position in the list,
+    /// and `eth0` for the first. `None` when an impossible name was requested, or an unreadable one.
     pub interface: Option<InterfaceName>,
     /// The CNI configuration as multus held it, `cni-args` included.
     pub config: Vec<u8>,
     /// The cluster network: the first entry.
     pub default: bool,
+    /// The place in the list, from 0.
+    pub position: u32,
+    /// An interface name was requested: the entry is an element's of the annotation, or the agent's.
+    pub requested: bool,
+    /// The entry's name has a namespace (`ns/nad`): no other comes from the annotation.
+    pub named: bool,
+    /// The device that it holds.
+    pub device_id: Option<String>,
+    /// The resource that its device belongs to.
+    pub resource_name: Option<String>,
+    /// An agent of ours appended the entry.
+    pub hot_plugged: bool,
+    /// Why the entry cannot be relied on: such an entry is foreign, and nothing may be concluded
+    /// from what it does not say.
+    pub unreadable: Option<String>,
 }
 
-/// The fields that matter of multus' `DelegateNetConf`, as Go writes them.
-#[derive(Deserialize)]
-struct Stored {
-    #[serde(rename = "Name", default)]
-    name: String,
-    #[serde(rename = "ifnameRequest", default)]
-    requested_interface: String,
-    #[serde(rename = "Bytes")]
-    config: String,
-}
-
-/// Reads a whole file.
+/// Reads a whole file. Only one that is no JSON list is an error: an entry with a field of another
+/// type hides none of the others.
 pub(super) fn parse(file: &[u8]) -> Result<Vec<Delegate>, String> {
-    let stored: Vec<Stored> = serde_json::from_slice(file).map_err(|error| error.to_string())?;
-    (0..)
-        .zip(stored)
-        .map(|(position, stored)| delegate(position, &stored))
-        .collect()
+    let entries: Vec<&RawValue> = serde_json::from_slice(file).map_err(|error| error.to_string())?;
+    Ok((0..)
+        .zip(entries)
+        .map(|(position, entry)| delegate(position, entry.get()))
+        .collect())
 }
 
-fn delegate(position: u32, stored: &Stored) -> Result<Delegate, String> {
+fn delegate(position: u32, entry: &str) -> Delegate {
     let default = position == 0;
-    let interface = match stored.requested_interface.as_str() {
-        "" if default => InterfaceName::parse(DEFAULT_INTERFACE).ok(),
-        "" => Some(InterfaceName::net(position)),
-        requested => InterfaceName::parse(requested).ok(),
-    };
-    let config = BASE64_STANDARD.decode(&stored.config);
-    Ok(Delegate {
-        network: NetworkName::parse(&stored.name).ok(),
-        interface,
-        config: config
-            .map_err(|error| format!("the config of delegate {position} is not base64: {error}"))?,
+    let unreadable = |reason: String| Delegate {
+        position,
         default,
+        unreadable: Some(reason),
+        ..Delegate::default()
+    };
+    let fields: Map<String, Value> = match serde_json::from_str(entry) {
+        Ok(fields) => fields,
+        Err(error) => return unreadable(error.to_string()),
+    };
+    let requested = match text(&fields, "ifnameRequest") {
+        Ok(requested) => requested,
+        Err(reason) => return unreadable(reason),
+    };
+    let known = Delegate {
+        interface: match requested {
+            "" if default => InterfaceName::parse(DEFAULT_INTERFACE).ok(),
+            "" => Some(InterfaceName::net(position)),
+            requested => InterfaceName::parse(requested).ok(),
+        },
+        requested: !requested.is_empty(),
+        default,
+        position,
+        ..Delegate::default()
+    };
+    complete(&known, &fields).unwrap_or_else(|reason| Delegate {
+        unreadable: Some(reason),
+        ..known
     })
+}
+
+fn complete(known: &Delegate, fields: &Map<String, Value>) -> Result<Delegate, String> {
+    let name = text(fields, "Name")?;
+    let given = |key| text(fields, key).map(|text| Some(text.to_owned()).filter(|text| !text.is_empty()));
+    let config = match text(fields, "Bytes")? {
+        "" => return Err("it has no config".to_owned()),
+        config => BASE64_STANDARD.decode(config),
+    };
+    Ok(Delegate {
+        network: NetworkName::parse(name).ok(),
+        config: config.map_err(|error| format!("its config is not base64: {error}"))?,
+        named: name.contains('/'),
+        device_id: given("deviceID")?,
+        resource_name: given("resourceName")?,
+        hot_plugged: fields.get(ATTACHED_BY.0).is_some_and(|by| by == ATTACHED_BY.1),
+        ..known.clone()
+    })
+}
+
+/// A text as Go reads it into a string: what is absent or null is empty.
+fn text<'a>(fields: &'a Map<String, Value>, key: &str) -> Result<&'a str, String> {
+    match fields.get(key) {
+        None | Some(Value::Null) => Ok(""),
+        Some(Value::String(text)) => Ok(text),
+        Some(_) => Err(format!("its {key} is not a string")),
+    }
 }
 
 #[cfg(test)]
@@ -102,14 +154,66 @@ mod tests {
 
     #[test]
     fn refuses_a_damaged_file() {
-        for damaged in [
-            "",
-            "{}",
-            "null",
-            r#"[{"Name":"default/a"}]"#,
-            r#"[{"Name":"default/a","Bytes":"*"}]"#,
-        ] {
+        for damaged in ["", "{}", "null", "[{", "[] []"] {
             assert!(parse(damaged.as_bytes()).is_err(), "{damaged}");
         }
+    }
+
+    #[test]
+    fn an_odd_entry_hides_none_of_the_others() {
+        let odd = [
+            ("null", None),
+            ("7", None),
+            ("[]", None),
+            (r#"{"ifnameRequest":1,"Name":"default/a","Bytes":"e30="}"#, None),
+            (r#"{"ifnameRequest":"hot","Name":[],"Bytes":"e30="}"#, Some("hot")),
+            (r#"{"ifnameRequest":"hot","Name":"default/a"}"#, Some("hot")),
+            (r#"{"Name":"default/a","Bytes":{}}"#, Some("net1")),
+            (r#"{"Name":"default/a","Bytes":"*"}"#, Some("net1")),
+            (
+                r#"{"Name":"default/a","Bytes":"e30=","deviceID":7}"#,
+                Some("net1"),
+            ),
+        ];
+        for (entry, interface) in odd {
+            let file = format!(
+                r#"[{{"Name":"podnet","Bytes":"e30="}},{entry},{{"Name":"default/b","Bytes":"e30="}}]"#
+            );
+            let delegates = parse(file.as_bytes()).unwrap();
+            assert!(delegates[1].unreadable.is_some(), "{entry}");
+            assert_eq!(delegates[1].network, None, "{entry}");
+            assert_eq!(
+                delegates[1].interface.as_ref().map(InterfaceName::as_str),
+                interface,
+                "{entry}"
+            );
+            assert!(delegates[0].unreadable.is_none() && delegates[2].unreadable.is_none());
+            assert_eq!(
+                delegates[2].interface.as_ref().map(InterfaceName::as_str),
+                Some("net2")
+            );
+        }
+    }
+
+    #[test]
+    fn tells_what_the_evidence_rests_on() {
+        let file = r#"[
+            {"Name":"podnet","Bytes":"e30="},
+            {"Name":"default/a","ifnameRequest":"ens4","Bytes":"e30=","deviceID":"0000:01:00.1","resourceName":"x/y"},
+            {"Name":"default/b","ifnameRequest":null,"deviceID":"","Bytes":"e30="}
+        ]"#;
+        let delegates = parse(file.as_bytes()).unwrap();
+        let evidence = delegates.iter().map(|delegate| {
+            let device = delegate
+                .device_id
+                .as_deref()
+                .zip(delegate.resource_name.as_deref());
+            (delegate.position, delegate.requested, delegate.named, device)
+        });
+        assert!(evidence.eq([
+            (0, false, false, None),
+            (1, true, true, Some(("0000:01:00.1", "x/y"))),
+            (2, false, true, None),
+        ]));
     }
 }

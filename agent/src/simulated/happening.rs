@@ -152,6 +152,7 @@ impl Node {
             interface: Some(interface("eth0")),
             config: Vec::new(),
             default: true,
+            ..Delegate::default()
         };
         self.delegates.insert(id.clone(), Rc::new(vec![default]));
     }
@@ -175,6 +176,7 @@ impl Node {
             interface: Some(interface(given)),
             config: call.config.into_bytes(),
             default: false,
+            ..Delegate::default()
         };
         let list = self.delegates.entry(id.clone()).or_default();
         Rc::make_mut(list).push(delegate);
