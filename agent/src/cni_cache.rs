@@ -1,16 +1,20 @@
-//! Reads what multus and libcni keep on the node: which networks a sandbox got at its start, and each attachment's config and
-//! result. Never writes.
+//! Reads what multus and libcni keep on the node: which networks a sandbox got at its start, and
+//! each attachment's config and result. Never writes.
+//!
+//! Every read waits for the disk, so it runs on a thread for blocking work.
 
 mod delegates;
 mod entries;
+mod listing;
 
 use std::{
-    ffi::OsStr,
-    fs,
-    io::{self, ErrorKind},
+    fs::File,
+    io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
+use rustix::fs::{Mode, OFlags};
 use shared::names::InterfaceName;
 
 use crate::{
@@ -19,6 +23,7 @@ use crate::{
 };
 pub use delegates::Delegate;
 pub use entries::Entry;
+use listing::Listing;
 
 /// The largest file that is read.
 pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -27,6 +32,27 @@ pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct CniCache {
     dir: PathBuf,
+    listing: Arc<Listing>,
+}
+
+/// What libcni keeps of one sandbox.
+#[derive(Debug, Default)]
+pub struct Entries {
+    /// What could be read.
+    pub entries: Vec<Entry>,
+    /// What could not. Such an attachment is unknown, not gone.
+    pub damaged: Vec<DamagedEntry>,
+}
+
+/// An entry that could not be read.
+#[derive(Debug)]
+pub struct DamagedEntry {
+    /// The `name` of its CNI configuration, as the file's name says.
+    pub config_name: String,
+    /// Its interface, as the file's name says; `None` for an impossible one.
+    pub interface: Option<InterfaceName>,
+    /// Why.
+    pub error: CacheError,
 }
 
 /// What could not be read. Unknown is not empty: nobody may conclude from an error that there is nothing.
@@ -61,39 +87,46 @@ pub enum CacheError {
 impl CniCache {
     /// The cache in `dir`; nothing is read yet.
     pub fn new(dir: PathBuf) -> Self {
-        Self { dir }
+        let listing = Arc::new(Listing::new(dir.join("results")));
+        Self { dir, listing }
     }
 
-    /// Whether the directory can be read at all: a readiness question.
+    /// Whether the directory can be read at all: a readiness question. Does not list it, and so is
+    /// as quick with a hundred thousand stale entries as with none.
     ///
     /// # Errors
     /// [`CacheError::Directory`]
     pub fn check(&self) -> Result<(), CacheError> {
-        list(&self.dir).map(drop)
+        open_dir(&self.dir).map(drop)
     }
 
-    /// What multus attached when the sandbox started, in `net<k>` order, the default network first. `None`: multus keeps no file
-    /// for this sandbox (torn down, or not attached by multus).
+    /// What multus attached when the sandbox started and agents since, in `net<k>` order, the
+    /// default network first. `None`: multus keeps no file for this sandbox (torn down, or not
+    /// attached by multus).
     ///
     /// # Errors
     /// See [`CacheError`].
-    pub fn delegates(&self, sandbox: &SandboxId) -> Result<Option<Vec<Delegate>>, CacheError> {
-        let path = self.dir.join(sandbox.as_str());
-        let Some(file) = read(&path)? else {
-            // Only a directory that can be read has no file.
-            return self.check().map(|()| None);
-        };
-        delegates::parse(&file)
-            .map(Some)
-            .map_err(|reason| CacheError::Corrupt { path, reason })
+    pub async fn delegates(&self, sandbox: &SandboxId) -> Result<Option<Vec<Delegate>>, CacheError> {
+        let (dir, path) = (self.dir.clone(), self.dir.join(sandbox.as_str()));
+        self.blocking(move || {
+            let Some(file) = read(&path)? else {
+                // Only a directory that can be read has no file.
+                return open_dir(&dir).map(|_| None);
+            };
+            delegates::parse(&file)
+                .map(Some)
+                .map_err(|reason| CacheError::Corrupt { path, reason })
+        })
+        .await
     }
 
-    /// libcni's entry for one attachment; `config_name` is the `name` of the CNI configuration. `None`: no ADD answered yet, or
-    /// a DEL did.
+    /// libcni's entry for one attachment; `config_name` is the `name` of the CNI configuration.
+    /// `None`: no ADD answered yet, or a DEL did.
     ///
     /// # Errors
-    /// See [`CacheError`]. libcni does not write atomically: a damaged file may be whole a moment later.
-    pub fn entry(
+    /// See [`CacheError`]. libcni does not write atomically: a damaged file may be whole a moment
+    /// later.
+    pub async fn entry(
         &self,
         config_name: &str,
         sandbox: &SandboxId,
@@ -106,68 +139,91 @@ impl CniCache {
         let path = self
             .dir
             .join("results")
-            .join(format!("{config_name}-{sandbox}-{interface}"));
-        let Some(file) = read(&path)? else {
-            return self.check().map(|()| None);
-        };
-        let entry = entries::parse(&file);
-        let entry = entry.map_err(|reason| CacheError::Corrupt {
-            path: path.clone(),
-            reason,
-        })?;
-        match entry {
-            Some(entry) if entry.sandbox != *sandbox || entry.interface != *interface => {
-                Err(CacheError::Corrupt {
-                    path,
-                    reason: "it is about another attachment than its name".to_owned(),
-                })
-            }
-            entry => Ok(entry),
-        }
+            .join(entries::file_name(config_name, sandbox, interface));
+        let dir = self.dir.clone();
+        self.blocking(move || match read_entry(&path)? {
+            Some(entry) => Ok(entry),
+            None => open_dir(&dir).map(|_| None),
+        })
+        .await
     }
 
-    /// All of libcni's entries of one sandbox, whatever their config's name.
+    /// All of libcni's entries of one sandbox, whatever their config's name. One that is damaged
+    /// hides none of the others.
     ///
     /// # Errors
-    /// See [`CacheError`]; a damaged entry of this sandbox is one too (see [`Self::entry`]).
-    pub fn entries(&self, sandbox: &SandboxId) -> Result<Vec<Entry>, CacheError> {
+    /// [`CacheError::Directory`]
+    pub async fn entries(&self, sandbox: &SandboxId) -> Result<Entries, CacheError> {
+        // The directory of results is made by the first ADD, that of multus by its first start.
         self.check()?;
-        let results = self.dir.join("results");
-        if results
-            .symlink_metadata()
-            .is_err_and(|error| error.kind() == ErrorKind::NotFound)
-        {
-            // Made by the first ADD.
-            return Ok(Vec::new());
-        }
-        let part = format!("-{sandbox}-");
-        let mut found = Vec::new();
-        for path in list(&results)? {
-            // Names that are not UTF-8 are not libcni's.
-            if !path
-                .file_name()
-                .and_then(OsStr::to_str)
-                .is_some_and(|name| name.contains(&part))
-            {
-                continue;
+        let paths = self.listing.paths(sandbox).await?;
+        let sandbox = sandbox.clone();
+        self.blocking(move || {
+            let mut found = Entries::default();
+            for path in paths {
+                match read_entry(&path) {
+                    Ok(Some(Some(entry))) if entry.sandbox == sandbox => found.entries.push(entry),
+                    // It is gone since the listing, of another kind, or another sandbox's.
+                    Ok(_) => {}
+                    Err(error) => found.damaged.extend(damaged(&path, &sandbox, error)),
+                }
             }
-            // It may be gone since the listing.
-            let Some(file) = read(&path)? else { continue };
-            match entries::parse(&file) {
-                Ok(entry) => found.extend(entry.filter(|entry| entry.sandbox == *sandbox)),
-                Err(reason) => return Err(CacheError::Corrupt { path, reason }),
-            }
-        }
-        Ok(found)
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, CacheError> + Send + 'static,
+    ) -> Result<T, CacheError> {
+        let done = tokio::task::spawn_blocking(work).await;
+        done.unwrap_or_else(|error| Err(unreachable_dir(&self.dir, io::Error::other(error))))
     }
 }
 
-fn list(dir: &Path) -> Result<Vec<PathBuf>, CacheError> {
-    let listed =
-        fs::read_dir(dir).and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect());
-    listed.map_err(|source| CacheError::Directory {
+fn open_dir(dir: &Path) -> Result<File, CacheError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(dir, flags, Mode::empty())
+        .map(File::from)
+        .map_err(|error| unreachable_dir(dir, error.into()))
+}
+
+fn unreachable_dir(dir: &Path, source: io::Error) -> CacheError {
+    CacheError::Directory {
         path: dir.to_owned(),
         source,
+    }
+}
+
+/// `None`: there is no such file. `Some(None)`: libcni would not read it.
+fn read_entry(path: &Path) -> Result<Option<Option<Entry>>, CacheError> {
+    let Some(file) = read(path)? else {
+        return Ok(None);
+    };
+    let corrupt = |reason: String| CacheError::Corrupt {
+        path: path.to_owned(),
+        reason,
+    };
+    let entry = entries::parse(&file).map_err(corrupt)?;
+    let is_named = |entry: &Entry| {
+        let name = entries::file_name(&entry.config_name, &entry.sandbox, &entry.interface);
+        path.file_name().is_some_and(|file| file == name.as_str())
+    };
+    if entry.as_ref().is_some_and(|entry| !is_named(entry)) {
+        return Err(corrupt("it is about another attachment than its name".to_owned()));
+    }
+    Ok(Some(entry))
+}
+
+/// `<config name>-<sandbox id>-<interface>`
+fn damaged(path: &Path, sandbox: &SandboxId, error: CacheError) -> Option<DamagedEntry> {
+    let name = path.file_name()?.to_str()?;
+    let (config_name, interface) = name.rsplit_once(&format!("-{sandbox}-"))?;
+    Some(DamagedEntry {
+        config_name: config_name.to_owned(),
+        interface: InterfaceName::parse(interface).ok(),
+        error,
     })
 }
 

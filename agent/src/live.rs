@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     api_error,
-    cni_cache::{CacheError, CniCache, Delegate, Entry},
+    cni_cache::{CacheError, CniCache, Delegate, Entries, Entry},
     cri::{Cri, CriError, Network, Sandbox},
     events::{Event, EventSink},
     execute::LATE,
@@ -222,15 +222,20 @@ impl World for Live {
     }
 
     async fn delegates(&self, sandbox: &SandboxId) -> Result<Option<Vec<Delegate>>, CacheError> {
-        let outcome = self.cache.delegates(sandbox);
+        let outcome = self.cache.delegates(sandbox).await;
         self.note_cache(&outcome);
         outcome
     }
 
     async fn cache_entries(&self, sandbox: &SandboxId) -> Result<Vec<Entry>, CacheError> {
-        let outcome = self.cache.entries(sandbox);
+        let outcome = self.cache.entries(sandbox).await;
         self.note_cache(&outcome);
-        outcome
+        let Entries { entries, damaged } = outcome?;
+        // The core cannot tell an attachment that is unknown from one that is gone.
+        match damaged.into_iter().next() {
+            Some(damaged) => Err(damaged.error),
+            None => Ok(entries),
+        }
     }
 
     async fn cache_entry(
@@ -239,7 +244,7 @@ impl World for Live {
         sandbox: &SandboxId,
         interface: &InterfaceName,
     ) -> Result<Option<Entry>, CacheError> {
-        self.cache.entry(config_name, sandbox, interface)
+        self.cache.entry(config_name, sandbox, interface).await
     }
 
     async fn put_record(&self, sandbox: &SandboxId, record: &AttachmentRecord) -> Result<(), RecordsError> {

@@ -55,11 +55,11 @@ fn put(dir: &Path, config_name: &str, sandbox: &str, interface: &str) {
     fs::write(path, stored(config_name, sandbox, interface).to_string()).unwrap();
 }
 
-#[test]
-fn an_entry_tells_what_ran() {
+#[tokio::test]
+async fn an_entry_tells_what_ran() {
     let (dir, cache) = cache();
     put(dir.path(), "my-net", "5a9d", "net1");
-    let entry = cache.entry("my-net", &sandbox(), &net1()).unwrap().unwrap();
+    let entry = cache.entry("my-net", &sandbox(), &net1()).await.unwrap().unwrap();
     assert_eq!(entry.config, b"{}");
     assert_eq!(entry.cni_args[1], ("K8S_POD_UID".to_owned(), "u".to_owned()));
     assert_eq!(entry.capability_args["ips"], json!(["10.1.0.5/24"]));
@@ -72,14 +72,15 @@ fn an_entry_tells_what_ran() {
 #[case::no_name("")]
 #[case::a_path("../results/my-net")]
 #[case::absolute("/etc")]
-fn there_is_no_entry_under_another_name(#[case] config_name: &str) {
+#[tokio::test]
+async fn there_is_no_entry_under_another_name(#[case] config_name: &str) {
     let (dir, cache) = cache();
     put(dir.path(), "my-net", "5a9d", "net1");
-    assert_eq!(cache.entry(config_name, &sandbox(), &net1()).unwrap(), None);
+    assert_eq!(cache.entry(config_name, &sandbox(), &net1()).await.unwrap(), None);
 }
 
-#[test]
-fn all_entries_of_a_sandbox_are_found_and_no_others() {
+#[tokio::test]
+async fn all_entries_of_a_sandbox_are_found_and_no_others() {
     let (dir, cache) = cache();
     put(dir.path(), "a", "5a9d", "net1");
     put(dir.path(), "b-5a9d-c", "77", "net1");
@@ -99,7 +100,9 @@ fn all_entries_of_a_sandbox_are_found_and_no_others() {
     .unwrap();
     let mut names: Vec<_> = cache
         .entries(&sandbox())
+        .await
         .unwrap()
+        .entries
         .into_iter()
         .map(|entry| entry.interface.to_string())
         .collect();
@@ -107,12 +110,13 @@ fn all_entries_of_a_sandbox_are_found_and_no_others() {
     assert_eq!(names, ["net1", "net2"]);
 }
 
-#[test]
-fn before_the_first_add_there_are_no_entries() {
+#[tokio::test]
+async fn before_the_first_add_there_are_no_entries() {
     let (dir, cache) = cache();
     fs::remove_dir(dir.path().join("results")).unwrap();
-    assert_eq!(cache.entries(&sandbox()).unwrap(), []);
-    assert_eq!(cache.entry("a", &sandbox(), &net1()).unwrap(), None);
+    let found = cache.entries(&sandbox()).await.unwrap();
+    assert!(found.entries.is_empty() && found.damaged.is_empty());
+    assert_eq!(cache.entry("a", &sandbox(), &net1()).await.unwrap(), None);
 }
 
 #[rstest]
@@ -121,51 +125,72 @@ fn before_the_first_add_there_are_no_entries() {
 #[case::huge(vec![b' '; usize::try_from(MAX_FILE_BYTES).unwrap() + 1])]
 #[case::of_another_attachment(stored("a", "5a9d", "net9").to_string().into_bytes())]
 #[case::with_an_impossible_interface(stored("a", "5a9d", "../net1").to_string().into_bytes())]
-fn a_damaged_entry_is_an_error_and_not_absent(#[case] content: Vec<u8>) {
+#[tokio::test]
+async fn a_damaged_entry_is_an_error_and_not_absent(#[case] content: Vec<u8>) {
     let (dir, cache) = cache();
     fs::write(dir.path().join("results/a-5a9d-net1"), content).unwrap();
-    let entry = cache.entry("a", &sandbox(), &net1());
+    let entry = cache.entry("a", &sandbox(), &net1()).await;
     assert!(matches!(&entry, Err(CacheError::Corrupt { .. })), "{entry:?}");
 }
 
-#[test]
-fn a_damaged_entry_makes_the_whole_list_unknown() {
+#[rstest]
+#[case::torn("{")]
+#[case::empty("")]
+#[case::of_another_attachment(&stored("b", "5a9d", "net9").to_string())]
+#[tokio::test]
+async fn a_damaged_entry_hides_no_other(#[case] content: &str) {
     let (dir, cache) = cache();
     put(dir.path(), "a", "5a9d", "net1");
-    fs::write(dir.path().join("results/b-5a9d-net2"), "{").unwrap();
-    assert!(matches!(
-        cache.entries(&sandbox()),
-        Err(CacheError::Corrupt { .. })
-    ));
+    fs::write(dir.path().join("results/my-net-5a9d-net2"), content).unwrap();
+    let found = cache.entries(&sandbox()).await.unwrap();
+    assert_eq!(found.entries.len(), 1);
+    assert_eq!(found.entries[0].interface, net1());
+    let [damaged] = found.damaged.as_slice() else {
+        panic!("{:?}", found.damaged)
+    };
+    assert_eq!(damaged.config_name, "my-net");
+    assert_eq!(damaged.interface, InterfaceName::parse("net2").ok());
+    assert!(matches!(damaged.error, CacheError::Corrupt { .. }));
 }
 
-#[test]
-fn links_are_not_followed() {
+#[tokio::test]
+async fn an_odd_delegate_hides_no_other() {
+    let (dir, cache) = cache();
+    let file = r#"[{"Name":"podnet","Bytes":"e30="},null,{"Name":"default/a","Bytes":"e30="}]"#;
+    fs::write(dir.path().join("5a9d"), file).unwrap();
+    let delegates = cache.delegates(&sandbox()).await.unwrap().unwrap();
+    assert_eq!(delegates.len(), 3);
+    assert!(delegates[1].unreadable.is_some());
+    assert_eq!(delegates[2].interface, InterfaceName::parse("net2").ok());
+}
+
+#[tokio::test]
+async fn links_are_not_followed() {
     let (dir, cache) = cache();
     std::os::unix::fs::symlink("/etc/hostname", dir.path().join("5a9d")).unwrap();
     std::os::unix::fs::symlink("/etc/hostname", dir.path().join("results/a-5a9d-net1")).unwrap();
     assert!(matches!(
-        cache.delegates(&sandbox()),
+        cache.delegates(&sandbox()).await,
         Err(CacheError::Corrupt { .. })
     ));
     assert!(matches!(
-        cache.entry("a", &sandbox(), &net1()),
+        cache.entry("a", &sandbox(), &net1()).await,
         Err(CacheError::Corrupt { .. })
     ));
 }
 
-#[test]
-fn a_sandbox_without_a_delegate_file_has_none() {
+#[tokio::test]
+async fn a_sandbox_without_a_delegate_file_has_none() {
     let (_dir, cache) = cache();
-    assert_eq!(cache.delegates(&sandbox()).unwrap(), None);
+    assert_eq!(cache.delegates(&sandbox()).await.unwrap(), None);
 }
 
-#[test]
-fn delegates_come_in_multus_order() {
+#[tokio::test]
+async fn delegates_come_in_multus_order() {
     let (dir, cache) = cache();
     let file = r#"[{"Name":"podnet","Bytes":"e30="},{"Name":"default/a","Bytes":"e30="}]"#;
     fs::write(dir.path().join("5a9d"), file).unwrap();
-    let delegates = cache.delegates(&sandbox()).unwrap().unwrap();
+    let delegates = cache.delegates(&sandbox()).await.unwrap().unwrap();
     assert_eq!(
         delegates
             .iter()
@@ -176,30 +201,30 @@ fn delegates_come_in_multus_order() {
     assert_eq!(delegates[1].interface, Some(net1()));
 }
 
-#[test]
-fn a_damaged_delegate_file_is_an_error_and_not_absent() {
+#[tokio::test]
+async fn a_damaged_delegate_file_is_an_error_and_not_absent() {
     let (dir, cache) = cache();
     fs::write(dir.path().join("5a9d"), "[{").unwrap();
     assert!(matches!(
-        cache.delegates(&sandbox()),
+        cache.delegates(&sandbox()).await,
         Err(CacheError::Corrupt { .. })
     ));
 }
 
-#[test]
-fn without_the_directory_nothing_is_known() {
+#[tokio::test]
+async fn without_the_directory_nothing_is_known() {
     let cache = CniCache::new("/nowhere/multus".into());
     assert!(matches!(cache.check(), Err(CacheError::Directory { .. })));
     assert!(matches!(
-        cache.delegates(&sandbox()),
+        cache.delegates(&sandbox()).await,
         Err(CacheError::Directory { .. })
     ));
     assert!(matches!(
-        cache.entries(&sandbox()),
+        cache.entries(&sandbox()).await,
         Err(CacheError::Directory { .. })
     ));
     assert!(matches!(
-        cache.entry("a", &sandbox(), &net1()),
+        cache.entry("a", &sandbox(), &net1()).await,
         Err(CacheError::Directory { .. })
     ));
 }

@@ -209,6 +209,7 @@ async fn a_running_pods_sandbox_and_cold_plugged_network_are_found() {
     let delegates = node
         .cache()
         .delegates(&sandbox.id)
+        .await
         .unwrap()
         .expect("multus attached it");
     let [default, cold] = delegates.as_slice() else {
@@ -226,6 +227,7 @@ async fn a_running_pods_sandbox_and_cold_plugged_network_are_found() {
     let entry = node
         .cache()
         .entry("cold", &sandbox.id, &net("net1"))
+        .await
         .unwrap()
         .expect("it is attached");
     assert_eq!(entry.capability_args["ips"], json!(["10.77.0.9/24"]));
@@ -237,7 +239,7 @@ async fn a_running_pods_sandbox_and_cold_plugged_network_are_found() {
         "{:?}",
         entry.cni_args
     );
-    assert_eq!(node.cache().entries(&sandbox.id).unwrap().len(), 2);
+    assert_eq!(node.cache().entries(&sandbox.id).await.unwrap().entries.len(), 2);
 }
 
 #[tokio::test]
@@ -257,6 +259,7 @@ async fn an_attachment_is_plugged_found_and_unplugged() {
     let entry = node
         .cache()
         .entry("hot", &sandbox.id, &net("hot0"))
+        .await
         .unwrap()
         .expect("it is attached");
     println!("answered {result}\ncached   {}", entry.result);
@@ -287,7 +290,10 @@ async fn an_attachment_is_plugged_found_and_unplugged() {
         assert_eq!(soon(multus.delegate(&del)).await, Answer::Done(Value::Null));
     }
     assert_eq!(
-        node.cache().entry("hot", &sandbox.id, &net("hot0")).unwrap(),
+        node.cache()
+            .entry("hot", &sandbox.id, &net("hot0"))
+            .await
+            .unwrap(),
         None
     );
     let without_namespace = Call {

@@ -47,6 +47,11 @@ struct Stored {
     result: Value,
 }
 
+/// How libcni names the file of one attachment.
+pub(super) fn file_name(config_name: &str, sandbox: &SandboxId, interface: &InterfaceName) -> String {
+    format!("{config_name}-{sandbox}-{interface}")
+}
+
 /// Reads a whole file. `None`: it is of another kind, so libcni would not read it either.
 pub(super) fn parse(file: &[u8]) -> Result<Option<Entry>, String> {
     let value: Value = serde_json::from_slice(file).map_err(|error| error.to_string())?;
