@@ -224,7 +224,7 @@ impl Cri {
         let sockets = self.sockets.clone();
         let connector = service_fn(move |_: Uri| {
             let sockets = sockets.clone();
-            async move { uds::dial(&sockets).await }
+            async move { uds::dial(&sockets).await.map(|dialled| dialled.stream) }
         });
         // Some runtimes refuse every other authority.
         let endpoint = Endpoint::from_static("http://localhost");

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::{
     identity::{PodIdentity, SandboxId},
-    uds::{self, DialError},
+    uds::{DialError, Socket},
 };
 pub use answer::Answer;
 use exchange::{Failure, exchange};
@@ -77,7 +77,7 @@ pub enum HealthError {
 }
 
 impl Multus {
-    /// A client of the first of `sockets` that exists at the time of a call.
+    /// A client of the first of `sockets` that accepts a connection at the time of a call.
     pub fn new(sockets: Vec<PathBuf>) -> Self {
         Self { sockets }
     }
@@ -88,23 +88,16 @@ impl Multus {
             Ok(body) => body,
             Err(error) => return Answer::NotSent(error.to_string()),
         };
-        let asked = uds::identity(&self.sockets);
         match exchange(&self.sockets, Method::POST, "/delegate", body).await {
             Ok(reply) => Answer::of(call, &reply),
             Err(Failure::Unreachable(error)) => Answer::NotSent(error.to_string()),
             Err(Failure::NotSent(reason)) => Answer::NotSent(reason),
             Err(Failure::Broken(reason)) => Answer::Lost(reason),
-            Err(Failure::Closed) if self.is_still(asked).await => Answer::Crashed,
-            Err(Failure::Closed) => {
+            Err(Failure::Closed(socket)) if is_still(&socket).await => Answer::Crashed,
+            Err(Failure::Closed(_)) => {
                 Answer::Lost("multus closed the connection, and was stopped or is not well".to_owned())
             }
         }
-    }
-
-    /// Whether the daemon is well, and the one that was asked. One that was started in the meantime knows nothing of plugins that its
-    /// predecessor left running.
-    async fn is_still(&self, asked: Option<uds::Identity>) -> bool {
-        asked.is_some() && self.healthy().await.is_ok() && uds::identity(&self.sockets) == asked
     }
 
     /// Asks `/healthz`, at most [`HEALTH_DEADLINE`] long.
@@ -112,17 +105,27 @@ impl Multus {
     /// # Errors
     /// See [`HealthError`].
     pub async fn healthy(&self) -> Result<(), HealthError> {
-        let asked = exchange(&self.sockets, Method::GET, "/healthz", Vec::new());
-        match timeout(HEALTH_DEADLINE, asked).await {
-            Ok(Ok(reply)) if reply.status.is_success() => Ok(()),
-            Ok(Ok(reply)) => Err(HealthError::Unwell(format!("HTTP {}", reply.status.as_u16()))),
-            Ok(Err(Failure::Unreachable(error))) => Err(HealthError::Unreachable(error)),
-            Ok(Err(Failure::Closed)) => Err(HealthError::Unwell("it closed the connection".to_owned())),
-            Ok(Err(Failure::NotSent(reason) | Failure::Broken(reason))) => Err(HealthError::Unwell(reason)),
-            Err(_) => Err(HealthError::Unwell(format!(
-                "no answer within {} s",
-                HEALTH_DEADLINE.as_secs()
-            ))),
-        }
+        ask_health(&self.sockets).await
+    }
+}
+
+/// Whether the daemon at `socket` is healthy and the one that was asked. One that was started in the meantime does not know of
+/// plugins that its predecessor left running.
+async fn is_still(socket: &Socket) -> bool {
+    ask_health(std::slice::from_ref(&socket.path)).await.is_ok() && socket.is_current()
+}
+
+async fn ask_health(sockets: &[PathBuf]) -> Result<(), HealthError> {
+    let asked = exchange(sockets, Method::GET, "/healthz", Vec::new());
+    match timeout(HEALTH_DEADLINE, asked).await {
+        Ok(Ok(reply)) if reply.status.is_success() => Ok(()),
+        Ok(Ok(reply)) => Err(HealthError::Unwell(format!("HTTP {}", reply.status.as_u16()))),
+        Ok(Err(Failure::Unreachable(error))) => Err(HealthError::Unreachable(error)),
+        Ok(Err(Failure::Closed(_))) => Err(HealthError::Unwell("it closed the connection".to_owned())),
+        Ok(Err(Failure::NotSent(reason) | Failure::Broken(reason))) => Err(HealthError::Unwell(reason)),
+        Err(_) => Err(HealthError::Unwell(format!(
+            "no answer within {} s",
+            HEALTH_DEADLINE.as_secs()
+        ))),
     }
 }

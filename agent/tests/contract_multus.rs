@@ -203,22 +203,30 @@ async fn a_socket_that_nobody_listens_at_means_that_nothing_was_sent() {
     );
 }
 
+/// The daemon may create its socket at another path when it restarts; the file of before stays.
 #[tokio::test]
-async fn the_first_socket_that_exists_is_taken_anew_at_each_call() {
+async fn a_stale_socket_file_hides_no_live_daemon() {
     let multus = ScriptedMultus::start(Script::Says(http("200 OK", "")));
     let dir = tempfile::tempdir().unwrap();
-    let later = dir.path().join("multus.sock");
-    let sockets: Vec<PathBuf> = [vec![later.clone()], multus.sockets()].concat();
+    let stale = dir.path().join("multus.sock");
+    let sockets: Vec<PathBuf> = [vec![stale.clone()], multus.sockets()].concat();
     let client = Multus::new(sockets);
-    assert_eq!(
-        soon(client.delegate(&call(Command::Del))).await,
-        Answer::Done(Value::Null)
-    );
-    drop(UnixListener::bind(&later).unwrap());
-    assert!(matches!(
-        soon(client.delegate(&call(Command::Del))).await,
-        Answer::NotSent(_)
-    ));
+    for _ in ["no file at the first path", "a stale one"] {
+        let answer = soon(client.delegate(&call(Command::Del))).await;
+        assert_eq!(answer, Answer::Done(Value::Null));
+        drop(UnixListener::bind(&stale));
+    }
+}
+
+/// The socket that was used decides, not the first that exists.
+#[tokio::test]
+async fn a_crash_behind_a_stale_socket_is_a_crash() {
+    let multus = ScriptedMultus::start(Script::Crashes(Vec::new()));
+    let dir = tempfile::tempdir().unwrap();
+    let stale = dir.path().join("multus.sock");
+    drop(UnixListener::bind(&stale).unwrap());
+    let client = Multus::new([vec![stale], multus.sockets()].concat());
+    assert_eq!(soon(client.delegate(&call(Command::Add))).await, Answer::Crashed);
 }
 
 #[tokio::test]

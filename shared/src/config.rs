@@ -110,7 +110,8 @@ impl MissingNetworks {
 pub struct Config {
     /// `criSocketPath`: the CRI runtime's socket, as this program sees it.
     pub cri_socket_path: PathBuf,
-    /// `multusSocketPath`: the multus daemon's socket candidates, first existing wins: one when configured, the two defaults otherwise.
+    /// `multusSocketPath`: candidates for the multus daemon's socket; the first that accepts a connection is used. One when
+    /// configured, otherwise the defaults: upstream's, OpenShift's, and that of multus before 4.0.
     pub multus_socket_paths: Vec<PathBuf>,
     /// `multusCniDir`: multus' delegate files and libcni's result cache.
     pub multus_cni_dir: PathBuf,
@@ -138,6 +139,7 @@ impl Default for Config {
             cri_socket_path: "/run/containerd/containerd.sock".into(),
             multus_socket_paths: vec![
                 "/run/multus/multus.sock".into(),
+                "/run/multus/socket/multus.sock".into(),
                 "/var/run/multus-cni/multus.sock".into(),
             ],
             multus_cni_dir: "/var/lib/cni/multus".into(),

@@ -13,7 +13,7 @@ use tokio::select;
 
 use crate::{
     failpoint::{self, Place},
-    uds::{self, DialError},
+    uds::{self, DialError, Dialled, Socket},
 };
 
 /// The longest answer that is read. A CNI result has some hundred bytes for each address.
@@ -29,12 +29,12 @@ pub(super) struct Reply {
 /// Why there is no complete answer.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Nobody could be reached.
+    /// No socket accepted a connection.
     Unreachable(DialError),
     /// Connected, but not one byte was sent.
     NotSent(String),
-    /// The connection ended before an answer began.
-    Closed,
+    /// The connection to this socket ended before an answer began.
+    Closed(Socket),
     /// An answer began, and broke off, was too long or was not HTTP.
     Broken(String),
 }
@@ -54,14 +54,14 @@ pub(super) async fn exchange(
         .header(CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from(body)))
         .map_err(|error| Failure::NotSent(error.to_string()))?;
-    let stream = uds::dial(sockets).await.map_err(Failure::Unreachable)?;
+    let Dialled { stream, socket } = uds::dial(sockets).await.map_err(Failure::Unreachable)?;
     if *request.method() == Method::POST {
         failpoint::reach(Place::Connected);
     }
     let (sender, connection) = http1::handshake(stream)
         .await
         .map_err(|error| Failure::NotSent(error.to_string()))?;
-    let mut conversation = pin!(converse(sender, request));
+    let mut conversation = pin!(converse(sender, request, socket));
     select! {
         biased;
         outcome = &mut conversation => outcome,
@@ -74,6 +74,7 @@ pub(super) async fn exchange(
 async fn converse(
     mut sender: SendRequest<Full<Bytes>>,
     request: Request<Full<Bytes>>,
+    socket: Socket,
 ) -> Result<Reply, Failure> {
     let response = sender.try_send_request(request).await.map_err(|mut failed| {
         let unsent = failed.take_message().is_some();
@@ -81,7 +82,7 @@ async fn converse(
         match error {
             error if unsent => Failure::NotSent(error.to_string()),
             error if error.is_parse() => Failure::Broken(format!("not an HTTP answer: {error}")),
-            _ => Failure::Closed,
+            _ => Failure::Closed(socket),
         }
     })?;
     let status = response.status();

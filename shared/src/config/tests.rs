@@ -8,6 +8,16 @@ fn an_empty_object_means_every_default() {
 }
 
 #[test]
+fn looks_for_multus_where_each_distribution_puts_it() {
+    let expected = [
+        "/run/multus/multus.sock",
+        "/run/multus/socket/multus.sock",
+        "/var/run/multus-cni/multus.sock",
+    ];
+    assert_eq!(Config::default().multus_socket_paths, expected.map(PathBuf::from));
+}
+
+#[test]
 fn every_key_is_read() {
     let config = Config::parse(
         r#"{"criSocketPath":"/host/run/crio/crio.sock","multusSocketPath":"/host/run/multus/multus.sock","multusCniDir":"/a",
