@@ -37,7 +37,6 @@ pub mod release;
 pub mod run;
 #[cfg(test)]
 mod simulated;
-pub mod slots;
 pub mod status_writer;
 pub mod sweep;
 pub mod uds;

@@ -16,11 +16,13 @@ use crate::{
     health::{Health, Part},
     identity::{PodIdentity, SandboxId},
     metrics::Metrics,
-    multus::{Answer, Call, Multus},
+    multus::{
+        Answer, Call, Multus,
+        limiter::{self, DelegateLimiter},
+    },
     networks::Networks,
     pod,
     records::{AttachmentRecord, Durability, Phase, Records, RecordsError, SandboxRecord},
-    slots::Slots,
     world::{NetworkDefinition, NetworkError, PatchOutcome, StatusView, World},
 };
 use k8s_openapi::api::core::v1::Pod as ApiPod;
@@ -44,7 +46,7 @@ pub struct Live {
     started: Instant,
     client: Client,
     multus: Multus,
-    slots: Slots,
+    limiter: DelegateLimiter,
     cri: Cri,
     host_run: PathBuf,
     cache: CniCache,
@@ -96,7 +98,7 @@ impl Live {
         } = parts;
         Self {
             started: Instant::now(),
-            slots: Slots::default(),
+            limiter: DelegateLimiter::default(),
             client,
             multus,
             cri,
@@ -175,18 +177,19 @@ impl World for Live {
 
     async fn delegate(&self, call: &Call, late: &dyn Fn()) -> Answer {
         self.metrics.queued(1);
-        let slot = self.slots.take(&call.config).await;
+        let kind = limiter::kind_of(&call.config);
+        let permit = self.limiter.acquire(&kind, call.pod.namespace()).await;
         self.metrics.queued(-1);
         self.metrics.running(1);
         let sent = Instant::now();
         let answer = self.multus.delegate(call);
         tokio::pin!(answer);
         let in_time = tokio::time::timeout(patience(LATE), &mut answer).await;
-        drop(slot);
         self.metrics.running(-1);
         let answer = match in_time {
             Ok(answer) => answer,
             Err(_) => {
+                permit.late();
                 self.metrics.late();
                 late();
                 answer.await

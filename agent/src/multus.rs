@@ -5,6 +5,7 @@
 
 mod answer;
 mod exchange;
+pub mod limiter;
 mod refusal;
 mod request;
 
