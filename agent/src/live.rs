@@ -13,9 +13,9 @@ use crate::{
     events::{Event, EventSink},
     execute::LATE,
     failpoint::{Place, patience, reach},
-    health::{Health, Part},
+    health::Health,
     identity::{PodIdentity, SandboxId},
-    metrics::Metrics,
+    metrics::{Dependency, Metrics},
     multus::{
         Answer, Call, Multus,
         limiter::{self, DelegateLimiter},
@@ -133,7 +133,7 @@ impl Live {
             });
         // That one went well is no sign that the next will: a full disk still lets files be removed. The watch over the records finds out.
         if let Err(error) = &outcome {
-            self.health.set(Part::Records, Err(error.to_string()));
+            self.health.set(Dependency::Records, Err(error.to_string()));
         }
         outcome
     }
@@ -144,7 +144,7 @@ impl Live {
             Err(error) => Err(error.to_string()),
             Ok(_) => Ok(()),
         };
-        self.health.set(Part::Cri, state);
+        self.health.set(Dependency::Cri, state);
     }
 
     fn note_cache<T>(&self, outcome: &Result<T, CacheError>) {
@@ -152,7 +152,7 @@ impl Live {
             Err(error @ CacheError::Directory { .. }) => Err(error.to_string()),
             _ => Ok(()),
         };
-        self.health.set(Part::CniCache, state);
+        self.health.set(Dependency::CniCache, state);
     }
 }
 
@@ -198,7 +198,7 @@ impl World for Live {
         reach(Place::Answered);
         self.metrics.operation(call.command, &answer, sent.elapsed());
         if let Answer::NotSent(error) = &answer {
-            self.health.set(Part::Multus, Err(error.clone()));
+            self.health.set(Dependency::Multus, Err(error.clone()));
         }
         answer
     }

@@ -1,5 +1,9 @@
 //! What the agent counts. Every label set is closed: verbs, outcomes, states; never a name or a text.
 
+mod dependency;
+mod process;
+mod register;
+
 use std::{
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
@@ -7,15 +11,17 @@ use std::{
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::{Registry, Unit},
 };
 
 use crate::{
     events::Reason,
-    health::Part,
     multus::{Answer, Command},
 };
+pub use dependency::Dependency;
+use process::Process;
+use register::{counter, counters, gauge, gauges, histogram, histograms};
 
 /// The metrics, shared.
 #[derive(Clone, Debug)]
@@ -25,35 +31,72 @@ pub struct Metrics {
 
 #[derive(Debug)]
 struct Inner {
+    calls: Calls,
+    pods: Pods,
+    events: Events,
+    node: Node,
+    process: Process,
     registry: Registry,
-    operations: Family<Operation, Histogram>,
+}
+
+/// Calls to multus.
+#[derive(Debug)]
+struct Calls {
+    operations: Family<OperationLabels, Histogram>,
     late: Counter,
     running: Gauge,
     queued: Gauge,
-    failures: Counter,
-    attachments: Family<State, Gauge>,
+}
+
+/// Attachments and their pods.
+#[derive(Debug)]
+struct Pods {
+    step_failures: Counter,
+    attachments: Family<StateLabels, Gauge>,
+    owed_releases: Gauge,
     pods: Gauge,
-    status_patches: Family<Outcome, Counter>,
+    edit_to_attached: Histogram,
+    status_patches: Family<OutcomeLabels, Counter>,
+}
+
+/// Events on pods.
+#[derive(Debug)]
+struct Events {
     events: Family<EventLabels, Counter>,
-    events_dropped: Counter,
+    suppressed: Family<SuppressedLabels, Counter>,
+    dropped: Counter,
+}
+
+/// The node and the agent itself.
+#[derive(Debug)]
+struct Node {
     set_aside: Counter,
-    neighbours: Family<Neighbour, Gauge>,
+    delegate_file_failures: Counter,
+    offset_contradicted: Gauge,
+    dependencies: Family<DependencyLabels, Gauge>,
     watch_age: Gauge<f64, AtomicU64>,
+    panics: Counter,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Operation {
+struct BuildLabels {
+    version: &'static str,
+    commit: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OperationLabels {
     verb: &'static str,
     outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct State {
+struct StateLabels {
     state: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Outcome {
+struct OutcomeLabels {
     outcome: &'static str,
 }
 
@@ -64,8 +107,22 @@ struct EventLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Neighbour {
-    neighbour: &'static str,
+struct SuppressedLabels {
+    cause: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DependencyLabels {
+    dependency: &'static str,
+}
+
+/// Why an event is not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suppressed {
+    /// It says what was said a short while ago.
+    Repeated,
+    /// Its pod has spent its budget.
+    Budget,
 }
 
 /// How many attachments are in each state; the keys are metric labels.
@@ -92,82 +149,22 @@ impl Default for Metrics {
 impl Metrics {
     /// All at zero.
     pub fn new() -> Self {
-        let mut registry = Registry::with_prefix("dynamic_networks_agent");
-        let buckets = || {
-            Histogram::new([
-                0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0,
-            ])
+        let mut root = Registry::default();
+        let process = Process::register(&mut root);
+        let ours = root.sub_registry_with_prefix("dynamic_networks_agent");
+        let build = BuildLabels {
+            version: crate::VERSION,
+            commit: crate::COMMIT,
         };
-        let operations = Family::<Operation, Histogram>::new_with_constructor(buckets as fn() -> Histogram);
-        let mut inner = Inner {
-            registry: Registry::default(),
-            operations,
-            ..Inner::unregistered()
+        ours.register("build", "Version and commit of this build", Info::new(build));
+        let inner = Inner {
+            calls: Calls::register(ours),
+            pods: Pods::register(ours),
+            events: Events::register(ours),
+            node: Node::register(ours),
+            process,
+            registry: root,
         };
-        registry.register_with_unit(
-            "operation",
-            "Calls to multus, by verb and outcome, from sending to the answer",
-            Unit::Seconds,
-            inner.operations.clone(),
-        );
-        registry.register(
-            "late",
-            "Calls to multus that took longer than 30 s",
-            inner.late.clone(),
-        );
-        registry.register(
-            "operations_running",
-            "Calls to multus that run and are not late",
-            inner.running.clone(),
-        );
-        registry.register(
-            "operations_queued",
-            "Calls to multus that wait for a free slot",
-            inner.queued.clone(),
-        );
-        registry.register(
-            "step_failures",
-            "Steps that failed and are tried again",
-            inner.failures.clone(),
-        );
-        registry.register(
-            "attachments",
-            "Attachments that have a record or are wanted, by state",
-            inner.attachments.clone(),
-        );
-        registry.register(
-            "pods",
-            "Pods of this node that are looked after",
-            inner.pods.clone(),
-        );
-        registry.register(
-            "status_patches",
-            "Patches of network-status, by outcome",
-            inner.status_patches.clone(),
-        );
-        registry.register("events", "Events, by reason and outcome", inner.events.clone());
-        registry.register(
-            "events_dropped",
-            "Events that were dropped because too many waited",
-            inner.events_dropped.clone(),
-        );
-        registry.register(
-            "records_set_aside",
-            "Records that could not be read and were moved away",
-            inner.set_aside.clone(),
-        );
-        registry.register(
-            "neighbour_up",
-            "Whether a neighbour is as it must be (1) or not (0)",
-            inner.neighbours.clone(),
-        );
-        registry.register_with_unit(
-            "watch_age",
-            "Time since the pod watch last brought something",
-            Unit::Seconds,
-            inner.watch_age.clone(),
-        );
-        inner.registry = registry;
         Self {
             inner: Arc::new(inner),
         }
@@ -175,10 +172,11 @@ impl Metrics {
 
     /// The text that `/metrics` serves.
     pub fn render(&self, watch_age: Duration) -> String {
-        self.inner.watch_age.set(watch_age.as_secs_f64());
+        self.inner.node.watch_age.set(watch_age.as_secs_f64());
+        self.inner.process.update();
         let mut text = String::new();
-        if encode(&mut text, &self.inner.registry).is_err() {
-            tracing::error!("the metrics could not be written");
+        if let Err(error) = encode(&mut text, &self.inner.registry) {
+            tracing::error!(%error, "metrics cannot be encoded");
         }
         text
     }
@@ -197,29 +195,30 @@ impl Metrics {
             Answer::Lost(_) => "lost",
         };
         self.inner
+            .calls
             .operations
-            .get_or_create(&Operation { verb, outcome })
+            .get_or_create(&OperationLabels { verb, outcome })
             .observe(took.as_secs_f64());
     }
 
     /// A call to multus is late.
     pub fn late(&self) {
-        self.inner.late.inc();
+        self.inner.calls.late.inc();
     }
 
-    /// Calls that wait for a slot change by `change`.
+    /// The number of calls that wait for a permit changes by `change`.
     pub fn queued(&self, change: i64) {
-        self.inner.queued.inc_by(change);
+        self.inner.calls.queued.inc_by(change);
     }
 
-    /// Calls that hold a slot change by `change`.
+    /// The number of calls that hold a permit changes by `change`.
     pub fn running(&self, change: i64) {
-        self.inner.running.inc_by(change);
+        self.inner.calls.running.inc_by(change);
     }
 
     /// So many steps failed.
     pub fn failed(&self, steps: u64) {
-        self.inner.failures.inc_by(steps);
+        self.inner.pods.step_failures.inc_by(steps);
     }
 
     /// The states of all attachments.
@@ -238,69 +237,160 @@ impl Metrics {
             ("unplugging", unplugging),
             ("unreleased", unreleased),
         ] {
-            self.inner.attachments.get_or_create(&State { state }).set(count);
+            self.inner
+                .pods
+                .attachments
+                .get_or_create(&StateLabels { state })
+                .set(count);
         }
-        self.inner.pods.set(pods);
+        self.inner.pods.pods.set(pods);
+    }
+
+    /// How many owed releases there are.
+    pub fn owed_releases(&self, count: i64) {
+        self.inner.pods.owed_releases.set(count);
+    }
+
+    /// An attachment is complete, so long after the edit that asked for it was seen.
+    pub fn attached(&self, after_edit: Duration) {
+        self.inner.pods.edit_to_attached.observe(after_edit.as_secs_f64());
     }
 
     /// A patch of network-status: `written`, `conflict`, `gone` or `failed`.
     pub fn status_patch(&self, outcome: &'static str) {
         self.inner
+            .pods
             .status_patches
-            .get_or_create(&Outcome { outcome })
+            .get_or_create(&OutcomeLabels { outcome })
             .inc();
     }
 
     /// An event was written, or could not be.
     pub fn event(&self, reason: Reason, written: bool) {
         let outcome = if written { "written" } else { "failed" };
+        let reason = reason.as_str();
         self.inner
             .events
-            .get_or_create(&EventLabels {
-                reason: reason.as_str(),
-                outcome,
-            })
+            .events
+            .get_or_create(&EventLabels { reason, outcome })
             .inc();
     }
 
-    /// An event found no place in the queue.
+    /// An event is not written, by the rules for events.
+    pub fn event_suppressed(&self, cause: Suppressed) {
+        let cause = match cause {
+            Suppressed::Repeated => "repeated",
+            Suppressed::Budget => "budget",
+        };
+        self.inner
+            .events
+            .suppressed
+            .get_or_create(&SuppressedLabels { cause })
+            .inc();
+    }
+
+    /// An event found no place in the queue, or the API server asked for fewer.
     pub fn event_dropped(&self) {
-        self.inner.events_dropped.inc();
+        self.inner.events.dropped.inc();
     }
 
     /// So many records were set aside.
     pub fn set_aside(&self, records: u64) {
-        self.inner.set_aside.inc_by(records);
+        self.inner.node.set_aside.inc_by(records);
     }
 
-    /// A neighbour is, or is not, as it must be.
-    pub fn neighbour(&self, part: Part, up: bool) {
+    /// An entry could not be written into multus' delegate file, or taken out of it.
+    pub fn delegate_file_failure(&self) {
+        self.inner.node.delegate_file_failures.inc();
+    }
+
+    /// How many sandboxes have delegates that contradict `interfaceOffset`.
+    pub fn offset_contradicted(&self, sandboxes: i64) {
+        self.inner.node.offset_contradicted.set(sandboxes);
+    }
+
+    /// A dependency is, or is not, healthy.
+    pub fn dependency(&self, dependency: Dependency, up: bool) {
+        let dependency = dependency.as_str();
         self.inner
-            .neighbours
-            .get_or_create(&Neighbour {
-                neighbour: part.as_str(),
-            })
+            .node
+            .dependencies
+            .get_or_create(&DependencyLabels { dependency })
             .set(i64::from(up));
+    }
+
+    /// A panic was caught.
+    pub fn panicked(&self) {
+        self.inner.node.panics.inc();
     }
 }
 
-impl Inner {
-    fn unregistered() -> Self {
+impl Calls {
+    fn register(to: &mut Registry) -> Self {
+        let operation = "Calls to multus, by verb and outcome, from sending to the answer";
+        let late = "Calls to multus that took longer than 30 s";
+        let running = "Calls to multus that run and are not late";
+        let queued = "Calls to multus that wait for a permit";
         Self {
-            registry: Registry::default(),
-            operations: Family::new_with_constructor((|| Histogram::new([])) as fn() -> Histogram),
-            late: Counter::default(),
-            running: Gauge::default(),
-            queued: Gauge::default(),
-            failures: Counter::default(),
-            attachments: Family::default(),
-            pods: Gauge::default(),
-            status_patches: Family::default(),
-            events: Family::default(),
-            events_dropped: Counter::default(),
-            set_aside: Counter::default(),
-            neighbours: Family::default(),
-            watch_age: Gauge::default(),
+            operations: histograms(to, "operation", operation),
+            late: counter(to, "late", late),
+            running: gauge(to, "operations_running", running),
+            queued: gauge(to, "operations_queued", queued),
+        }
+    }
+}
+
+impl Pods {
+    fn register(to: &mut Registry) -> Self {
+        let failures = "Steps that failed and are tried again";
+        let attachments = "Attachments that have a record or are wanted, by state";
+        let owed = "Releases that are owed: what a failed ADD left behind, or an ended sandbox still holds";
+        let pods = "Pods of this node that have networks or attachments";
+        let attached = "Time from the watch event of an edit to the complete attachment";
+        let patches = "Patches of network-status, by outcome";
+        Self {
+            step_failures: counter(to, "step_failures", failures),
+            attachments: gauges(to, "attachments", attachments),
+            owed_releases: gauge(to, "owed_releases", owed),
+            pods: gauge(to, "pods", pods),
+            edit_to_attached: histogram(to, "edit_to_attached", attached),
+            status_patches: counters(to, "status_patches", patches),
+        }
+    }
+}
+
+impl Events {
+    fn register(to: &mut Registry) -> Self {
+        let suppressed = "Events that were not written, by cause";
+        let dropped = "Events that were dropped: too many waited, or the API server asked for fewer";
+        Self {
+            events: counters(to, "events", "Events, by reason and outcome"),
+            suppressed: counters(to, "events_suppressed", suppressed),
+            dropped: counter(to, "events_dropped", dropped),
+        }
+    }
+}
+
+impl Node {
+    fn register(to: &mut Registry) -> Self {
+        let aside = "Records that could not be read and were moved away";
+        let delegates = "Entries that could not be written into multus' delegate file or taken out of it";
+        let offset = "Sandboxes whose delegates contradict interfaceOffset";
+        let dependency = "Whether a dependency is healthy (1) or not (0)";
+        let watch_age = Gauge::default();
+        to.register_with_unit(
+            "watch_age",
+            "Time since the pod watch last returned something",
+            Unit::Seconds,
+            watch_age.clone(),
+        );
+        Self {
+            set_aside: counter(to, "records_set_aside", aside),
+            delegate_file_failures: counter(to, "delegate_file_failures", delegates),
+            offset_contradicted: gauge(to, "interface_offset_contradicted", offset),
+            dependencies: gauges(to, "dependency_up", dependency),
+            watch_age,
+            panics: counter(to, "panics", "Panics that were caught; the agent runs on"),
         }
     }
 }

@@ -20,10 +20,11 @@ use tokio::task::JoinSet;
 use crate::{
     admin::Pulse,
     api::{self, ApiServer},
-    health::{Health, Part},
+    health::Health,
     identity::SandboxId,
     mailbox::{Cured, Known, Mailbox},
     memory::Memory,
+    metrics::Dependency,
     pod::Pod,
     records::SandboxRecords,
     worker::{Shop, work},
@@ -91,7 +92,7 @@ impl Pods {
                         pulse.beat();
                         if !matches!(event, watcher::Event::Init | watcher::Event::InitApply(_)) {
                             failed = false;
-                            if health.set(Part::Pods, Ok(())) {
+                            if health.set(Dependency::Pods, Ok(())) {
                                 self.cure(&Cured::Anything);
                             }
                         }
@@ -101,7 +102,7 @@ impl Pods {
                         failed = true;
                         let cause = watch_error(&error);
                         let text = format!("watching the pods of {node} at the API server {}: {cause}", server.address);
-                        health.set(Part::Pods, Err(text));
+                        health.set(Dependency::Pods, Err(text));
                     }
                     None => return Ok(()),
                 },

@@ -23,10 +23,10 @@ use crate::{
     cri::{Cri, Network},
     events::{EventSink, EventWriter},
     explain,
-    health::{Health, Part},
+    health::Health,
     identity::{PodIdentity, SandboxId},
     live::{Live, Parts},
-    metrics::Metrics,
+    metrics::{Dependency, Metrics},
     multus::Multus,
     networks::{NetworkWatches, Networks},
     pods::Pods,
@@ -164,7 +164,7 @@ impl Agent {
         }
         self.metrics
             .set_aside(u64::try_from(loaded.set_aside.len()).unwrap_or(u64::MAX));
-        self.health.set(Part::Records, Ok(()));
+        self.health.set(Dependency::Records, Ok(()));
         let mut sandboxes = loaded.sandboxes;
         for (id, records) in sandboxes
             .iter_mut()
@@ -185,7 +185,7 @@ impl Agent {
                 Ok(Some((sandbox, _))) => (sandbox.pod, String::new()),
                 Ok(None) => (self.own.clone()?, String::new()),
                 Err(error) => {
-                    self.health.set(Part::Cri, Err(error.to_string()));
+                    self.health.set(Dependency::Cri, Err(error.to_string()));
                     tokio::time::sleep(LOCK_RETRY).await;
                     continue;
                 }
@@ -329,7 +329,7 @@ async fn open_records(config: &Config, health: &Health) -> Result<Arc<Records>, 
         match Records::open(&config.state_dir) {
             Ok(records) => return Ok(Arc::new(records)),
             Err(error @ RecordsError::Locked(_)) => {
-                health.set(Part::Records, Err(error.to_string()));
+                health.set(Dependency::Records, Err(error.to_string()));
                 tokio::time::sleep(LOCK_RETRY).await;
             }
             Err(error) => return Err(error.to_string()),

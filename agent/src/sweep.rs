@@ -5,10 +5,11 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc, time::Duratio
 use crate::{
     cni_cache::CniCache,
     cri::Cri,
-    health::{Health, Part},
+    health::Health,
     identity::SandboxId,
     mailbox::{Cured, Mailbox},
     memory::Memory,
+    metrics::Dependency,
     multus::Multus,
     records::Records,
 };
@@ -81,10 +82,10 @@ impl Neighbours {
         loop {
             let state = self.multus.healthy().await.map_err(|error| error.to_string());
             let well = state.is_ok();
-            if self.health.set(Part::Multus, state) && well {
+            if self.health.set(Dependency::Multus, state) && well {
                 back(Cured::Multus);
             }
-            self.wait(Part::Multus).await;
+            self.wait(Dependency::Multus).await;
         }
     }
 
@@ -92,7 +93,7 @@ impl Neighbours {
     pub async fn watch_node(&self, back: impl Fn()) {
         loop {
             self.health.set(
-                Part::CniCache,
+                Dependency::CniCache,
                 self.cache.check().map_err(|error| error.to_string()),
             );
             let state = self
@@ -102,13 +103,13 @@ impl Neighbours {
                 .map(|_| ())
                 .map_err(|error| error.to_string());
             let well = state.is_ok();
-            if self.health.set(Part::Cri, state) && well {
+            if self.health.set(Dependency::Cri, state) && well {
                 back();
             }
-            let missing = if self.health.is_missing(Part::Cri) {
-                Part::Cri
+            let missing = if self.health.is_unavailable(Dependency::Cri) {
+                Dependency::Cri
             } else {
-                Part::CniCache
+                Dependency::CniCache
             };
             self.wait(missing).await;
         }
@@ -126,21 +127,21 @@ impl Neighbours {
                 Err(error) => Err(error.to_string()),
             };
             let takes = state.is_ok();
-            self.health.set(Part::Records, state);
+            self.health.set(Dependency::Records, state);
             if std::mem::replace(&mut refused, !takes) && takes {
                 back(Cured::Anything);
             }
-            self.wait(Part::Records).await;
+            self.wait(Dependency::Records).await;
         }
     }
 
     /// A call may find a neighbour missing at any time between two looks at it.
-    async fn wait(&self, part: Part) {
+    async fn wait(&self, part: Dependency) {
         let mut waited = Duration::ZERO;
         while waited < PRESENT {
             tokio::time::sleep(MISSING).await;
             waited += MISSING;
-            if self.health.is_missing(part) {
+            if self.health.is_unavailable(part) {
                 return;
             }
         }

@@ -76,7 +76,7 @@ impl Agent<'_> {
         })
         .await?;
         let (_, metrics) = self.page("/metrics").await?;
-        let down = format!("dynamic_networks_agent_neighbour_up{{neighbour=\"{neighbour}\"}} 0");
+        let down = format!("dynamic_networks_agent_dependency_up{{dependency=\"{neighbour}\"}} 0");
         assert!(
             metrics.lines().any(|line| line == down),
             "{down} is not in {metrics}"

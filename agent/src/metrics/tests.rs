@@ -11,22 +11,40 @@ const PAGE: &str = include_str!("../../../docs/metrics.md");
 /// Every value of every label, once.
 fn everything() -> Metrics {
     let metrics = Metrics::new();
-    // A new metric does not compile here before it is touched below.
+    // A new label set does not compile here before all its values are used below.
     let Inner {
+        calls:
+            Calls {
+                operations: _,
+                late: _,
+                running: _,
+                queued: _,
+            },
+        pods:
+            Pods {
+                step_failures: _,
+                attachments: _,
+                owed_releases: _,
+                pods: _,
+                edit_to_attached: _,
+                status_patches: _,
+            },
+        events: Events {
+            events: _,
+            suppressed: _,
+            dropped: _,
+        },
+        node:
+            Node {
+                set_aside: _,
+                delegate_file_failures: _,
+                offset_contradicted: _,
+                dependencies: _,
+                watch_age: _,
+                panics: _,
+            },
+        process: _,
         registry: _,
-        operations: _,
-        late: _,
-        running: _,
-        queued: _,
-        failures: _,
-        attachments: _,
-        pods: _,
-        status_patches: _,
-        events: _,
-        events_dropped: _,
-        set_aside: _,
-        neighbours: _,
-        watch_age: _,
     } = &*metrics.inner;
     let refused = Answer::Refused {
         cause: Refusal::Other,
@@ -56,14 +74,18 @@ fn everything() -> Metrics {
         metrics.event(reason, true);
         metrics.event(reason, false);
     }
-    for part in Part::ALL {
-        metrics.neighbour(part, true);
+    for cause in [Suppressed::Repeated, Suppressed::Budget] {
+        metrics.event_suppressed(cause);
+    }
+    for dependency in Dependency::ALL {
+        metrics.dependency(dependency, true);
     }
     metrics
 }
 
 #[test]
 fn the_page_of_the_metrics_names_all_of_them_and_no_other() {
-    let page = documented(PAGE, "dynamic_networks_agent_");
+    let mut page = documented(PAGE, "dynamic_networks_agent_");
+    page.extend(documented(PAGE, "process_"));
     assert_eq!(exposed(&everything().render(Duration::ZERO), &page), page);
 }
