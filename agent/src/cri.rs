@@ -1,14 +1,17 @@
 //! Talks to the container runtime over the CRI (v1): which sandboxes a pod has, whether they live, and where their network
 //! namespaces are. Reads only.
 
+mod error;
+mod listing;
 mod network;
+mod single_flight;
 
-use std::{error::Error, iter, path::PathBuf, time::Duration};
+use std::{cell::RefCell, collections::BTreeSet, path::PathBuf, rc::Rc, time::Duration};
 
 use hyper::Uri;
 use proto::runtime_v1::{
     ContainerFilter, ContainerState, ContainerStateValue, ListContainersRequest, ListPodSandboxRequest,
-    PodSandboxFilter, PodSandboxMetadata, PodSandboxState, PodSandboxStatusRequest, VersionRequest,
+    PodSandboxMetadata, PodSandboxState, PodSandboxStatusRequest, VersionRequest,
     runtime_service_client::RuntimeServiceClient,
 };
 use tokio::time::timeout;
@@ -20,12 +23,12 @@ use tower::service_fn;
 
 use crate::{
     identity::{IdentityError, PodIdentity, SandboxId},
-    uds::{self, DialError},
+    uds,
 };
+pub use error::CriError;
+pub use listing::Listing;
 pub use network::Network;
 
-/// The label with the pod's uid that the kubelet puts on every sandbox.
-const POD_UID_LABEL: &str = "io.kubernetes.pod.uid";
 /// As the kubelet allows: a node full of pods exceeds gRPC's default of 4 MiB.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
@@ -34,10 +37,15 @@ type Client = RuntimeServiceClient<Channel>;
 /// How long one call may take, connecting included.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
+/// So many sandboxes are remembered of which a warning was logged; no more are warned of.
+const WARNINGS: usize = 256;
+
 /// The container runtime of this node.
 #[derive(Clone, Debug)]
 pub struct Cri {
     sockets: [PathBuf; 1],
+    /// Listed sandboxes that are not Kubernetes', of which a warning was logged.
+    warned: Rc<RefCell<BTreeSet<String>>>,
 }
 
 /// A pod sandbox as the runtime lists it.
@@ -53,45 +61,13 @@ pub struct Sandbox {
     pub created_at: i64,
 }
 
-/// What the runtime could not tell.
-#[derive(Debug, thiserror::Error)]
-pub enum CriError {
-    /// The socket cannot be reached.
-    #[error("the container runtime cannot be reached: {0}")]
-    Unreachable(String),
-    /// No answer within [`CALL_DEADLINE`].
-    #[error("the container runtime did not answer {call} within {} s", CALL_DEADLINE.as_secs())]
-    TimedOut {
-        /// The CRI call.
-        call: &'static str,
-    },
-    /// It does not serve CRI v1 (containerd before 1.6), or its CRI plugin is off.
-    #[error("the container runtime does not serve CRI v1: {0}")]
-    Unsupported(String),
-    /// The call failed.
-    #[error("{call} failed: {message}")]
-    Failed {
-        /// The CRI call.
-        call: &'static str,
-        /// The gRPC code.
-        code: Code,
-        /// The runtime's own words.
-        message: String,
-    },
-    /// The answer makes no sense.
-    #[error("{call} answered something unusable: {reason}")]
-    Unusable {
-        /// The CRI call.
-        call: &'static str,
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
 impl Cri {
     /// A client of the runtime at `socket`; nothing is dialled yet.
     pub fn new(socket: PathBuf) -> Self {
-        Self { sockets: [socket] }
+        Self {
+            sockets: [socket],
+            warned: Rc::default(),
+        }
     }
 
     /// The runtime's name and version, for the log at start and for readiness.
@@ -107,46 +83,37 @@ impl Cri {
         Ok(format!("{} {}", answer.runtime_name, answer.runtime_version))
     }
 
-    /// All sandboxes, ready or not. One whose names cannot be Kubernetes' is left out, and logged.
+    /// All sandboxes, ready or not. One whose names cannot be Kubernetes' is left out, and logged once.
     ///
     /// # Errors
     /// See [`CriError`].
     pub async fn sandboxes(&self) -> Result<Vec<Sandbox>, CriError> {
-        self.list(ListPodSandboxRequest::default()).await
-    }
-
-    /// The sandboxes, ready or not, of the pod with this uid.
-    ///
-    /// # Errors
-    /// See [`CriError`].
-    pub async fn sandboxes_of(&self, pod_uid: &str) -> Result<Vec<Sandbox>, CriError> {
-        let label = (POD_UID_LABEL.to_owned(), pod_uid.to_owned());
-        self.list(ListPodSandboxRequest {
-            filter: Some(PodSandboxFilter {
-                label_selector: [label].into(),
-            }),
-        })
-        .await
-    }
-
-    async fn list(&self, request: ListPodSandboxRequest) -> Result<Vec<Sandbox>, CriError> {
         const CALL: &str = "ListPodSandbox";
         let answer = self
-            .call(CALL, async move |mut client| {
-                client.list_pod_sandbox(request).await
+            .call(CALL, async |mut client| {
+                client.list_pod_sandbox(ListPodSandboxRequest::default()).await
             })
             .await?;
-        let sandboxes = answer.items.into_iter().filter_map(|item| {
+        let (mut listed, mut left_out) = (Vec::with_capacity(answer.items.len()), BTreeSet::new());
+        for item in answer.items {
             let (id, ready) = (item.id.clone(), item.state() == PodSandboxState::SandboxReady);
             match sandbox(CALL, &item.id, item.metadata, ready, item.created_at) {
-                Ok(sandbox) => Some(sandbox),
+                Ok(sandbox) => listed.push(sandbox),
                 Err(error) => {
-                    tracing::warn!(sandbox = id, %error, "leaving out a sandbox that is not Kubernetes'");
-                    None
+                    self.warn_once(&id, &error);
+                    left_out.insert(id);
                 }
             }
-        });
-        Ok(sandboxes.collect())
+        }
+        self.warned.borrow_mut().retain(|id| left_out.contains(id));
+        Ok(listed)
+    }
+
+    fn warn_once(&self, id: &str, error: &CriError) {
+        let mut warned = self.warned.borrow_mut();
+        if warned.len() < WARNINGS && warned.insert(id.to_owned()) {
+            tracing::warn!(sandbox = id, %error, "ignoring a sandbox that is not Kubernetes'");
+        }
     }
 
     /// One sandbox with its network; `None` when the runtime does not know it (any more).
@@ -171,7 +138,7 @@ impl Cri {
         let Some(status) = answer.status else {
             return Err(CriError::Unusable {
                 call: CALL,
-                reason: "there is no status".to_owned(),
+                reason: "it has no status".to_owned(),
             });
         };
         let network = Network::of(&status, &answer.info);
@@ -180,17 +147,17 @@ impl Cri {
         Ok(Some((sandbox, network)))
     }
 
-    /// Whether any container of the sandbox runs. A sandbox that the runtime does not know has none.
+    /// The sandboxes in which a container runs.
     ///
     /// # Errors
     /// See [`CriError`].
-    pub async fn has_running_containers(&self, id: &SandboxId) -> Result<bool, CriError> {
+    pub async fn running_sandboxes(&self) -> Result<BTreeSet<SandboxId>, CriError> {
         let running = ContainerStateValue {
             state: ContainerState::ContainerRunning.into(),
         };
         let filter = ContainerFilter {
             state: Some(running),
-            pod_sandbox_id: id.to_string(),
+            pod_sandbox_id: String::new(),
         };
         let request = ListContainersRequest { filter: Some(filter) };
         let answer = self
@@ -199,9 +166,13 @@ impl Cri {
             })
             .await?;
         // A runtime that ignores the filter must not keep a sandbox alive.
-        Ok(answer.containers.iter().any(|container| {
-            container.pod_sandbox_id == id.as_str() && container.state() == ContainerState::ContainerRunning
-        }))
+        let running = answer
+            .containers
+            .into_iter()
+            .filter(|container| container.state() == ContainerState::ContainerRunning);
+        Ok(running
+            .filter_map(|container| SandboxId::parse(&container.pod_sandbox_id).ok())
+            .collect())
     }
 
     /// Dials, calls, and waits for at most [`CALL_DEADLINE`].
@@ -212,7 +183,9 @@ impl Cri {
     ) -> Result<T, CriError> {
         let asked = async {
             let client = self.connect().await?;
-            let answer = ask(client).await.map_err(|status| failure(call, &status))?;
+            let answer = ask(client)
+                .await
+                .map_err(|status| error::of_status(call, &status))?;
             Ok(answer.into_inner())
         };
         timeout(CALL_DEADLINE, asked)
@@ -231,7 +204,7 @@ impl Cri {
         let channel = endpoint
             .connect_with_connector(connector)
             .await
-            .map_err(|error| CriError::Unreachable(dial_error(&error)))?;
+            .map_err(|error| error::of_connect(&error))?;
         Ok(Client::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES))
     }
 }
@@ -256,25 +229,10 @@ fn sandbox(
     })
 }
 
-fn failure(call: &'static str, status: &Status) -> CriError {
-    let message = status.message().to_owned();
-    match status.code() {
-        Code::Unimplemented => CriError::Unsupported(message),
-        code => CriError::Failed { call, code, message },
-    }
-}
-
 /// The newest ready sandbox: the one that the pod's containers run in.
 pub fn ready_sandbox(sandboxes: &[Sandbox]) -> Option<&Sandbox> {
     sandboxes
         .iter()
         .filter(|sandbox| sandbox.ready)
         .max_by_key(|sandbox| sandbox.created_at)
-}
-
-/// tonic wraps the dialler's error in its own "transport error".
-fn dial_error(error: &tonic::transport::Error) -> String {
-    let chain = iter::successors(Some(error as &dyn Error), |&error| error.source());
-    let found = chain.filter_map(|error| error.downcast_ref::<DialError>()).next();
-    found.map_or_else(|| error.to_string(), DialError::to_string)
 }

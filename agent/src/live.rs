@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    rc::Rc,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -9,7 +10,7 @@ use std::{
 use crate::{
     api_error,
     cni_cache::{CacheError, CniCache, Delegate, Entries, Entry},
-    cri::{Cri, CriError, Network, Sandbox},
+    cri::{Cri, CriError, Listing, Network, Sandbox},
     events::{Event, EventSink},
     execute::LATE,
     failpoint::{Place, patience, reach},
@@ -48,6 +49,7 @@ pub struct Live {
     multus: Multus,
     limiter: DelegateLimiter,
     cri: Cri,
+    listing: Rc<Listing>,
     host_run: PathBuf,
     cache: CniCache,
     records: Arc<Records>,
@@ -65,6 +67,8 @@ pub struct Parts {
     pub multus: Multus,
     /// The container runtime.
     pub cri: Cri,
+    /// The node's sandboxes.
+    pub listing: Rc<Listing>,
     /// Where the node's `/run` is mounted.
     pub host_run: PathBuf,
     /// multus' data directory.
@@ -88,6 +92,7 @@ impl Live {
             client,
             multus,
             cri,
+            listing,
             host_run,
             cache,
             records,
@@ -102,6 +107,7 @@ impl Live {
             client,
             multus,
             cri,
+            listing,
             host_run,
             cache,
             records,
@@ -140,7 +146,7 @@ impl Live {
 
     fn note_cri<T>(&self, outcome: &Result<T, CriError>) {
         let state = match outcome {
-            Err(CriError::Failed { .. } | CriError::Unusable { .. }) => return,
+            Err(error) if !error.is_unavailable() => return,
             Err(error) => Err(error.to_string()),
             Ok(_) => Ok(()),
         };
@@ -204,9 +210,11 @@ impl World for Live {
     }
 
     async fn sandboxes_of(&self, pod_uid: &str) -> Result<Vec<Sandbox>, CriError> {
-        let outcome = self.cri.sandboxes_of(pod_uid).await;
+        let outcome = self.listing.sandboxes().await;
         self.note_cri(&outcome);
-        outcome
+        let listed = outcome?;
+        let of_pod = listed.iter().filter(|sandbox| sandbox.pod.uid() == pod_uid);
+        Ok(of_pod.cloned().collect())
     }
 
     async fn sandbox_network(&self, sandbox: &SandboxId) -> Result<Option<Network>, CriError> {
@@ -214,7 +222,7 @@ impl World for Live {
     }
 
     async fn has_running_containers(&self, sandbox: &SandboxId) -> Result<bool, CriError> {
-        self.cri.has_running_containers(sandbox).await
+        Ok(self.listing.running_sandboxes().await?.contains(sandbox))
     }
 
     async fn netns_exists(&self, path: &Path) -> bool {

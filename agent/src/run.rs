@@ -20,7 +20,7 @@ use crate::{
     args::{Arguments, Command, LogFormat},
     board::Board,
     cni_cache::CniCache,
-    cri::{Cri, Network},
+    cri::{Cri, Listing, Network},
     events::{EventSink, EventWriter},
     explain,
     health::Health,
@@ -211,6 +211,7 @@ impl Agent {
     ) -> Result<(), String> {
         let multus = Multus::new(self.config.multus_socket_paths.clone());
         let cache = CniCache::new(self.config.multus_cni_dir.clone());
+        let listing = Rc::new(Listing::new(&self.cri()));
         let neighbours = Rc::new(Neighbours {
             multus: multus.clone(),
             cri: self.cri(),
@@ -222,6 +223,7 @@ impl Agent {
             client: self.api.calls.clone(),
             multus,
             cri: self.cri(),
+            listing,
             host_run: self.host_run.clone(),
             cache,
             records,

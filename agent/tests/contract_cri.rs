@@ -9,12 +9,19 @@
 
 mod support;
 
-use std::collections::HashMap;
+use std::{
+    cell::Cell,
+    collections::HashMap,
+    io::{self, Write},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use agent::{
-    cri::{CALL_DEADLINE, Cri, CriError, Network, Sandbox, ready_sandbox},
+    cri::{CALL_DEADLINE, Cri, CriError, Listing, Network, Sandbox, ready_sandbox},
     identity::SandboxId,
 };
+use futures::future::join_all;
 use proto::runtime_v1::{
     ContainerState::{ContainerExited, ContainerRunning},
     PodSandboxState::{SandboxNotready, SandboxReady},
@@ -38,24 +45,58 @@ fn info(json: &str) -> HashMap<String, String> {
 }
 
 #[tokio::test]
-async fn a_pods_sandboxes_are_found_by_its_uid() {
+async fn the_newest_ready_sandbox_is_the_pods() {
     let runtime = ScriptedRuntime::start(Runtime {
         sandboxes: vec![
             sandbox("a", "u1", SandboxNotready, 3),
             sandbox("b", "u1", SandboxReady, 1),
             sandbox("c", "u1", SandboxReady, 2),
-            sandbox("d", "u2", SandboxReady, 9),
         ],
         ..Runtime::default()
     });
-    let cri = Cri::new(runtime.socket());
-    let sandboxes = soon(cri.sandboxes_of("u1")).await.unwrap();
+    let sandboxes = soon(Cri::new(runtime.socket()).sandboxes()).await.unwrap();
     assert_eq!(ids(&sandboxes), ["a", "b", "c"]);
     assert_eq!(
         ready_sandbox(&sandboxes).map(|sandbox| sandbox.id.as_str()),
         Some("c")
     );
-    assert_eq!(ids(&soon(cri.sandboxes()).await.unwrap()), ["a", "b", "c", "d"]);
+}
+
+/// Its clients are 110 pods that have ended, or as many edits at once.
+#[tokio::test]
+async fn callers_at_the_same_time_share_a_listing() {
+    let runtime = Runtime {
+        sandboxes: vec![sandbox("a", "u", SandboxReady, 1)],
+        containers: vec![container("a", ContainerRunning)],
+        ..Runtime::default()
+    };
+    let calls = Arc::clone(&runtime.calls);
+    let runtime = ScriptedRuntime::start(runtime);
+    let listing = Listing::new(&Cri::new(runtime.socket()));
+    let asked = (0..110).map(async |_| {
+        let sandboxes = listing.sandboxes().await.unwrap();
+        assert_eq!(ids(&sandboxes), ["a"]);
+        assert!(listing.running_sandboxes().await.unwrap().contains(&id("a")));
+    });
+    soon(join_all(asked)).await;
+    let calls = calls.lock().unwrap().clone();
+    assert!(calls.len() <= 6, "{calls:?}");
+}
+
+/// With the runtime away, as many as like may ask.
+#[tokio::test(start_paused = true)]
+async fn an_absent_runtime_is_asked_less_than_once_a_second() {
+    let asked = Cell::new(0);
+    let listing = Listing::new(&Cri::new("/nowhere/cri.sock".into()));
+    let ask = async {
+        loop {
+            assert!(listing.sandboxes().await.is_err());
+            asked.set(asked.get() + 1);
+        }
+    };
+    let minute = Duration::from_secs(60);
+    assert!(tokio::time::timeout(minute, ask).await.is_err());
+    assert!((29..60).contains(&asked.get()), "{asked:?}");
 }
 
 #[tokio::test]
@@ -71,6 +112,40 @@ async fn a_sandbox_with_an_impossible_name_is_left_out() {
         ids(&soon(Cri::new(runtime.socket()).sandboxes()).await.unwrap()),
         ["b"]
     );
+}
+
+/// The node is listed once a second.
+#[tokio::test]
+async fn a_foreign_sandbox_is_warned_of_once() {
+    let runtime = ScriptedRuntime::start(Runtime {
+        sandboxes: vec![sandbox("../a", "u", SandboxReady, 1)],
+        ..Runtime::default()
+    });
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let cri = Cri::new(runtime.socket());
+    for _ in 0..3 {
+        soon(cri.sandboxes()).await.unwrap();
+    }
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(log.matches("not Kubernetes'").count(), 1, "{log}");
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[tokio::test]
@@ -99,18 +174,18 @@ async fn a_sandbox_that_is_gone_is_no_error() {
 }
 
 #[tokio::test]
-async fn only_running_containers_of_the_sandbox_count() {
+async fn only_running_containers_count() {
     let runtime = ScriptedRuntime::start(Runtime {
         containers: vec![
             container("a", ContainerExited),
             container("b", ContainerRunning),
             container("b", ContainerExited),
+            container("../c", ContainerRunning),
         ],
         ..Runtime::default()
     });
-    let cri = Cri::new(runtime.socket());
-    assert!(!soon(cri.has_running_containers(&id("a"))).await.unwrap());
-    assert!(soon(cri.has_running_containers(&id("b"))).await.unwrap());
+    let running = soon(Cri::new(runtime.socket()).running_sandboxes()).await;
+    assert_eq!(running, Ok([id("b")].into()));
 }
 
 #[tokio::test]
@@ -169,6 +244,17 @@ async fn a_failed_call_keeps_the_runtimes_words() {
     });
     let error = soon(Cri::new(runtime.socket()).sandboxes()).await.unwrap_err();
     assert_eq!(error.to_string(), "ListPodSandbox failed: the disk is on fire");
+}
+
+#[tokio::test]
+async fn a_runtime_that_starts_is_unavailable() {
+    let failure = Some(Status::unavailable("server is not initialized yet"));
+    let runtime = ScriptedRuntime::start(Runtime {
+        failure,
+        ..Runtime::default()
+    });
+    let error = soon(Cri::new(runtime.socket()).sandboxes()).await.unwrap_err();
+    assert!(error.is_unavailable(), "{error:?}");
 }
 
 #[tokio::test]

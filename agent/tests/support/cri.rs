@@ -1,6 +1,10 @@
 //! A container runtime with a fixed set of sandboxes.
 
-use std::{collections::HashMap, path::PathBuf};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -30,6 +34,8 @@ pub struct Runtime {
     pub failure: Option<Status>,
     /// No call is ever answered.
     pub silent: bool,
+    /// The calls that have come, by name.
+    pub calls: Arc<Mutex<Vec<&'static str>>>,
 }
 
 /// Runs until it is dropped.
@@ -95,7 +101,8 @@ impl Drop for ScriptedRuntime {
 }
 
 impl Runtime {
-    async fn answer<T>(&self, answer: T) -> Result<Response<T>, Status> {
+    async fn answer<T>(&self, call: &'static str, answer: T) -> Result<Response<T>, Status> {
+        self.calls.lock().expect("no test panicked").push(call);
         if self.silent {
             std::future::pending::<()>().await;
         }
@@ -107,25 +114,23 @@ impl Runtime {
 impl RuntimeService for Runtime {
     async fn version(&self, _: Request<VersionRequest>) -> Result<Response<VersionResponse>, Status> {
         let (runtime_name, runtime_version) = ("scripted".to_owned(), "v1".to_owned());
-        self.answer(VersionResponse {
-            runtime_name,
-            runtime_version,
-        })
+        self.answer(
+            "Version",
+            VersionResponse {
+                runtime_name,
+                runtime_version,
+            },
+        )
         .await
     }
 
     async fn list_pod_sandbox(
         &self,
-        request: Request<ListPodSandboxRequest>,
+        _: Request<ListPodSandboxRequest>,
     ) -> Result<Response<ListPodSandboxResponse>, Status> {
-        let labels = request.into_inner().filter.unwrap_or_default().label_selector;
-        let uid = labels.get("io.kubernetes.pod.uid");
-        let matches = |sandbox: &&PodSandbox| {
-            let metadata = sandbox.metadata.as_ref();
-            uid.is_none_or(|uid| metadata.is_some_and(|metadata| metadata.uid == *uid))
-        };
-        let items = self.sandboxes.iter().filter(matches).cloned().collect();
-        self.answer(ListPodSandboxResponse { items }).await
+        let items = self.sandboxes.clone();
+        self.answer("ListPodSandbox", ListPodSandboxResponse { items })
+            .await
     }
 
     async fn pod_sandbox_status(
@@ -152,20 +157,25 @@ impl RuntimeService for Runtime {
         } else {
             HashMap::new()
         };
-        self.answer(PodSandboxStatusResponse {
-            status: Some(status),
-            info,
-        })
+        self.answer(
+            "PodSandboxStatus",
+            PodSandboxStatusResponse {
+                status: Some(status),
+                info,
+            },
+        )
         .await
     }
 
     async fn list_containers(
         &self,
-        _: Request<ListContainersRequest>,
+        request: Request<ListContainersRequest>,
     ) -> Result<Response<ListContainersResponse>, Status> {
-        self.answer(ListContainersResponse {
-            containers: self.containers.clone(),
-        })
-        .await
+        let filter = request.into_inner().filter.unwrap_or_default();
+        let state = filter.state.map(|state| state.state());
+        assert_eq!(state, Some(ContainerState::ContainerRunning));
+        let containers = self.containers.clone();
+        self.answer("ListContainers", ListContainersResponse { containers })
+            .await
     }
 }
