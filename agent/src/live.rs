@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    api_error,
+    api_error::{self, PatchRefusal},
     cni_cache::{CacheError, CniCache, Delegate, Entries, Entry},
     cri::{Cri, CriError, Listing, Network, Sandbox},
     events::{Event, EventSink},
@@ -338,10 +338,10 @@ impl World for Live {
         let (outcome, label) = match answer {
             Err(error) => (PatchOutcome::Failed(error), "failed"),
             Ok(Ok(pod)) => (PatchOutcome::Written(view(&pod)), "written"),
-            Ok(Err(error)) => match api_error::code(&error) {
-                Some(404) => (PatchOutcome::Gone, "gone"),
-                Some(409 | 422) => (PatchOutcome::Conflict, "conflict"),
-                _ => (PatchOutcome::Failed(api_error::text(&error)), "failed"),
+            Ok(Err(error)) => match api_error::patch_refusal(&error) {
+                PatchRefusal::Gone => (PatchOutcome::Gone, "gone"),
+                PatchRefusal::Conflict => (PatchOutcome::Conflict, "conflict"),
+                PatchRefusal::Failed => (PatchOutcome::Failed(api_error::text(&error)), "failed"),
             },
         };
         reach(Place::StatusWritten);

@@ -137,7 +137,14 @@ async fn patch(pods: &Api<ApiPod>, name: &str, change: Value) -> Result<()> {
 fn is_refused(outcome: Result<()>, words: &str) -> Result<()> {
     match outcome {
         Ok(()) => Err(Error::Unexpected("it was permitted".to_owned())),
-        Err(refusal) if refusal.to_string().contains(words) => Ok(()),
+        // 403 and not 422, which a sender takes for an outdated pod.
+        Err(refusal)
+            if ["code: 403", words]
+                .iter()
+                .all(|part| refusal.to_string().contains(part)) =>
+        {
+            Ok(())
+        }
         Err(other) => Err(other),
     }
 }

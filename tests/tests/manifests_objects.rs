@@ -62,6 +62,25 @@ fn the_agent_may_read_pods_and_networks_and_write_status_and_events() -> Result<
     Ok(())
 }
 
+/// Without a reason a denial is 422, like a pod that has changed since it was read.
+#[test]
+fn every_denial_of_the_agents_policy_is_forbidden() -> Result<()> {
+    for manifest in [MANIFEST, CRIO] {
+        let objects = documents(&read(manifest)?)?;
+        let policy = find(
+            &objects,
+            "ValidatingAdmissionPolicy",
+            "dynamic-networks-controller",
+        )?;
+        let validations = policy.data["spec"]["validations"].as_array();
+        assert!(validations.is_some_and(|all| !all.is_empty()));
+        for validation in validations.into_iter().flatten() {
+            assert_eq!(validation["reason"], "Forbidden", "{}", validation["message"]);
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn no_pod_asks_for_privileges_or_the_hosts_namespaces() -> Result<()> {
     for workload in workloads(&documents(&read(MANIFEST)?)?) {
