@@ -1,6 +1,8 @@
 //! How the agent reaches the API server. What is here keeps a watch from being blind without knowing it: a connection that a network has
 //! lost says nothing, for ever, and a request that is tried again inside the client tells nobody.
 
+pub mod calls;
+
 use std::{path::Path, time::Duration};
 
 use kube::{
@@ -20,7 +22,8 @@ const MARGIN: u32 = 10;
 /// The API server.
 #[derive(Clone)]
 pub struct ApiServer {
-    /// For calls. It waits as `Retry-After` tells and tries again, until its caller's deadline.
+    /// For calls, of which [`calls::AT_ONCE`] are under way at once. It waits as `Retry-After` tells and tries again,
+    /// until its caller's deadline.
     pub calls: Client,
     /// For watches, which have no deadline: what fails is told at once.
     pub watches: Client,
@@ -41,11 +44,10 @@ impl ApiServer {
         };
         config.read_timeout = Some(silence());
         config.reset_reader_on_write = true;
-        let address = config.cluster_url.to_string();
-        let calls = client(config.clone())?;
         config.default_retry = false;
+        let address = config.cluster_url.to_string();
         Ok(Self {
-            calls,
+            calls: calls::bounded(client(config.clone())?),
             watches: client(config)?,
             address,
         })

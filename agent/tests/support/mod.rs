@@ -1,7 +1,8 @@
-//! Peers at a unix socket that play a named part.
+//! Peers at a socket that play a named part.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod api;
 pub mod cri;
 pub mod multus;
 
