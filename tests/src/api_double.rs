@@ -40,6 +40,8 @@ struct Shared {
     server: Client,
     line: watch::Sender<Line>,
     orders: Mutex<BTreeMap<(RequestKind, String), Order>>,
+    /// Requests by kind and the namespace in their path, and connections that were refused.
+    asked: Mutex<BTreeMap<(RequestKind, String), u64>>,
 }
 
 struct Order {
@@ -54,6 +56,7 @@ struct Line {
     cuts: u32,
     silences: u32,
     silent: bool,
+    away: bool,
 }
 
 impl ApiDouble {
@@ -77,6 +80,7 @@ impl ApiDouble {
             server: client_as(&path, |config| config.default_retry = false).await?,
             line: watch::Sender::default(),
             orders: Mutex::default(),
+            asked: Mutex::default(),
         });
         let mut listening = JoinSet::new();
         listening.spawn(accept(listener, Arc::clone(&shared)));
@@ -146,6 +150,29 @@ impl ApiDouble {
         });
     }
 
+    /// Closes every connection, and new ones at once: as where a server has ended. Each new one counts as a request.
+    pub fn goes_away(&self) {
+        self.shared.line.send_modify(|line| {
+            line.cuts += 1;
+            line.away = true;
+        });
+    }
+
+    /// Undoes [`Self::goes_away`].
+    pub fn returns(&self) {
+        self.shared.line.send_modify(|line| line.away = false);
+    }
+
+    /// How many requests it has had, of those kinds and about those namespaces that `counts` says yes to. The namespace is empty for what
+    /// is about none.
+    pub fn asked(&self, counts: impl Fn(RequestKind, &str) -> bool) -> u64 {
+        let asked = self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = asked
+            .iter()
+            .filter(|((kind, namespace), _)| counts(*kind, namespace));
+        counted.map(|(_, number)| number).sum()
+    }
+
     /// New connections work again. Those of before stay dead without a word, as where a router has forgotten them.
     pub fn heals(&self) {
         self.shared.line.send_modify(|line| line.silent = false);
@@ -155,6 +182,11 @@ impl ApiDouble {
 impl Shared {
     fn orders(&self) -> MutexGuard<'_, BTreeMap<(RequestKind, String), Order>> {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, asked: RequestKind, namespace: &str) {
+        let mut counts = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry((asked, namespace.to_owned())).or_default() += 1;
     }
 
     /// What to play to a request, which counts as played.
@@ -180,6 +212,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 async fn talk(stream: TcpStream, shared: Arc<Shared>) {
     let mut line = shared.line.subscribe();
     let born = *line.borrow_and_update();
+    if born.away {
+        return shared.count(RequestKind::Other, "");
+    }
     let service = service_fn(|request| shared.answer(request));
     let mut serving = pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     let ends = async {

@@ -58,8 +58,10 @@ pub fn breaches(scene: &Scene) -> BTreeSet<Breach> {
 
 fn interfaces(sandbox: &LiveSandbox, found: &mut BTreeSet<Breach>) {
     let kernel: BTreeSet<_> = sandbox.kernel.keys().collect();
-    let wanted: BTreeSet<_> = sandbox.wanted.iter().collect();
+    let foreign: BTreeSet<_> = sandbox.foreign.iter().collect();
+    let wanted: BTreeSet<_> = sandbox.wanted.iter().chain(&sandbox.foreign).collect();
     let recorded: BTreeSet<_> = sandbox.records.iter().collect();
+    let ours: BTreeSet<_> = kernel.difference(&foreign).copied().collect();
     let about = |name: &String| (sandbox.pod.clone(), name.clone());
     for name in wanted.difference(&kernel) {
         let (pod, name) = about(name);
@@ -69,7 +71,7 @@ fn interfaces(sandbox: &LiveSandbox, found: &mut BTreeSet<Breach>) {
         let (pod, name) = about(name);
         found.insert(Breach::NotWanted(pod, name));
     }
-    for name in recorded.symmetric_difference(&kernel) {
+    for name in recorded.symmetric_difference(&ours) {
         let (pod, name) = about(name);
         found.insert(Breach::RecordDiffers(pod, name));
     }

@@ -92,6 +92,17 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// The same cluster under the same lock.
+    pub(crate) fn again(&self) -> Result<Self> {
+        let lock = self._lock.try_clone();
+        Ok(Self {
+            client: self.client.clone(),
+            node: self.node.clone(),
+            env: self.env.clone(),
+            _lock: lock.map_err(|e| Error::Setup(format!("the lock of the tests: {e}")))?,
+        })
+    }
+
     /// A variable of `.cluster/env`.
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.env.get(name).map(String::as_str)

@@ -14,6 +14,7 @@ use crate::{
     pod::Pod,
     process::{Program, Running, built, get},
     repository,
+    vitals::Vitals,
     wait::{LONG, PLUG, eventually},
 };
 
@@ -28,14 +29,14 @@ const ADMIN_PORT: u16 = 18080;
 const CLOCK: &str = "/run/tests/clock";
 
 /// One process of the node.
-struct Daemon {
-    node: Node,
+pub(crate) struct Daemon {
+    pub(crate) node: Node,
     pid_file: String,
     running: Running,
 }
 
 impl Daemon {
-    async fn start(
+    pub(crate) async fn start(
         node: &Node,
         (name, number): (&'static str, u16),
         variables: &[String],
@@ -302,6 +303,20 @@ impl NodeAgent {
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
         value.ok_or_else(|| Error::Unexpected(format!("no metric {name} in:\n{body}")))
+    }
+
+    /// What it holds from now on.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] when it does not run.
+    pub async fn vitals(&self) -> Result<Vitals> {
+        let pid = self.daemon.pid().await?;
+        self.daemon.node.vitals(&pid).await
+    }
+
+    /// Where it serves its pages, as other programs of the node and pods reach them.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
     }
 
     /// The most memory that it has had, in KiB.

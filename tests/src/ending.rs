@@ -21,6 +21,17 @@ pub const RELEASE_AT_START: Duration = Duration::from_secs(10);
 /// A test fails at this many times a promise: the machines that run it are slow and busy, the nodes of the promise are not.
 pub const PATIENCE: u32 = 3;
 
+/// How a pod is ended from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// In the ordinary way.
+    Deleted,
+    /// By the eviction API, as `kubectl drain` does.
+    Evicted,
+    /// With a grace period of 0.
+    Forced,
+}
+
 /// One attachment whose release is watched: made before the end begins, because afterwards its traces cannot be found any more.
 pub struct Watched {
     node: Node,
@@ -53,6 +64,18 @@ impl Pod {
     pub async fn evict(&self) -> Result<()> {
         let evicted = self.api.evict(&self.name, &EvictParams::default()).await;
         evicted.map(drop).doing(format!("evict pod {}", self.name))
+    }
+
+    /// Begins to end the pod. Waits for nothing.
+    ///
+    /// # Errors
+    /// [`Error::Api`].
+    pub async fn ends(&self, end: End) -> Result<()> {
+        match end {
+            End::Deleted => self.begin_deletion(None).await,
+            End::Evicted => self.evict().await,
+            End::Forced => self.begin_deletion(0).await,
+        }
     }
 
     /// Prepares to watch how its plugged `interface` with an address of `nad` is released.

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, Pod as ApiPod, ServiceAccount};
 use kube::{
     Api, ResourceExt,
@@ -99,6 +99,22 @@ pub async fn alone_for(
     let (finished, ready) = futures::join!(ns.finish(outcome), ns.cluster.installed());
     finished?;
     restored.and(ready)
+}
+
+impl Namespace {
+    /// Runs a part of a test in a further namespace, which is removed at its end.
+    ///
+    /// # Errors
+    /// Whatever that part returns; setting up and cleaning up count too.
+    pub async fn beside(
+        &self,
+        purpose: &str,
+        part: impl AsyncFnOnce(&Namespace) -> Result<()>,
+    ) -> Result<()> {
+        // The test that this belongs to has a limit of its own.
+        let (ns, outcome) = run(self.cluster.again()?, Duration::MAX, purpose, part).await?;
+        ns.finish(outcome).await
+    }
 }
 
 type Outcome = std::thread::Result<Result<()>>;
@@ -326,6 +342,37 @@ impl Namespace {
         Ok(pod)
     }
 
+    /// Creates `count` pods called `<name>0`, `<name>1`… with this networks annotation and waits until all are ready. One look at all of
+    /// them at a time: hundreds of questions a second would be most of what a small machine does meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Api`] when one is refused, [`Error::Deadline`] when one does not start.
+    pub async fn running_pods(
+        &self,
+        name: &str,
+        count: usize,
+        networks: impl Into<Option<&str>>,
+    ) -> Result<Vec<Pod>> {
+        let networks = networks.into();
+        let names: Vec<_> = (0..count).map(|number| format!("{name}{number}")).collect();
+        let made: Vec<Pod> = futures::stream::iter(&names)
+            .map(|name| self.create_pod(name, networks))
+            .buffered(8)
+            .try_collect()
+            .await?;
+        eventually(LONG, format!("{count} pods are ready"), async || {
+            let pods = self.pods().list(&ListParams::default()).await;
+            let pods = pods.doing("list the pods")?.items;
+            let ready = pods.iter().filter(|pod| is_ready(pod));
+            let ready = ready.filter(|pod| names.contains(&pod.name_any())).count();
+            (ready == count)
+                .then_some(())
+                .ok_or_else(|| Error::Unexpected(format!("{ready} are")))
+        })
+        .await?;
+        Ok(made)
+    }
+
     pub(crate) fn pods(&self) -> Api<ApiPod> {
         Api::namespaced(self.cluster.client.clone(), &self.name)
     }
@@ -356,9 +403,17 @@ impl Namespace {
     /// # Errors
     /// [`Error::Command`].
     pub async fn device(&self) -> Result<String> {
+        self.device_number(0).await
+    }
+
+    /// The same where a test has several: each number, up to 15, is another device.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub async fn device_number(&self, number: u8) -> Result<String> {
         let (device, peer) = (
-            format!("{}d", self.bridge_prefix()),
-            format!("{}e", self.bridge_prefix()),
+            format!("{}d{number:x}", self.bridge_prefix()),
+            format!("{}e{number:x}", self.bridge_prefix()),
         );
         let add = [
             "ip", "link", "add", &device, "type", "veth", "peer", "name", &peer,
@@ -447,6 +502,14 @@ impl Namespace {
         )
         .await
     }
+}
+
+fn is_ready(pod: &ApiPod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// The NADs of a namespace.

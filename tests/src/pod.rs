@@ -136,6 +136,16 @@ impl Pod {
         patched.map(drop).doing(format!("annotate pod {}", self.name))
     }
 
+    /// Sets one of its labels.
+    ///
+    /// # Errors
+    /// [`Error::Api`].
+    pub async fn label(&self, key: &str, value: &str) -> Result<()> {
+        let patch = Patch::Merge(json!({"metadata": {"labels": {key: value}}}));
+        let patched = self.api.patch(&self.name, &PatchParams::default(), &patch).await;
+        patched.map(drop).doing(format!("label pod {}", self.name))
+    }
+
     /// Tries to set the networks annotation and returns the words of the refusal.
     ///
     /// # Errors

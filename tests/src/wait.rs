@@ -41,6 +41,11 @@ pub async fn eventually<T>(
     }
 }
 
+/// Lets so much time pass: for what is measured over time, and for nothing else.
+pub(crate) async fn passes(window: Duration) {
+    tokio::time::sleep(window).await;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

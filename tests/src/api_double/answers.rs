@@ -120,6 +120,12 @@ fn status(code: u16, reason: &str, message: &str) -> String {
     .to_string()
 }
 
+/// Of `/api/v1/namespaces/NAMESPACE/…`; empty for a path that is about none.
+fn namespace_in(path: &str) -> &str {
+    let rest = path.split_once("/namespaces/").map_or("", |(_, rest)| rest);
+    rest.split('/').next().unwrap_or_default()
+}
+
 fn whole(body: impl Into<Bytes>) -> Body {
     Full::new(body.into())
         .map_err(|never| match never {})
@@ -130,6 +136,7 @@ impl Shared {
     /// Carries the order about a request out. An error closes the connection.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
         let asked = RequestKind::of(request.method(), request.uri());
+        self.count(asked, namespace_in(request.uri().path()));
         match self.order(asked, request.uri().path()) {
             None => self.pass_on(request).await,
             Some(Answer::Hangup) => Err("hung up".into()),

@@ -29,6 +29,8 @@ pub struct LiveSandbox {
     pub id: String,
     /// The interfaces that the annotation names.
     pub wanted: Vec<String>,
+    /// The interfaces that multus attached by its own configuration: they stay, and nobody keeps a record of them.
+    pub foreign: Vec<String>,
     /// The interfaces in the pod's network namespace.
     pub kernel: BTreeMap<String, Seen>,
     /// The interfaces in network-status.
@@ -94,6 +96,17 @@ impl Scene {
     }
 }
 
+impl Scene {
+    /// The same where every running pod has these interfaces by multus' own configuration.
+    #[must_use]
+    pub fn beside(mut self, foreign: &[&str]) -> Self {
+        for live in &mut self.live {
+            live.foreign = foreign.iter().map(|&name| name.to_owned()).collect();
+        }
+        self
+    }
+}
+
 async fn live(node: &Node, pod: &Pod, wanted: &[&str]) -> Result<LiveSandbox> {
     let id = pod.sandbox().await?.id.clone();
     let bare = |a: String| a.split('/').next().map(str::to_owned);
@@ -115,6 +128,7 @@ async fn live(node: &Node, pod: &Pod, wanted: &[&str]) -> Result<LiveSandbox> {
             .filter(|(_, state)| state != "tombstone")
             .map(|(interface, _)| interface)
             .collect(),
+        foreign: Vec::new(),
         cached: node.cached_results(&id).await?,
         id,
     })
@@ -140,9 +154,24 @@ impl Namespace {
         ended: &[String],
         nads: &[&Nad],
     ) -> Result<()> {
+        self.comes_to_rest_beside(&[], deadline, pods, ended, nads).await
+    }
+
+    /// The same where every pod has the `foreign` interfaces by multus' own configuration.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] with the breaches that stay.
+    pub async fn comes_to_rest_beside(
+        &self,
+        foreign: &[&str],
+        deadline: Duration,
+        pods: &[(&Pod, &[&str])],
+        ended: &[String],
+        nads: &[&Nad],
+    ) -> Result<()> {
         eventually(deadline, "the node is at rest without a breach", async || {
             let scene = Scene::gather(&self.cluster.node, pods, ended, nads).await?;
-            let found: BTreeSet<Breach> = breaches(&scene);
+            let found: BTreeSet<Breach> = breaches(&scene.beside(foreign));
             if found.is_empty() {
                 return Ok(());
             }

@@ -20,6 +20,7 @@ fn at_rest() -> Scene {
             pod: "p".to_owned(),
             id: SANDBOX.to_owned(),
             wanted: vec!["net1".to_owned()],
+            foreign: vec![],
             kernel: [("net1".to_owned(), seen.clone())].into(),
             status: [("net1".to_owned(), seen)].into(),
             records: vec!["net1".to_owned()],
@@ -58,6 +59,28 @@ fn named(breach: fn(String, String) -> Breach, whose: &str, what: &str) -> Vec<B
 #[test]
 fn finds_nothing_where_all_is_well() {
     assert_eq!(breaches_after(|_| {}), []);
+}
+
+#[test]
+fn expects_a_foreign_interface_without_a_record() {
+    let foreign = |scene: &mut Scene| {
+        let live = &mut scene.live[0];
+        live.foreign.push("default".to_owned());
+        live.kernel.insert("default".to_owned(), <_>::default());
+        live.status.insert("default".to_owned(), <_>::default());
+    };
+    assert_eq!(breaches_after(foreign), []);
+    let recorded = breaches_after(|scene| {
+        foreign(scene);
+        scene.live[0].records.push("default".to_owned());
+    });
+    assert_eq!(recorded, named(Breach::RecordDiffers, "p", "default"));
+    let lost = breaches_after(|scene| {
+        foreign(scene);
+        scene.live[0].kernel.remove("default");
+        scene.live[0].status.remove("default");
+    });
+    assert_eq!(lost, named(Breach::NotPlugged, "p", "default"));
 }
 
 #[test]

@@ -1,0 +1,113 @@
+//! Pods with one hot-plugged interface of each kind whose end shows who tore it down: a device of the node, which comes back under its own
+//! name only when its DEL runs while the pod's network namespace exists; a chain of plugins; a bridge.
+
+use crate::{
+    error::{Error, Result},
+    namespace::{NO_NETWORKS, Namespace},
+    network::{Nad, bridge, host_device, macvlan},
+    pod::Pod,
+    wait::{PLUG, eventually},
+};
+
+/// Such a pod.
+pub struct Plugged {
+    /// The pod.
+    pub pod: Pod,
+    device: String,
+    nic: Nad,
+    chain: Nad,
+    wires: Nad,
+}
+
+impl Plugged {
+    /// The interfaces, `cold` of them from the pod's start.
+    pub const INTERFACES: [&str; 4] = ["cold", "hot0", "hot1", "hot2"];
+
+    /// Starts one; `number` tells its networks and its device from those of others.
+    ///
+    /// # Errors
+    /// Whatever a step returns.
+    pub async fn start(ns: &Namespace, name: &str, number: u8) -> Result<Self> {
+        let named = |kind: &str| format!("{kind}{number}");
+        let device = ns.device_number(number).await?;
+        let device_plugin = host_device(&device).host_local();
+        let nic = ns.create_nad(&named("nic"), device_plugin).await?;
+        let chain = macvlan().host_local().recorded();
+        let chain = ns.create_nad(&named("chain"), chain).await?;
+        let wires = bridge().host_local();
+        let wires = ns.create_nad(&named("wires"), wires).await?;
+        let cold = format!("{}@cold", chain.name);
+        let pod = ns.running_pod(name, cold.as_str()).await?;
+        let hot = [&nic, &chain, &wires].into_iter().zip(&Self::INTERFACES[1..]);
+        let hot = hot.map(|(nad, interface)| format!("{}@{interface}", nad.name));
+        let list: Vec<_> = [cold].into_iter().chain(hot).collect();
+        pod.annotate(&list.join(",")).await?;
+        pod.has_exactly(&Self::INTERFACES).await?;
+        Ok(Self {
+            pod,
+            device,
+            nic,
+            chain,
+            wires,
+        })
+    }
+
+    /// Waits until multus has torn down everything and the device is back on the node.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] with what is left.
+    pub async fn is_torn_down(&self, ns: &Namespace) -> Result<()> {
+        let (node, sandbox) = (&ns.cluster.node, &self.pod.sandbox().await?.id);
+        node.tore_down(sandbox).await?;
+        self.is_freed(ns).await?;
+        node.has_device(&self.device).await?;
+        // With the namespace, not after its end.
+        for interface in ["cold", "hot1"] {
+            let calls = self.pod.recorded(interface).await?;
+            let within = calls.iter().any(|recorded| {
+                let netns = recorded.environment.get("CNI_NETNS");
+                recorded.call.command == "DEL" && netns.is_some_and(|path| !path.is_empty())
+            });
+            if !within {
+                let pod = &self.pod.name;
+                return Err(Error::Unexpected(format!(
+                    "{pod}: no DEL of {interface} in the namespace"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until no address and no entry of libcni's cache is left of what was plugged.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] with what is left.
+    pub async fn is_freed(&self, ns: &Namespace) -> Result<()> {
+        for nad in [&self.nic, &self.chain, &self.wires] {
+            ns.has_no_leases(nad).await?;
+        }
+        let sandbox = &self.pod.sandbox().await?.id;
+        eventually(PLUG, format!("the cache forgets {}", self.pod.name), async || {
+            let mut left = ns.cluster.node.cached_results(sandbox).await?;
+            left.retain(|name| !name.ends_with("-eth0"));
+            left.is_empty()
+                .then_some(())
+                .ok_or_else(|| Error::Unexpected(left.join(", ")))
+        })
+        .await
+    }
+
+    /// Another pod gets the device, and it comes back after that one's end, too.
+    ///
+    /// # Errors
+    /// Whatever a step returns.
+    pub async fn next_pod_gets_it(&self, ns: &Namespace) -> Result<()> {
+        let next = format!("next-{}", self.pod.name);
+        let next = ns.running_pod(&next, NO_NETWORKS).await?;
+        next.annotate(&format!("{}@hot0", self.nic.name)).await?;
+        next.has_exactly(&["hot0"]).await?;
+        next.delete().await?;
+        ns.cluster.node.has_device(&self.device).await?;
+        ns.has_no_leases(&self.nic).await
+    }
+}
