@@ -6,7 +6,13 @@ mod listing;
 mod network;
 mod single_flight;
 
-use std::{cell::RefCell, collections::BTreeSet, path::PathBuf, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    path::PathBuf,
+    rc::Rc,
+    time::Duration,
+};
 
 use hyper::Uri;
 use proto::runtime_v1::{
@@ -14,7 +20,7 @@ use proto::runtime_v1::{
     PodSandboxMetadata, PodSandboxState, PodSandboxStatusRequest, VersionRequest,
     runtime_service_client::RuntimeServiceClient,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::{
     Code, Response, Status,
     transport::{Channel, Endpoint},
@@ -46,6 +52,7 @@ pub struct Cri {
     sockets: [PathBuf; 1],
     /// Listed sandboxes that are not Kubernetes', of which a warning was logged.
     warned: Rc<RefCell<BTreeSet<String>>>,
+    last_answer: Rc<Cell<Option<Instant>>>,
 }
 
 /// A pod sandbox as the runtime lists it.
@@ -67,6 +74,7 @@ impl Cri {
         Self {
             sockets: [socket],
             warned: Rc::default(),
+            last_answer: Rc::default(),
         }
     }
 
@@ -81,6 +89,17 @@ impl Cri {
             })
             .await?;
         Ok(format!("{} {}", answer.runtime_name, answer.runtime_version))
+    }
+
+    /// Whether it answers. Does not ask when it has answered another call within `fresh`.
+    ///
+    /// # Errors
+    /// See [`CriError`].
+    pub async fn check(&self, fresh: Duration) -> Result<(), CriError> {
+        if self.last_answer.get().is_some_and(|last| last.elapsed() < fresh) {
+            return Ok(());
+        }
+        self.version().await.map(|_| ())
     }
 
     /// All sandboxes, ready or not. One whose names cannot be Kubernetes' is left out, and logged once.
@@ -188,9 +207,11 @@ impl Cri {
                 .map_err(|status| error::of_status(call, &status))?;
             Ok(answer.into_inner())
         };
-        timeout(CALL_DEADLINE, asked)
+        let answer = timeout(CALL_DEADLINE, asked)
             .await
-            .unwrap_or(Err(CriError::TimedOut { call }))
+            .unwrap_or(Err(CriError::TimedOut { call }));
+        self.last_answer.set(answer.is_ok().then(Instant::now));
+        answer
     }
 
     async fn connect(&self) -> Result<Client, CriError> {

@@ -1,9 +1,13 @@
 //! Which dependencies are healthy. An unhealthy one makes the agent not ready, and never restarts it.
 
+pub mod probes;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
 };
+
+use tokio::sync::Notify;
 
 use crate::metrics::{Dependency, Metrics};
 
@@ -11,6 +15,7 @@ use crate::metrics::{Dependency, Metrics};
 #[derive(Clone, Debug)]
 pub struct Health {
     unavailable: Arc<Mutex<BTreeMap<Dependency, String>>>,
+    changed: Arc<Notify>,
     metrics: Metrics,
 }
 
@@ -26,6 +31,7 @@ impl Health {
         }
         Self {
             unavailable: Arc::new(Mutex::new(unavailable)),
+            changed: Arc::default(),
             metrics,
         }
     }
@@ -48,6 +54,9 @@ impl Health {
                 if before.as_ref() != Some(&cause) {
                     tracing::warn!(dependency = name, %cause, "dependency unavailable");
                 }
+                if before.is_none() {
+                    self.changed.notify_waiters();
+                }
                 before.is_some()
             }
         }
@@ -59,6 +68,17 @@ impl Health {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .contains_key(&dependency)
+    }
+
+    /// Returns when a dependency is unavailable.
+    pub async fn wait_unavailable(&self, dependency: Dependency) {
+        loop {
+            let changed = self.changed.notified();
+            if self.is_unavailable(dependency) {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// What is unavailable and why, one line each; empty: ready.

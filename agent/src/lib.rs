@@ -35,10 +35,10 @@ pub mod records;
 pub mod regular_file;
 pub mod release;
 pub mod run;
+pub mod sandbox_poller;
 #[cfg(test)]
 mod simulated;
 pub mod status_writer;
-pub mod sweep;
 pub mod uds;
 pub mod worker;
 pub mod world;

@@ -144,21 +144,19 @@ impl Live {
         outcome
     }
 
+    /// Only the probes find that a dependency is back: they report it to all.
     fn note_cri<T>(&self, outcome: &Result<T, CriError>) {
-        let state = match outcome {
-            Err(error) if !error.is_unavailable() => return,
-            Err(error) => Err(error.to_string()),
-            Ok(_) => Ok(()),
-        };
-        self.health.set(Dependency::Cri, state);
+        if let Err(error) = outcome
+            && error.is_unavailable()
+        {
+            self.health.set(Dependency::Cri, Err(error.to_string()));
+        }
     }
 
     fn note_cache<T>(&self, outcome: &Result<T, CacheError>) {
-        let state = match outcome {
-            Err(error @ CacheError::Directory { .. }) => Err(error.to_string()),
-            _ => Ok(()),
-        };
-        self.health.set(Dependency::CniCache, state);
+        if let Err(error @ CacheError::Directory { .. }) = outcome {
+            self.health.set(Dependency::CniCache, Err(error.to_string()));
+        }
     }
 }
 

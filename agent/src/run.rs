@@ -23,16 +23,17 @@ use crate::{
     cri::{Cri, Listing, Network},
     events::{EventSink, EventWriter},
     explain,
-    health::Health,
+    health::{Health, probes::Probes},
     identity::{PodIdentity, SandboxId},
     live::{Live, Parts},
+    mailbox::Cured,
     metrics::{Dependency, Metrics},
     multus::Multus,
     networks::{NetworkWatches, Networks},
     pods::Pods,
     records::{Records, RecordsError, SandboxRecord, SandboxRecords},
-    sweep::{Neighbours, Tracked},
-    worker::Shop,
+    sandbox_poller::SandboxPoller,
+    worker::{Shop, Tracked},
 };
 
 /// How long the looks that have begun may take to finish after a signal to stop; then their intents are left for the next start.
@@ -211,18 +212,23 @@ impl Agent {
     ) -> Result<(), String> {
         let multus = Multus::new(self.config.multus_socket_paths.clone());
         let cache = CniCache::new(self.config.multus_cni_dir.clone());
-        let listing = Rc::new(Listing::new(&self.cri()));
-        let neighbours = Rc::new(Neighbours {
+        let cri = self.cri();
+        let listing = Rc::new(Listing::new(&cri));
+        let poller = SandboxPoller {
+            runtime: Rc::clone(&listing),
+            health: self.health.clone(),
+        };
+        let probes = Probes {
             multus: multus.clone(),
-            cri: self.cri(),
+            cri: cri.clone(),
             cache: cache.clone(),
             records: Arc::clone(&records),
             health: self.health.clone(),
-        });
+        };
         let world = Live::new(Parts {
             client: self.api.calls.clone(),
             multus,
-            cri: self.cri(),
+            cri,
             listing,
             host_run: self.host_run.clone(),
             cache,
@@ -259,25 +265,19 @@ impl Agent {
             of.networks.run(with).await;
             "the network watches ended".to_owned()
         });
-        let (of, with) = (Rc::clone(&shop), Rc::clone(&neighbours));
+        let of = Rc::clone(&shop);
         tasks.spawn_local(async move {
-            with.sweep(&of.tracked).await;
-            "the sweep ended".to_owned()
+            let polled = poller.run(|| of.tracked.ids(), |view| of.tracked.nudge(view));
+            match polled.await {}
         });
-        let (of, with) = (Rc::clone(&pods), Rc::clone(&neighbours));
+        let of = Rc::clone(&pods);
         tasks.spawn_local(async move {
-            with.watch_multus(|cured| of.cure(&cured)).await;
-            "the watch over multus ended".to_owned()
-        });
-        let (of, with) = (Rc::clone(&pods), Rc::clone(&neighbours));
-        tasks.spawn_local(async move {
-            with.watch_records(|cured| of.cure(&cured)).await;
-            "the watch over the records ended".to_owned()
-        });
-        let (of, with) = (Rc::clone(&pods), neighbours);
-        tasks.spawn_local(async move {
-            with.watch_node(|| of.nudge()).await;
-            "the watch over the runtime ended".to_owned()
+            let probed = probes.run(|returned| match returned {
+                Dependency::Multus => of.cure(&Cured::Multus),
+                Dependency::Records => of.cure(&Cured::Anything),
+                Dependency::Cri | Dependency::CniCache | Dependency::Pods => of.nudge(),
+            });
+            match probed.await {}
         });
 
         if let Some(ended) = stop.or(tasks.join_next()).await {

@@ -1,13 +1,17 @@
 //! One pod's worker: one look at a time, the next one when there is news or when the last one said so. Different pods never wait for
 //! each other here.
 
-use std::{cell::Cell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use shared::config::Config;
 
 use crate::{
     board::{Board, Report},
-    identity::PodIdentity,
+    identity::{PodIdentity, SandboxId},
     live::Live,
     mailbox::{Known, Mailbox},
     memory::Memory,
@@ -15,7 +19,7 @@ use crate::{
     networks::NetworkWatches,
     plan::Plan,
     reconcile::Reconciler,
-    sweep::Tracked,
+    sandbox_poller::NodeView,
     world::World,
 };
 
@@ -37,6 +41,37 @@ pub struct Shop {
     pub metrics: Metrics,
     /// The agent is to stop: no worker begins another look.
     pub stopping: Cell<bool>,
+}
+
+/// The sandboxes that have records, and the mailboxes of their pods.
+#[derive(Default)]
+pub struct Tracked {
+    sandboxes: RefCell<BTreeMap<SandboxId, Rc<Mailbox>>>,
+}
+
+impl Tracked {
+    /// Tracks exactly the sandboxes in `memory` for `mailbox`.
+    pub fn follow(&self, memory: &Memory, mailbox: &Rc<Mailbox>) {
+        let mut tracked = self.sandboxes.borrow_mut();
+        tracked.retain(|sandbox, of| !Rc::ptr_eq(of, mailbox) || memory.sandboxes.contains_key(sandbox));
+        for sandbox in memory.sandboxes.keys() {
+            tracked
+                .entry(sandbox.clone())
+                .or_insert_with(|| Rc::clone(mailbox));
+        }
+    }
+
+    /// The sandboxes.
+    pub fn ids(&self) -> BTreeSet<SandboxId> {
+        self.sandboxes.borrow().keys().cloned().collect()
+    }
+
+    /// Nudges the workers whose sandboxes are not ready.
+    pub fn nudge(&self, view: &NodeView) {
+        let tracked = self.sandboxes.borrow();
+        let ended = tracked.iter().filter(|(sandbox, _)| !view.is_ready(sandbox));
+        ended.for_each(|(_, mailbox)| mailbox.nudge());
+    }
 }
 
 /// Works for one pod until it is gone and nothing of it is left; answers its uid.
