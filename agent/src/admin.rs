@@ -14,7 +14,7 @@ use axum::{
     routing::get,
 };
 
-use crate::{board::Board, health::Health, metrics::Metrics};
+use crate::{health::Health, metrics::Metrics, reports::Reports};
 
 /// What the pages show.
 #[derive(Clone, Debug)]
@@ -24,24 +24,24 @@ pub struct Admin {
     /// Metrics.
     pub metrics: Metrics,
     /// Explanations.
-    pub board: Board,
+    pub reports: Reports,
     /// The watch's last sign of life.
-    pub watch: Pulse,
+    pub watch: WatchHeartbeat,
 }
 
 /// When something last happened.
 #[derive(Clone, Debug)]
-pub struct Pulse(Arc<Mutex<Instant>>);
+pub struct WatchHeartbeat(Arc<Mutex<Instant>>);
 
-impl Default for Pulse {
+impl Default for WatchHeartbeat {
     fn default() -> Self {
         Self(Arc::new(Mutex::new(Instant::now())))
     }
 }
 
-impl Pulse {
+impl WatchHeartbeat {
     /// It happened now.
-    pub fn beat(&self) {
+    pub fn record(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
@@ -71,7 +71,7 @@ async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
-    let (counts, pods) = admin.board.counts();
+    let (counts, pods) = admin.reports.counts().await;
     admin.metrics.attachments(counts, pods);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, kind)], admin.metrics.render(admin.watch.age()))
@@ -88,7 +88,7 @@ async fn explain(
             "only from the agent's own node\n".to_owned(),
         );
     }
-    match admin.board.explain(&format!("{namespace}/{pod}")) {
+    match admin.reports.explain(format!("{namespace}/{pod}")).await {
         Some(text) => (StatusCode::OK, text),
         None => (
             StatusCode::NOT_FOUND,

@@ -8,7 +8,6 @@ use std::{path::Path, time::Duration};
 use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
-    runtime::watcher,
 };
 
 use crate::failpoint;
@@ -54,12 +53,10 @@ impl ApiServer {
     }
 }
 
-/// How objects with these fields are watched.
-pub fn watch(fields: &str) -> watcher::Config {
+/// After so many seconds the API server is to end a watch.
+pub fn watch_seconds() -> u32 {
     let longest = (silence() - silence() / MARGIN).as_secs();
-    watcher::Config::default()
-        .fields(fields)
-        .timeout(u32::try_from(longest).unwrap_or(u32::MAX))
+    u32::try_from(longest).unwrap_or(u32::MAX)
 }
 
 async fn read(path: &Path) -> Result<Config, String> {

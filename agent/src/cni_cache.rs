@@ -17,12 +17,10 @@ use std::{
 use rustix::fs::{Mode, OFlags};
 use shared::names::InterfaceName;
 
-use crate::{
-    identity::SandboxId,
-    regular_file::{self, FileError},
-};
-pub use delegates::Delegate;
-pub use entries::Entry;
+use crate::regular_file::{self, FileError};
+use agent_core::cni_state::{Delegate, Entry};
+use agent_core::identity::SandboxId;
+pub(crate) use delegates::ATTACHED_BY;
 use listing::Listing;
 
 /// The largest file that is read.

@@ -27,13 +27,13 @@ use tonic::{
 };
 use tower::service_fn;
 
-use crate::{
+use crate::uds;
+use agent_core::{
     identity::{IdentityError, PodIdentity, SandboxId},
-    uds,
+    sandbox::{Network, Sandbox},
 };
 pub use error::CriError;
 pub use listing::Listing;
-pub use network::Network;
 
 /// As the kubelet allows: a node full of pods exceeds gRPC's default of 4 MiB.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
@@ -53,19 +53,6 @@ pub struct Cri {
     /// Listed sandboxes that are not Kubernetes', of which a warning was logged.
     warned: Rc<RefCell<BTreeSet<String>>>,
     last_answer: Rc<Cell<Option<Instant>>>,
-}
-
-/// A pod sandbox as the runtime lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sandbox {
-    /// Its id.
-    pub id: SandboxId,
-    /// Its pod.
-    pub pod: PodIdentity,
-    /// SANDBOX_READY.
-    pub ready: bool,
-    /// Creation time, nanoseconds since the epoch.
-    pub created_at: i64,
 }
 
 impl Cri {
@@ -160,7 +147,7 @@ impl Cri {
                 reason: "it has no status".to_owned(),
             });
         };
-        let network = Network::of(&status, &answer.info);
+        let network = network::of_status(&status, &answer.info);
         let ready = status.state() == PodSandboxState::SandboxReady;
         let sandbox = sandbox(CALL, &status.id, status.metadata, ready, status.created_at)?;
         Ok(Some((sandbox, network)))
@@ -248,12 +235,4 @@ fn sandbox(
         ready,
         created_at,
     })
-}
-
-/// The newest ready sandbox: the one that the pod's containers run in.
-pub fn ready_sandbox(sandboxes: &[Sandbox]) -> Option<&Sandbox> {
-    sandboxes
-        .iter()
-        .filter(|sandbox| sandbox.ready)
-        .max_by_key(|sandbox| sandbox.created_at)
 }

@@ -35,6 +35,10 @@ pub enum Place {
     Erased,
     /// The record of a sandbox is on the disk.
     SandboxWritten,
+    /// An attachment is about to be listed in multus' delegate file.
+    ListingDue,
+    /// It is listed there.
+    Listed,
 }
 
 impl Place {
@@ -52,6 +56,8 @@ impl Place {
             Self::EraseDue => "erase-due",
             Self::Erased => "erased",
             Self::SandboxWritten => "sandbox-written",
+            Self::ListingDue => "listing-due",
+            Self::Listed => "listed",
         }
     }
 }

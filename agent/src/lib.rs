@@ -1,47 +1,36 @@
 //! The node agent: plugs and unplugs pod interfaces to match the networks annotation.
 //!
-//! The core ([`plan`], [`adopt`], [`execute`], [`release`], [`reconcile`]) touches the outside only through [`world::World`]; the rest is
-//! the outside: the watches, the clients of multus, the runtime and the API server, the records on the disk.
+//! The decisions are in the crate `agent-core`, which cannot do I/O. This crate is the shell around it: [`pods`] and
+//! [`worker`] feed it with what the watches and the [`sandbox_poller`] see, [`node`] carries out its effects, the rest
+//! are the clients of multus, the runtime, the API server and the disk, one place for each.
 
 pub mod admin;
-pub mod adopt;
 pub mod api;
 pub mod api_error;
+pub mod api_request;
 pub mod args;
-pub mod backoff;
-pub mod board;
 pub mod cni_cache;
 pub mod cri;
+pub mod delegate_file;
 pub mod events;
-pub mod execute;
 pub mod explain;
 pub mod failpoint;
 pub mod health;
-pub mod identity;
-pub mod live;
-pub mod mailbox;
-pub mod memory;
+pub mod metadata_watch;
 pub mod metrics;
-#[cfg(test)]
-mod model;
 pub mod multus;
 pub mod networks;
-pub mod pace;
-pub mod plan;
-pub mod pod;
+pub mod node;
+pub mod pod_object;
+pub mod pod_watch;
 pub mod pods;
-pub mod reconcile;
 pub mod records;
 pub mod regular_file;
-pub mod release;
+pub mod reports;
 pub mod run;
 pub mod sandbox_poller;
-#[cfg(test)]
-mod simulated;
-pub mod status_writer;
 pub mod uds;
 pub mod worker;
-pub mod world;
 
 /// The version that is logged at start.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -15,10 +15,12 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::{
-    events::Reason,
-    multus::{Answer, Command},
+use agent_core::{
+    delegate::{Answer, Command},
+    explain::AttachmentCounts,
 };
+
+use crate::events::Reason;
 pub use dependency::Dependency;
 use process::Process;
 use register::{counter, counters, gauge, gauges, histogram, histograms};
@@ -125,21 +127,6 @@ pub enum Suppressed {
     Budget,
 }
 
-/// How many attachments are in each state; the keys are metric labels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AttachmentCounts {
-    /// Plugged.
-    pub plugged: i64,
-    /// An ADD without an answer.
-    pub in_doubt: i64,
-    /// A try to plug failed and is repeated.
-    pub failing: i64,
-    /// A DEL is outstanding.
-    pub unplugging: i64,
-    /// In a sandbox that has ended, and not released yet: what it holds is leaked for now.
-    pub unreleased: i64,
-}
-
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -229,6 +216,7 @@ impl Metrics {
             failing,
             unplugging,
             unreleased,
+            owed,
         } = counts;
         for (state, count) in [
             ("plugged", plugged),
@@ -244,11 +232,7 @@ impl Metrics {
                 .set(count);
         }
         self.inner.pods.pods.set(pods);
-    }
-
-    /// How many owed releases there are.
-    pub fn owed_releases(&self, count: i64) {
-        self.inner.pods.owed_releases.set(count);
+        self.inner.pods.owed_releases.set(owed);
     }
 
     /// An attachment is complete, so long after the edit that asked for it was seen.

@@ -11,18 +11,12 @@ mod request;
 
 use std::{path::PathBuf, time::Duration};
 
+use agent_core::delegate::{Answer, Call};
 use hyper::Method;
-use serde_json::{Map, Value};
-use shared::names::InterfaceName;
 use tokio::time::timeout;
 
-use crate::{
-    identity::{PodIdentity, SandboxId},
-    uds::{DialError, Socket},
-};
-pub use answer::Answer;
+use crate::uds::{DialError, Socket};
 use exchange::{Failure, exchange};
-pub use refusal::Refusal;
 use request::Request;
 
 /// How long `/healthz` may take.
@@ -32,38 +26,6 @@ pub const HEALTH_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Multus {
     sockets: Vec<PathBuf>,
-}
-
-/// A CNI verb.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Plug.
-    Add,
-    /// Unplug.
-    Del,
-}
-
-/// One attachment to plug or unplug.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Call {
-    /// The verb.
-    pub command: Command,
-    /// The sandbox: CNI's container id.
-    pub sandbox: SandboxId,
-    /// Path of the sandbox's network namespace as the node sees it. Empty at a DEL when the namespace is gone.
-    pub netns: String,
-    /// The interface's name in the sandbox.
-    pub interface: InterfaceName,
-    /// An existing pod. Multus looks it up and refuses the call without it.
-    pub pod: PodIdentity,
-    /// The CNI configuration (JSON), byte for byte the same at ADD and DEL.
-    pub config: String,
-    /// Requested addresses; not sent at DEL, where multus ignores them.
-    pub ips: Vec<String>,
-    /// Requested hardware address; not sent at DEL.
-    pub mac: Option<String>,
-    /// The element's `cni-args`; not sent at DEL.
-    pub cni_args: Option<Map<String, Value>>,
 }
 
 /// Multus is not well.
@@ -90,7 +52,7 @@ impl Multus {
             Err(error) => return Answer::NotSent(error.to_string()),
         };
         match exchange(&self.sockets, Method::POST, "/delegate", body).await {
-            Ok(reply) => Answer::of(call, &reply),
+            Ok(reply) => answer::parse(call, &reply),
             Err(Failure::Unreachable(error)) => Answer::NotSent(error.to_string()),
             Err(Failure::NotSent(reason)) => Answer::NotSent(reason),
             Err(Failure::Broken(reason)) => Answer::Lost(reason),

@@ -1,243 +1,338 @@
-//! NetworkAttachmentDefinitions: read when one is needed; watched, that one object, while an attachment waits for a change of it. A node
-//! does not hold the whole cluster's.
+//! NetworkAttachmentDefinitions: those that pods of this node use are read once, and again when one metadata watch of
+//! all networks says that they have changed.
+//!
+//! Flow: the watch is open while any pod is followed. It begins at the version of a list of one object, so that no full
+//! list is ever read; events of networks that no followed pod names are dropped. Where the API server no longer has the
+//! watch's version, the same list, and one read of each network that was read before.
+//!
+//! Guarantees: one connection for the watch, [`READS_AT_ONCE`] for reads; a network is not read again while the watch
+//! is open and no event of it has come, also where there is none of that name. While the watch is not open, each use
+//! reads it. Memory does not depend on networks that this node does not use.
+
+pub mod cache;
+mod file;
+mod flights;
+mod object;
 
 use std::{
-    cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
-    future::poll_fn,
+    cell::{Cell, RefCell},
+    collections::{BTreeSet, VecDeque},
     path::PathBuf,
-    pin::Pin,
+    pin::pin,
     rc::Rc,
-    task::Poll,
     time::Duration,
 };
 
-use futures::{Stream, StreamExt as _};
-use kube::{
-    Api, Client, ResourceExt as _,
-    api::{ApiResource, DynamicObject, GroupVersionKind},
-    core::PartialObjectMeta,
-    runtime::{WatchStreamExt as _, watcher},
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use kube::Client;
+use shared::names::NetworkName;
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::{Instant, timeout},
 };
-use serde_json::Value;
-use shared::{annotations::RESOURCE_NAME, names::NetworkName};
-use tokio::sync::Notify;
 
 use crate::{
-    api, api_error,
-    mailbox::{Cured, Mailbox},
-    memory::{Cure, Memory},
-    world::{NetworkDefinition, NetworkError},
+    api::ApiServer,
+    metadata_watch::{self, CAP, Signal, Source, Start},
 };
+use agent_core::network::{NetworkDefinition, NetworkError};
+use cache::{Cache, Found};
+use flights::{Flights, Outcome, Sent};
+pub use object::MAX_CONFIG_BYTES;
+use object::NetworkMetadata;
 
+/// So many networks are read at once.
+pub const READS_AT_ONCE: usize = 4;
+/// So many of them because they may have changed, so that a pod's read never waits behind all of those.
+const REFRESHES_AT_ONCE: usize = 2;
+/// The deadline of a read, the time in which it waits for others included.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// The largest CNI file that is read.
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
+/// A read waits so long for a watch that is just being opened: what is read before cannot be kept.
+const OPENING: Duration = Duration::from_secs(1);
+/// After an outage what happened meanwhile comes so long after the watch is open again. Until then each use reads.
+const CATCH_UP: Duration = Duration::from_secs(1);
 
-/// Reads networks.
+/// What is told about the networks of followed pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetworkEvent {
+    /// A network was created, changed or deleted, or may have been.
+    Changed {
+        /// The network.
+        network: NetworkName,
+        /// Its version now; `None`: there is none of that name.
+        resource_version: Option<String>,
+        /// The uids of the followed pods that use it.
+        pods: Vec<String>,
+    },
+    /// The watch is lost, for this reason: changes are told late.
+    Lost(String),
+    /// It is back, or needed no more. What changed meanwhile is told as usual.
+    Resumed,
+}
+
+/// See the module. Clones are the same networks.
 #[derive(Clone)]
-pub struct Networks {
-    client: Client,
+pub struct Networks(Rc<Inner>);
+
+struct Inner {
+    calls: Client,
+    watches: Client,
     conf_dir: PathBuf,
+    cache: RefCell<Cache>,
+    flights: Flights,
+    reads: Semaphore,
+    watch: Cell<Watch>,
+    /// The watch or the followed pods have changed, or there is something to tell.
+    news: Notify,
 }
 
-/// Who waits for which network, and the watches of those networks.
-#[derive(Default)]
-pub struct NetworkWatches {
-    waiting: RefCell<BTreeMap<NetworkName, BTreeMap<String, Rc<Mailbox>>>>,
-    changed: Notify,
-}
-
-type Watch =
-    Pin<Box<dyn Stream<Item = Result<watcher::Event<PartialObjectMeta<DynamicObject>>, watcher::Error>>>>;
-
-fn resource() -> ApiResource {
-    let kind = GroupVersionKind::gvk("k8s.cni.cncf.io", "v1", "NetworkAttachmentDefinition");
-    ApiResource::from_gvk_with_plural(&kind, "network-attachment-definitions")
+/// How the watch is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Watch {
+    Closed,
+    /// For the first time since it was closed.
+    Opening,
+    /// What is held counts from then on.
+    Open(Instant),
+    Down,
 }
 
 impl Networks {
     /// `conf_dir`: where the CNI files for networks with an empty spec are.
-    pub fn new(client: Client, conf_dir: PathBuf) -> Self {
-        Self { client, conf_dir }
+    pub fn new(server: &ApiServer, conf_dir: PathBuf) -> Self {
+        Self(Rc::new(Inner {
+            calls: server.calls.clone(),
+            watches: server.watches.clone(),
+            conf_dir,
+            cache: RefCell::default(),
+            flights: Flights::default(),
+            reads: Semaphore::new(READS_AT_ONCE),
+            watch: Cell::new(Watch::Closed),
+            news: Notify::new(),
+        }))
     }
 
-    /// Reads one.
+    /// The pod uses exactly these networks from now on.
+    pub fn follow(&self, pod_uid: &str, networks: BTreeSet<NetworkName>) {
+        let mut cache = self.0.cache.borrow_mut();
+        cache.follow(pod_uid, networks);
+        if cache.is_followed() && self.0.watch.get() == Watch::Closed {
+            self.0.watch.set(Watch::Opening);
+        }
+        self.0.news.notify_waiters();
+    }
+
+    /// The pod uses none any more.
+    pub fn forget(&self, pod_uid: &str) {
+        self.follow(pod_uid, BTreeSet::new());
+    }
+
+    /// The network as it is now.
     ///
     /// # Errors
     /// See [`NetworkError`].
     pub async fn read(&self, network: &NetworkName) -> Result<NetworkDefinition, NetworkError> {
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(self.client.clone(), network.namespace(), &resource());
-        let failed = |cause| NetworkError::Api {
-            network: network.clone(),
-            cause,
-        };
-        let answer = tokio::time::timeout(DEADLINE, api.get(network.name())).await;
-        let object = match answer {
-            Ok(Ok(object)) => object,
-            Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
-                let named = status
-                    .details
-                    .as_ref()
-                    .is_some_and(|details| details.name == network.name());
-                return Err(if named {
-                    NetworkError::Missing(network.clone())
-                } else {
-                    NetworkError::NoSuchKind
+        let found = timeout(DEADLINE, self.find(network)).await;
+        let found = found.unwrap_or_else(|_| {
+            Err(NetworkError::Api {
+                network: network.clone(),
+                cause: format!("the API server did not answer within {} s", DEADLINE.as_secs()),
+            })
+        })?;
+        let found = match &*found {
+            Found::Missing => return Err(NetworkError::Missing(network.clone())),
+            Found::TooLarge(_) => {
+                return Err(NetworkError::TooLarge {
+                    network: network.clone(),
+                    part: "config",
+                    limit: MAX_CONFIG_BYTES,
                 });
             }
-            Ok(Err(error)) => return Err(failed(api_error::text(&error))),
-            Err(_) => {
-                return Err(failed(format!(
-                    "the API server did not answer within {} s",
-                    DEADLINE.as_secs()
-                )));
-            }
+            Found::Network(found) => found,
         };
-        let config = object
-            .data
-            .pointer("/spec/config")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        let config = if config.is_empty() {
+        let config = if found.config.is_empty() {
             self.file(network).await?
         } else {
-            config.to_owned()
+            found.config.clone()
         };
         Ok(NetworkDefinition {
-            resource_version: object.resource_version().unwrap_or_default(),
+            resource_version: found.version.version.clone(),
             config,
-            resource_name: object.annotations().get(RESOURCE_NAME).cloned(),
+            resource_name: found.resource_name.clone(),
         })
     }
 
-    /// The first file of the directory, by name, whose config has the network's name: as multus looks for it.
-    async fn file(&self, network: &NetworkName) -> Result<String, NetworkError> {
-        let missing = || NetworkError::NoFile {
-            network: network.clone(),
-            dir: self.conf_dir.display().to_string(),
-        };
-        let mut directory = tokio::fs::read_dir(&self.conf_dir).await.map_err(|_| missing())?;
-        let mut paths = BTreeSet::new();
-        while let Ok(Some(entry)) = directory.next_entry().await {
-            let path = entry.path();
-            let extension = path.extension().and_then(|extension| extension.to_str());
-            let small = entry
-                .metadata()
-                .await
-                .is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MAX_FILE_BYTES);
-            if small && matches!(extension, Some("conf" | "conflist" | "json")) {
-                paths.insert(path);
-            }
-        }
-        for path in paths {
-            let Ok(text) = tokio::fs::read_to_string(&path).await else {
-                continue;
-            };
-            let name = serde_json::from_str::<Value>(&text).ok();
-            if name
-                .as_ref()
-                .and_then(|value| value.get("name"))
-                .and_then(Value::as_str)
-                == Some(network.name())
-            {
-                return Ok(text);
-            }
-        }
-        Err(missing())
-    }
-}
-
-impl NetworkWatches {
-    /// Watches exactly what the attachments in `memory` wait for, on behalf of `mailbox`.
-    pub fn follow(&self, memory: &Memory, mailbox: &Rc<Mailbox>) {
-        let wanted = memory.retries.values().filter_map(|retry| match &retry.cure {
-            Cure::Network { network, .. } => Some(network),
-            _ => None,
-        });
-        let wanted: BTreeSet<&NetworkName> = wanted.collect();
-        let mut waiting = self.waiting.borrow_mut();
-        let before: Vec<NetworkName> = waiting.keys().cloned().collect();
-        for (_, pods) in waiting
-            .iter_mut()
-            .filter(|(network, _)| !wanted.contains(network))
-        {
-            pods.remove(&memory.uid);
-        }
-        for network in wanted {
-            waiting
-                .entry(network.clone())
-                .or_default()
-                .insert(memory.uid.clone(), Rc::clone(mailbox));
-        }
-        waiting.retain(|_, pods| !pods.is_empty());
-        if !before.iter().eq(waiting.keys()) {
-            self.changed.notify_one();
-        }
-    }
-
-    /// Runs the watches, for ever.
-    pub async fn run(&self, client: Client) {
-        let mut watches: BTreeMap<NetworkName, Watch> = BTreeMap::new();
+    /// Keeps the watch and calls `tell` for what it says, for ever.
+    pub async fn run(&self, tell: impl Fn(NetworkEvent)) {
         loop {
-            watches.retain(|network, _| self.waiting.borrow().contains_key(network));
-            for network in self.waiting.borrow().keys() {
-                watches
-                    .entry(network.clone())
-                    .or_insert_with(|| watch(&client, network));
+            self.until(|cache| cache.is_followed()).await;
+            self.watch_while_followed(&tell).await;
+        }
+    }
+
+    async fn file(&self, network: &NetworkName) -> Result<String, NetworkError> {
+        let (directory, wanted) = (self.0.conf_dir.clone(), network.clone());
+        let found = tokio::task::spawn_blocking(move || file::find(&directory, &wanted)).await;
+        found.unwrap_or_else(|_| {
+            Err(NetworkError::NoFile {
+                network: network.clone(),
+                dir: self.0.conf_dir.display().to_string(),
+            })
+        })
+    }
+
+    async fn find(&self, network: &NetworkName) -> Outcome {
+        if self.0.cache.borrow().uses(network) {
+            let opened = self.until_watch(|watch| watch != Watch::Opening);
+            let _ = timeout(OPENING, opened).await;
+        }
+        self.obtain(network, || self.held(network)).await
+    }
+
+    /// What `held` has, or else the answer of a read that is sent after now.
+    async fn obtain(&self, network: &NetworkName, held: impl Fn() -> Option<Rc<Found>>) -> Outcome {
+        let arrival = self.0.flights.arrival();
+        loop {
+            if let Some(found) = held() {
+                return Ok(found);
+            }
+            match self.0.flights.current(network, arrival) {
+                Some((flight, true)) => return flight.await,
+                Some((flight, false)) => drop(flight.await),
+                None => return self.fetch(network).await,
+            }
+        }
+    }
+
+    /// What is held, as far as it counts.
+    fn held(&self, network: &NetworkName) -> Option<Rc<Found>> {
+        match self.0.watch.get() {
+            Watch::Open(from) if from <= Instant::now() => self.0.cache.borrow_mut().held(network),
+            _ => None,
+        }
+    }
+
+    /// Reads from the API server.
+    async fn fetch(&self, network: &NetworkName) -> Outcome {
+        let begin = |sent: Sent| {
+            let (networks, network) = (self.clone(), network.clone());
+            async move {
+                let _permit = networks.0.reads.acquire().await;
+                sent.now();
+                let stamp = networks.0.cache.borrow().stamp(&network);
+                let found = object::get(&networks.0.calls, &network).await.map(Rc::new);
+                if let Ok(found) = &found {
+                    networks.0.cache.borrow_mut().learn(&network, stamp, found);
+                    networks.0.news.notify_waiters();
+                }
+                found
+            }
+        };
+        let flight = self.0.flights.begin(network, begin);
+        flight.await
+    }
+
+    /// Reads until there is an answer, so that a change is noticed.
+    async fn refresh(&self, network: NetworkName) {
+        let held = || self.0.cache.borrow_mut().held(&network);
+        while self.0.cache.borrow().uses(&network) && self.obtain(&network, held).await.is_err() {
+            tokio::time::sleep(CAP.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        }
+    }
+
+    async fn watch_while_followed(&self, tell: &impl Fn(NetworkEvent)) {
+        self.0.watch.set(Watch::Opening);
+        let source = Source {
+            client: self.0.watches.clone(),
+            path: object::PATH.to_owned(),
+            fields: String::new(),
+            start: Start::Now,
+        };
+        let mut signals = pin!(metadata_watch::watch::<NetworkMetadata>(source));
+        let mut due: VecDeque<NetworkName> = VecDeque::new();
+        let mut refreshes = FuturesUnordered::new();
+        while self.0.cache.borrow().is_followed() {
+            while refreshes.len() < REFRESHES_AT_ONCE
+                && let Some(network) = due.pop_front()
+            {
+                refreshes.push(self.refresh(network));
             }
             tokio::select! {
-                () = self.changed.notified() => {}
-                (network, event) = next(&mut watches) => self.apply(&network, event),
+                Some(signal) = signals.next() => due.extend(self.apply(signal, tell)),
+                Some(()) = refreshes.next() => {}
+                () = self.until(|cache| cache.has_changed() || !cache.is_followed()) => {}
             }
+            self.tell_changes(tell);
+        }
+        self.0.cache.borrow_mut().close();
+        if self.0.watch.replace(Watch::Closed) == Watch::Down {
+            tell(NetworkEvent::Resumed);
         }
     }
 
-    fn apply(
-        &self,
-        network: &NetworkName,
-        event: Result<watcher::Event<PartialObjectMeta<DynamicObject>>, watcher::Error>,
-    ) {
-        match event {
-            Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
-                for mailbox in self
-                    .waiting
-                    .borrow()
-                    .get(network)
-                    .into_iter()
-                    .flat_map(BTreeMap::values)
-                {
-                    mailbox.cure(Cured::Network(network.clone(), object.resource_version()));
+    /// The answer is what has to be read again.
+    fn apply(&self, signal: Signal<NetworkMetadata>, tell: &impl Fn(NetworkEvent)) -> Vec<NetworkName> {
+        let before = self.0.watch.get();
+        let event = |metadata: &NetworkMetadata, version| {
+            if let Some(network) = metadata.network() {
+                self.0.cache.borrow_mut().event(&network, version);
+            }
+        };
+        match signal {
+            Signal::Listed => return self.0.cache.borrow_mut().begin(),
+            Signal::Open if before == Watch::Down => {
+                self.set(Watch::Open(Instant::now() + CATCH_UP));
+                tell(NetworkEvent::Resumed);
+            }
+            Signal::Open => self.set(Watch::Open(Instant::now())),
+            Signal::Changed(metadata) => event(&metadata, Some(metadata.version())),
+            Signal::Deleted(metadata) => event(&metadata, None),
+            Signal::Ended => self.set(Watch::Opening),
+            Signal::Failed(cause) => {
+                self.set(Watch::Down);
+                if before != Watch::Down {
+                    tell(NetworkEvent::Lost(cause));
                 }
             }
-            Ok(_) => {}
-            Err(error) => tracing::debug!(%network, %error, "watching a network failed; it is tried again"),
+            Signal::Listing | Signal::Item(_) | Signal::Progress => {}
+        }
+        Vec::new()
+    }
+
+    fn tell_changes(&self, tell: &impl Fn(NetworkEvent)) {
+        let changed = self.0.cache.borrow_mut().take_changed();
+        for (network, resource_version) in changed {
+            let pods = self.0.cache.borrow().pods_of(&network);
+            tell(NetworkEvent::Changed {
+                network,
+                resource_version,
+                pods,
+            });
         }
     }
-}
 
-fn watch(client: &Client, network: &NetworkName) -> Watch {
-    let api: Api<PartialObjectMeta<DynamicObject>> =
-        Api::namespaced_with(client.clone(), network.namespace(), &resource());
-    let fields = format!("metadata.name={}", network.name());
-    Box::pin(watcher(api, api::watch(&fields)).default_backoff())
-}
+    fn set(&self, watch: Watch) {
+        self.0.watch.set(watch);
+        self.0.news.notify_waiters();
+    }
 
-/// The next event of any watch.
-async fn next(
-    watches: &mut BTreeMap<NetworkName, Watch>,
-) -> (
-    NetworkName,
-    Result<watcher::Event<PartialObjectMeta<DynamicObject>>, watcher::Error>,
-) {
-    poll_fn(|context| {
-        for (network, watch) in watches.iter_mut() {
-            if let Poll::Ready(Some(event)) = watch.poll_next_unpin(context) {
-                return Poll::Ready((network.clone(), event));
+    async fn until(&self, is: impl Fn(&Cache) -> bool) {
+        loop {
+            let news = self.0.news.notified();
+            if is(&self.0.cache.borrow()) {
+                return;
             }
+            news.await;
         }
-        Poll::Pending
-    })
-    .await
+    }
+
+    async fn until_watch(&self, is: impl Fn(Watch) -> bool) {
+        loop {
+            let news = self.0.news.notified();
+            if is(self.0.watch.get()) {
+                return;
+            }
+            news.await;
+        }
+    }
 }

@@ -1,290 +1,361 @@
-//! Watches the metadata of this node's pods, and keeps one worker for each pod that has, or had, something to do.
+//! The pods of this node and their workers: one worker for each pod that has, or had, something to do.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
-use futures::{StreamExt as _, TryStreamExt as _, stream::LocalBoxStream};
-use k8s_openapi::{api::core::v1::Pod as ApiPod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-use kube::{
-    Api,
-    api::ListParams,
-    core::PartialObjectMeta,
-    runtime::{WatchStreamExt as _, watcher},
+use agent_core::{
+    effect::Trigger, explain::AttachmentCounts, identity::SandboxId, pod::PodObservation,
+    pod_state::PodState, record::SandboxRecords, sandbox::Sandbox,
 };
-use tokio::task::JoinSet;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use tokio::{
+    sync::Notify,
+    task::{Id, JoinError, JoinSet},
+};
 
 use crate::{
-    admin::Pulse,
-    api::{self, ApiServer},
-    health::Health,
-    identity::SandboxId,
-    mailbox::{Cured, Known, Mailbox},
-    memory::Memory,
-    metrics::Dependency,
-    pod::Pod,
-    records::SandboxRecords,
-    worker::{Shop, work},
+    pod_object,
+    pod_watch::PodEvent,
+    records::Records,
+    worker::{End, Worker, WorkerContext},
 };
 
-/// The pods of this node and their workers.
+/// How long a worker that panicked stays away before another one goes on from the records.
+const AFTER_PANIC: Duration = Duration::from_secs(10);
+
+/// See the module.
 pub struct Pods {
-    shop: Rc<Shop>,
-    slots: RefCell<BTreeMap<String, Slot>>,
-    workers: RefCell<JoinSet<String>>,
+    context: Rc<WorkerContext>,
+    entries: RefCell<BTreeMap<String, Entry>>,
+    tasks: RefCell<JoinSet<End>>,
+    uids: RefCell<BTreeMap<Id, String>>,
+    listed: RefCell<BTreeSet<String>>,
+    stopping: Cell<bool>,
+    hired: Notify,
 }
 
 #[derive(Default)]
-struct Slot {
-    known: Known,
-    mailbox: Option<Rc<Mailbox>>,
+struct Entry {
+    pod: PodObservation,
+    worker: Option<Rc<Worker>>,
 }
 
-type Event = watcher::Event<PartialObjectMeta<ApiPod>>;
-type Events = LocalBoxStream<'static, Result<Event, watcher::Error>>;
-
 impl Pods {
-    /// No pods yet, but for those that the disk remembers: their workers begin at once, before any new work.
-    pub fn new(shop: Rc<Shop>, remembered: BTreeMap<SandboxId, SandboxRecords>) -> Self {
+    /// No pods yet, except those that the disk remembers: their workers begin at once, before any new work.
+    pub fn new(context: Rc<WorkerContext>, remembered: BTreeMap<SandboxId, SandboxRecords>) -> Self {
         let pods = Self {
-            shop,
-            slots: RefCell::default(),
-            workers: RefCell::default(),
+            context,
+            entries: RefCell::default(),
+            tasks: RefCell::default(),
+            uids: RefCell::default(),
+            listed: RefCell::default(),
+            stopping: Cell::new(false),
+            hired: Notify::new(),
         };
-        let mut by_pod: BTreeMap<String, BTreeMap<SandboxId, SandboxRecords>> = BTreeMap::new();
-        for (id, records) in remembered {
-            let uid = records
-                .sandbox
-                .as_ref()
-                .map(|sandbox| sandbox.pod.uid().to_owned())
-                .unwrap_or_default();
-            by_pod.entry(uid).or_default().insert(id, records);
-        }
-        for (uid, sandboxes) in by_pod {
-            pods.hire(&uid, Memory::new(&uid, sandboxes));
+        for (uid, sandboxes) in by_pod(remembered) {
+            pods.hire(&uid, sandboxes);
         }
         pods
     }
 
-    /// Follows the watch of `node`'s pods at `server`, for ever; an error only when a worker fell over.
-    ///
-    /// # Errors
-    /// A worker panicked.
-    pub async fn run(
-        &self,
-        server: ApiServer,
-        node: &str,
-        health: &Health,
-        pulse: &Pulse,
-    ) -> Result<(), tokio::task::JoinError> {
-        let api: Api<PartialObjectMeta<ApiPod>> = Api::all(server.watches);
-        let fields = format!("spec.nodeName={node}");
-        let mut events = watch(&api, &fields);
-        let mut listed = BTreeSet::new();
-        let mut failed = false;
-        loop {
-            tokio::select! {
-                event = events.next() => match event {
-                    Some(Ok(event)) => {
-                        pulse.beat();
-                        if !matches!(event, watcher::Event::Init | watcher::Event::InitApply(_)) {
-                            failed = false;
-                            if health.set(Dependency::Pods, Ok(())) {
-                                self.cure(&Cured::Anything);
-                            }
-                        }
-                        self.apply(event, &mut listed);
-                    }
-                    Some(Err(error)) => {
-                        failed = true;
-                        let cause = watch_error(&error);
-                        let text = format!("watching the pods of {node} at the API server {}: {cause}", server.address);
-                        health.set(Dependency::Pods, Err(text));
-                    }
-                    None => return Ok(()),
-                },
-                // By itself the watch would wait longer, and tell nothing before a pod changes.
-                () = lists_again(&api, &fields), if failed => {
-                    failed = false;
-                    events = watch(&api, &fields);
-                }
-                uid = self.next_done() => self.dismiss(&uid?),
-            }
-        }
-    }
-
-    /// Tells every worker.
-    pub fn cure(&self, cured: &Cured) {
-        for mailbox in self
-            .slots
-            .borrow()
-            .values()
-            .filter_map(|slot| slot.mailbox.as_ref())
-        {
-            mailbox.cure(cured.clone());
-        }
-    }
-
-    /// Has every worker look again.
-    pub fn nudge(&self) {
-        for mailbox in self
-            .slots
-            .borrow()
-            .values()
-            .filter_map(|slot| slot.mailbox.as_ref())
-        {
-            mailbox.nudge();
-        }
-    }
-
-    /// Lets every worker finish its look, and returns when all have.
-    pub async fn stop(&self) {
-        self.shop.stopping.set(true);
-        self.nudge();
-        let mut workers = self.workers.take();
-        while workers.join_next().await.is_some() {}
-    }
-
-    fn apply(&self, event: Event, listed: &mut BTreeSet<String>) {
+    /// What the watch reports.
+    pub fn apply(&self, event: PodEvent) {
         match event {
-            watcher::Event::Init => listed.clear(),
-            watcher::Event::InitApply(object) => {
-                listed.extend(object.metadata.uid.clone());
-                self.update(&object.metadata);
+            PodEvent::Listing => self.listed.borrow_mut().clear(),
+            PodEvent::Listed(object) => {
+                self.listed.borrow_mut().extend(object.uid.clone());
+                self.update(&object);
             }
-            watcher::Event::Apply(object) => self.update(&object.metadata),
-            watcher::Event::Delete(object) => self.gone(object.metadata.uid.as_deref().unwrap_or_default()),
-            watcher::Event::InitDone => {
-                let unlisted: Vec<String> = self
-                    .slots
-                    .borrow()
+            PodEvent::Changed(object) => self.update(&object),
+            PodEvent::Deleted(uid) => self.gone(&uid),
+            PodEvent::ListEnds => {
+                let listed = self.listed.take();
+                let entries = self.entries.borrow();
+                let unlisted: Vec<String> = entries
                     .keys()
                     .filter(|uid| !listed.contains(*uid))
                     .cloned()
                     .collect();
-                for uid in unlisted {
-                    self.gone(&uid);
-                }
+                drop(entries);
+                unlisted.iter().for_each(|uid| self.gone(uid));
+            }
+            PodEvent::Healthy | PodEvent::Unhealthy(_) | PodEvent::Progress => {}
+        }
+    }
+
+    /// Something that may have cleared the cause of failures.
+    pub fn trigger(&self, trigger: &Trigger) {
+        for worker in self.workers() {
+            worker.report(|state, now| state.trigger(trigger, now));
+        }
+    }
+
+    /// The same, for these pods only.
+    pub fn trigger_pods(&self, uids: &[String], trigger: &Trigger) {
+        for uid in uids {
+            let worker = self
+                .entries
+                .borrow()
+                .get(uid)
+                .and_then(|entry| entry.worker.clone());
+            if let Some(worker) = worker {
+                worker.report(|state, now| state.trigger(trigger, now));
             }
         }
     }
 
-    fn update(&self, metadata: &ObjectMeta) {
-        let Some(uid) = metadata.uid.as_deref() else {
+    /// The sandboxes that have to be followed to their end. Not those that have ended: nothing asks about them again.
+    pub fn followed_sandboxes(&self) -> BTreeSet<SandboxId> {
+        let mut followed = BTreeSet::new();
+        for worker in self.workers() {
+            worker.with_state(|state| {
+                let sandboxes = state.sandboxes().values();
+                followed.extend(
+                    sandboxes
+                        .filter(|one| !one.has_ended())
+                        .map(|one| one.id().clone()),
+                );
+            });
+        }
+        followed
+    }
+
+    /// Whether a pod waits for a sandbox that is not known yet.
+    pub fn awaits_sandboxes(&self) -> bool {
+        self.workers()
+            .iter()
+            .any(|worker| worker.with_state(PodState::awaits_sandbox))
+    }
+
+    /// The node's sandboxes, as listed.
+    pub fn observe_sandboxes(&self, listed: &[Sandbox]) {
+        let mut of_pods: BTreeMap<&str, Vec<Sandbox>> = BTreeMap::new();
+        for sandbox in listed {
+            of_pods
+                .entry(sandbox.pod.uid())
+                .or_default()
+                .push(sandbox.clone());
+        }
+        for worker in self.workers() {
+            let (uid, news) = worker.with_state(|state| {
+                let sandboxes = of_pods.get(state.uid()).map(Vec::as_slice).unwrap_or_default();
+                (
+                    state.uid().to_owned(),
+                    state.follows_sandboxes() && state.differs(sandboxes),
+                )
+            });
+            if news {
+                let sandboxes = of_pods.remove(uid.as_str()).unwrap_or_default();
+                worker.report(|state, now| state.observe_sandboxes(sandboxes, now));
+            }
+        }
+    }
+
+    /// The words for `namespace/name`; several pods of that name may have passed here.
+    pub fn explain(&self, name: &str) -> Option<String> {
+        let now = self.context.node.now().monotonic;
+        let mut text = String::new();
+        for worker in self.workers() {
+            worker.with_state(|state| {
+                if state.name() == name {
+                    text += &format!("pod {name}, uid {}\n{}", state.uid(), state.explain(now));
+                }
+            });
+        }
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// The numbers: attachments by state, and pods with a worker.
+    pub fn counts(&self) -> (AttachmentCounts, i64) {
+        let mut counts = AttachmentCounts::default();
+        let workers = self.workers();
+        for worker in &workers {
+            counts += worker.with_state(PodState::counts);
+        }
+        (counts, i64::try_from(workers.len()).unwrap_or(i64::MAX))
+    }
+
+    /// Takes in workers that have ended, without end. One that panicked is replaced, and counted.
+    pub async fn supervise(&self, records: &std::sync::Arc<Records>) {
+        loop {
+            // An empty set of tasks wakes nothing.
+            while self.tasks.borrow().is_empty() {
+                self.hired.notified().await;
+            }
+            let (uid, end) = self.next_end().await;
+            let panicked = !matches!(end, Ok(End::Finished));
+            if panicked {
+                self.context.metrics.panicked();
+                tracing::error!(
+                    uid,
+                    "a pod's worker panicked; another one goes on from the records"
+                );
+                self.context.networks.forget(&uid);
+                tokio::time::sleep(AFTER_PANIC).await;
+            }
+            let kept = if panicked {
+                reload(records, &uid).await
+            } else {
+                BTreeMap::new()
+            };
+            self.replace(&uid, kept);
+        }
+    }
+
+    /// Has every worker finish what runs, and returns when all have.
+    pub async fn stop(&self) {
+        self.stopping.set(true);
+        for worker in self.workers() {
+            worker.report(PodState::stop);
+        }
+        while !self
+            .workers()
+            .iter()
+            .all(|worker| worker.with_state(PodState::is_idle))
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn workers(&self) -> Vec<Rc<Worker>> {
+        let entries = self.entries.borrow();
+        entries
+            .values()
+            .filter_map(|entry| entry.worker.clone())
+            .collect()
+    }
+
+    fn update(&self, object: &ObjectMeta) {
+        let Some(uid) = object.uid.as_deref() else { return };
+        let before = self
+            .entries
+            .borrow()
+            .get(uid)
+            .and_then(|entry| entry.pod.pod().cloned());
+        let Some(pod) = pod_object::read(object, before.as_deref()) else {
             return;
         };
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
-        let before = match self.slots.borrow().get(uid).map(|slot| &slot.known) {
-            Some(Known::Present(pod)) => Some(Rc::clone(pod)),
-            _ => None,
+        let idle = pod.networks == agent_core::pod::Annotation::Absent;
+        let pod = PodObservation::Present(Rc::new(pod));
+        let worker = {
+            let mut entries = self.entries.borrow_mut();
+            let entry = entries.entry(uid.to_owned()).or_default();
+            entry.pod = pod.clone();
+            entry.worker.clone()
         };
-        let Some(pod) = Pod::read(metadata, before.as_deref(), now) else {
-            return;
-        };
-        let idle = pod.never_had_networks();
-        let known = Known::Present(Rc::new(pod));
-        self.shop.board.know(uid, &known);
-        let mailbox = {
-            let mut slots = self.slots.borrow_mut();
-            let slot = slots.entry(uid.to_owned()).or_default();
-            slot.known = known.clone();
-            slot.mailbox.clone()
-        };
-        match mailbox {
-            Some(mailbox) => mailbox.tell(known),
+        match worker {
+            Some(worker) => worker.report(|state, now| state.observe_pod(pod, now)),
             None if idle => {}
-            None => self.hire(uid, Memory::new(uid, BTreeMap::new())),
+            None => self.hire(uid, BTreeMap::new()),
         }
     }
 
     fn gone(&self, uid: &str) {
-        let mut slots = self.slots.borrow_mut();
-        let Some(slot) = slots.get_mut(uid) else { return };
-        slot.known = Known::Gone;
-        self.shop.board.know(uid, &slot.known);
-        match &slot.mailbox {
-            Some(mailbox) => mailbox.tell(Known::Gone),
+        let worker = {
+            let mut entries = self.entries.borrow_mut();
+            let Some(entry) = entries.get_mut(uid) else { return };
+            entry.pod = PodObservation::Gone;
+            entry.worker.clone()
+        };
+        match worker {
+            Some(worker) => worker.report(|state, now| state.observe_pod(PodObservation::Gone, now)),
             None => {
-                slots.remove(uid);
+                self.entries.borrow_mut().remove(uid);
             }
         }
     }
 
-    fn hire(&self, uid: &str, memory: Memory) {
-        let mut slots = self.slots.borrow_mut();
-        let slot = slots.entry(uid.to_owned()).or_default();
-        let mailbox = Rc::new(Mailbox::default());
-        mailbox.tell(slot.known.clone());
-        slot.mailbox = Some(Rc::clone(&mailbox));
-        self.workers
+    fn hire(&self, uid: &str, records: BTreeMap<SandboxId, SandboxRecords>) {
+        if self.stopping.get() {
+            return;
+        }
+        let (worker, arriving) = Worker::new(&self.context, uid, records);
+        let pod = {
+            let mut entries = self.entries.borrow_mut();
+            let entry = entries.entry(uid.to_owned()).or_default();
+            entry.worker = Some(Rc::clone(&worker));
+            entry.pod.clone()
+        };
+        let task = self
+            .tasks
             .borrow_mut()
-            .spawn_local(work(Rc::clone(&self.shop), mailbox, memory));
+            .spawn_local(Rc::clone(&worker).run(arriving));
+        self.uids.borrow_mut().insert(task.id(), uid.to_owned());
+        self.hired.notify_one();
+        worker.report(|state, now| state.observe_pod(pod, now));
     }
 
-    async fn next_done(&self) -> Result<String, tokio::task::JoinError> {
-        std::future::poll_fn(
-            |context| match self.workers.borrow_mut().poll_join_next(context) {
-                std::task::Poll::Ready(Some(done)) => std::task::Poll::Ready(done),
-                _ => std::task::Poll::Pending,
-            },
-        )
+    async fn next_end(&self) -> (String, Result<End, JoinError>) {
+        std::future::poll_fn(|context| {
+            let ended = self.tasks.borrow_mut().poll_join_next_with_id(context);
+            match ended {
+                std::task::Poll::Ready(Some(Ok((id, end)))) => {
+                    let uid = self.uids.borrow_mut().remove(&id).unwrap_or_default();
+                    std::task::Poll::Ready((uid, Ok(end)))
+                }
+                std::task::Poll::Ready(Some(Err(error))) => {
+                    let uid = self.uids.borrow_mut().remove(&error.id()).unwrap_or_default();
+                    std::task::Poll::Ready((uid, Err(error)))
+                }
+                std::task::Poll::Ready(None) => std::task::Poll::Pending,
+                std::task::Poll::Pending => std::task::Poll::Pending,
+            }
+        })
         .await
     }
 
-    /// A worker has gone home. News that came since is work for another one.
-    fn dismiss(&self, uid: &str) {
-        let present = {
-            let mut slots = self.slots.borrow_mut();
-            let Some(slot) = slots.get_mut(uid) else { return };
-            slot.mailbox = None;
-            let present = matches!(slot.known, Known::Present(_));
-            if !present {
-                slots.remove(uid);
+    /// The worker of a pod has ended. A pod that exists, or of which records are left, gets another one.
+    fn replace(&self, uid: &str, records: BTreeMap<SandboxId, SandboxRecords>) {
+        let exists = {
+            let mut entries = self.entries.borrow_mut();
+            let Some(entry) = entries.get_mut(uid) else { return };
+            entry.worker = None;
+            let exists = entry.pod.pod().is_some();
+            if !exists && records.is_empty() {
+                entries.remove(uid);
+                self.context.networks.forget(uid);
+                return;
             }
-            present
+            exists
         };
-        if present {
-            self.hire(uid, Memory::new(uid, BTreeMap::new()));
+        if exists || !records.is_empty() {
+            self.hire(uid, records);
         }
     }
 }
 
-/// Lists the pods with these fields, then tells every change of them.
-fn watch(api: &Api<PartialObjectMeta<ApiPod>>, fields: &str) -> Events {
-    watcher(api.clone(), api::watch(fields))
-        .default_backoff()
-        .map_ok(|event| event.modify(strip))
-        .boxed_local()
-}
-
-/// Returns when the API server lists pods. Asks about once a second, not on all nodes at the same time.
-async fn lists_again(api: &Api<PartialObjectMeta<ApiPod>>, fields: &str) {
-    const DEADLINE: Duration = Duration::from_secs(5);
-    let one = ListParams::default().fields(fields).limit(1);
-    loop {
-        tokio::time::sleep(Duration::from_secs_f64(0.5 + fastrand::f64())).await;
-        if matches!(tokio::time::timeout(DEADLINE, api.list(&one)).await, Ok(Ok(_))) {
-            return;
-        }
+fn by_pod(
+    sandboxes: BTreeMap<SandboxId, SandboxRecords>,
+) -> BTreeMap<String, BTreeMap<SandboxId, SandboxRecords>> {
+    let mut by_pod: BTreeMap<String, BTreeMap<SandboxId, SandboxRecords>> = BTreeMap::new();
+    for (id, records) in sandboxes {
+        let uid = records
+            .sandbox
+            .as_ref()
+            .map(|sandbox| sandbox.pod.uid().to_owned())
+            .unwrap_or_default();
+        by_pod.entry(uid).or_default().insert(id, records);
     }
+    by_pod
 }
 
-/// Most of a pod's metadata is of no use here.
-fn strip(object: &mut PartialObjectMeta<ApiPod>) {
-    object.metadata.managed_fields = None;
-    object.metadata.owner_references = None;
-}
-
-fn watch_error(error: &watcher::Error) -> String {
-    match error {
-        watcher::Error::InitialListFailed(error)
-        | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => crate::api_error::text(error),
-        other => other.to_string(),
+/// The records of one pod as the disk has them.
+async fn reload(records: &std::sync::Arc<Records>, uid: &str) -> BTreeMap<SandboxId, SandboxRecords> {
+    let records = std::sync::Arc::clone(records);
+    let loaded = tokio::task::spawn_blocking(move || records.load_all()).await;
+    match loaded {
+        Ok(Ok(loaded)) => by_pod(loaded.sandboxes).remove(uid).unwrap_or_default(),
+        Ok(Err(error)) => {
+            tracing::error!(uid, %error, "reading the records of a pod failed");
+            BTreeMap::new()
+        }
+        Err(error) => {
+            tracing::error!(uid, %error, "reading the records of a pod failed");
+            BTreeMap::new()
+        }
     }
 }

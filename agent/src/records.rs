@@ -24,7 +24,6 @@
 //! - A removal may be undone. The attachment is then released once more: DEL is idempotent.
 //! - A [`SandboxRecord`] may be lost. The runtime knows the pod, or the agent's own identity is used.
 
-mod attachment;
 mod disk;
 mod load;
 mod space;
@@ -42,10 +41,10 @@ use std::{
 
 use shared::names::InterfaceName;
 
-use crate::identity::SandboxId;
-pub use attachment::{AttachmentRecord, Origin, Phase, SandboxRecord};
+use agent_core::identity::SandboxId;
+use agent_core::record::{AttachmentRecord, SandboxRecord};
 pub use disk::Durability;
-pub use load::{Loaded, NewerFile, SandboxRecords, SetAside};
+pub use load::{Loaded, NewerFile, SetAside};
 
 /// The sandbox's own record, beside those of its attachments; too long for an interface name.
 const SANDBOX_FILE: &str = "sandbox-identity";

@@ -1,8 +1,15 @@
 //! Puts the program together and supervises it: every task runs until the end, so the first to end is the end of all.
 
 use std::{
-    collections::BTreeMap, fs, io, net::SocketAddr, path::Path, process::ExitCode, rc::Rc, sync::Arc,
-    time::Duration,
+    cell::Cell,
+    collections::BTreeMap,
+    fs, io,
+    net::SocketAddr,
+    path::Path,
+    process::ExitCode,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use shared::config::Config;
@@ -14,30 +21,40 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
+use agent_core::{
+    effect::{Timing, Trigger},
+    identity::{PodIdentity, SandboxId},
+    record::{SandboxRecord, SandboxRecords},
+    sandbox::Network,
+    turn::Context,
+};
+use futures::{FutureExt as _, StreamExt as _, future::LocalBoxFuture};
+
 use crate::{
-    admin::{self, Admin, Pulse},
+    admin::{self, Admin, WatchHeartbeat},
     api::ApiServer,
     args::{Arguments, Command, LogFormat},
-    board::Board,
     cni_cache::CniCache,
-    cri::{Cri, Listing, Network},
+    cri::{Cri, Listing},
+    delegate_file,
     events::{EventSink, EventWriter},
     explain,
+    failpoint::patience,
     health::{Health, probes::Probes},
-    identity::{PodIdentity, SandboxId},
-    live::{Live, Parts},
-    mailbox::Cured,
     metrics::{Dependency, Metrics},
-    multus::Multus,
-    networks::{NetworkWatches, Networks},
+    multus::{Multus, limiter::DelegateLimiter},
+    networks::{NetworkEvent, Networks},
+    node::Node,
+    pod_watch::{PodEvent, pod_events},
     pods::Pods,
-    records::{Records, RecordsError, SandboxRecord, SandboxRecords},
+    records::{Records, RecordsError},
+    reports::{self, Questions},
     sandbox_poller::SandboxPoller,
-    worker::{Shop, Tracked},
+    worker::WorkerContext,
 };
 
-/// How long the looks that have begun may take to finish after a signal to stop; then their intents are left for the next start.
-const FINISH: Duration = Duration::from_secs(15);
+/// How long calls in flight may take after a signal to stop; then their intents are left for the next start.
+const FINISH: Duration = Duration::from_secs(8);
 /// How often the records are tried while another agent holds them.
 const LOCK_RETRY: Duration = Duration::from_secs(1);
 
@@ -99,13 +116,13 @@ async fn serve(arguments: Arguments) -> Result<(), String> {
 
     let metrics = Metrics::new();
     let health = Health::new(metrics.clone());
-    let (board, pulse) = (Board::default(), Pulse::default());
+    let (heartbeat, (reports, questions)) = (WatchHeartbeat::default(), reports::channel());
     let mut tasks = JoinSet::new();
     let pages = Admin {
         health: health.clone(),
         metrics: metrics.clone(),
-        board: board.clone(),
-        watch: pulse.clone(),
+        reports,
+        watch: heartbeat.clone(),
     };
     tasks.spawn_local(serve_admin(listener, pages));
 
@@ -121,8 +138,8 @@ async fn serve(arguments: Arguments) -> Result<(), String> {
         node: node_name,
         health,
         metrics,
-        board,
-        pulse,
+        heartbeat,
+        questions: Cell::new(Some(questions)),
     };
     let Some(loaded) = stop.or(agent.load(&records)).await.transpose()? else {
         return Ok(());
@@ -139,8 +156,8 @@ struct Agent {
     node: String,
     health: Health,
     metrics: Metrics,
-    board: Board,
-    pulse: Pulse,
+    heartbeat: WatchHeartbeat,
+    questions: Cell<Option<Questions>>,
 }
 
 impl Agent {
@@ -191,13 +208,7 @@ impl Agent {
                     continue;
                 }
             };
-            return Some(SandboxRecord {
-                pod,
-                netns,
-                adopted: false,
-                foreign: Vec::new(),
-                unknown: serde_json::Map::new(),
-            });
+            return Some(SandboxRecord::new(pod, netns));
         }
     }
 
@@ -210,75 +221,59 @@ impl Agent {
         mut tasks: JoinSet<String>,
         mut stop: Stop,
     ) -> Result<(), String> {
-        let multus = Multus::new(self.config.multus_socket_paths.clone());
-        let cache = CniCache::new(self.config.multus_cni_dir.clone());
-        let cri = self.cri();
-        let listing = Rc::new(Listing::new(&cri));
+        let cni_dir = self.config.multus_cni_dir.clone();
+        if let Err(error) = delegate_file::sweep(&cni_dir) {
+            tracing::warn!(%error, "removing leftovers in multus' data directory failed");
+        }
+        let probes = Probes {
+            multus: Multus::new(self.config.multus_socket_paths.clone()),
+            cri: self.cri(),
+            cache: CniCache::new(cni_dir),
+            records: Arc::clone(&records),
+            health: self.health.clone(),
+        };
+        let listing = Rc::new(Listing::new(&probes.cri));
         let poller = SandboxPoller {
             runtime: Rc::clone(&listing),
             health: self.health.clone(),
         };
-        let probes = Probes {
-            multus: multus.clone(),
-            cri: cri.clone(),
-            cache: cache.clone(),
-            records: Arc::clone(&records),
-            health: self.health.clone(),
-        };
-        let world = Live::new(Parts {
-            client: self.api.calls.clone(),
-            multus,
-            cri,
-            listing,
-            host_run: self.host_run.clone(),
-            cache,
-            records,
-            networks: Networks::new(self.api.calls.clone(), self.config.multus_conf_dir.clone()),
-            events,
-            health: self.health.clone(),
-            metrics: self.metrics.clone(),
-        });
-        let shop = Rc::new(Shop {
-            world,
-            config: self.config,
-            own: self.own,
-            board: self.board,
-            networks: NetworkWatches::default(),
-            tracked: Tracked::default(),
-            metrics: self.metrics,
-            stopping: std::cell::Cell::new(false),
-        });
+        let networks = Networks::new(&self.api, self.config.multus_conf_dir.clone());
+        let context = Rc::new(self.worker_context(&probes, listing, networks.clone(), events));
+        let pods = Rc::new(Pods::new(Rc::clone(&context), loaded));
+
         let writer = tokio::task::spawn_local(writer.run());
-        let pods = Rc::new(Pods::new(Rc::clone(&shop), loaded));
-        {
-            let (pods, api, health) = (Rc::clone(&pods), self.api.clone(), self.health.clone());
-            let (node, pulse) = (self.node, self.pulse);
+        let mut spawn = |name: &'static str, task: LocalBoxFuture<'static, ()>| {
             tasks.spawn_local(async move {
-                let ended = pods.run(api, &node, &health, &pulse).await;
-                ended.err().map_or("the pod watch ended".to_owned(), |error| {
-                    format!("a pod's worker failed: {error}")
-                })
+                task.await;
+                format!("{name} ended")
             });
-        }
-        let (of, with) = (Rc::clone(&shop), self.api.watches);
-        tasks.spawn_local(async move {
-            of.networks.run(with).await;
-            "the network watches ended".to_owned()
-        });
-        let of = Rc::clone(&shop);
-        tasks.spawn_local(async move {
-            let polled = poller.run(|| of.tracked.ids(), |view| of.tracked.nudge(view));
-            match polled.await {}
-        });
+        };
         let of = Rc::clone(&pods);
-        tasks.spawn_local(async move {
-            let probed = probes.run(|returned| match returned {
-                Dependency::Multus => of.cure(&Cured::Multus),
-                Dependency::Records => of.cure(&Cured::Anything),
-                Dependency::Cri | Dependency::CniCache | Dependency::Pods => of.nudge(),
-            });
-            match probed.await {}
-        });
+        spawn("the pod watch", self.watch_pods(of).boxed_local());
+        let of = Rc::clone(&pods);
+        let run = async move { networks.run(|event| report_network(&of, event)).await };
+        spawn("the network watch", run.boxed_local());
+        let of = Rc::clone(&pods);
+        let run = async move {
+            let wanted = || of.awaits_sandboxes() || !of.followed_sandboxes().is_empty();
+            match poller.run(wanted, |listed| of.observe_sandboxes(listed)).await {}
+        };
+        spawn("the sandbox poller", run.boxed_local());
+        let of = Rc::clone(&pods);
+        let run = async move { match probes.run(|returned| of.trigger(&trigger_of(returned))).await {} };
+        spawn("the probes", run.boxed_local());
+        let (of, records) = (Rc::clone(&pods), Arc::clone(&records));
+        spawn(
+            "the supervision of workers",
+            async move { of.supervise(&records).await }.boxed_local(),
+        );
+        let (of, questions) = (Rc::clone(&pods), self.questions.take());
+        let run = async move {
+            if let Some(questions) = questions {
+                reports::serve(questions, &of).await;
+            }
+        };
+        spawn("the reports", run.boxed_local());
 
         if let Some(ended) = stop.or(tasks.join_next()).await {
             let why = ended.map_or_else(
@@ -291,13 +286,97 @@ impl Agent {
         tasks.shutdown().await;
         if tokio::time::timeout(FINISH, pods.stop()).await.is_err() {
             tracing::warn!(
-                "calls to multus did not end in time; their intents are on the disk, the next start looks after them"
+                "shutdown timed out with multus calls in flight; they resume from their records on next start"
             );
         }
-        drop((pods, shop));
-        // What was said last should still be written, if the API server answers.
+        drop((pods, context));
+        // What was reported last should still be written, if the API server answers.
         let _ = tokio::time::timeout(Duration::from_secs(2), writer).await;
         Ok(())
+    }
+
+    fn worker_context(
+        &self,
+        probes: &Probes,
+        listing: Rc<Listing>,
+        networks: Networks,
+        events: EventSink,
+    ) -> WorkerContext {
+        let timing = Timing::default();
+        WorkerContext {
+            node: Node {
+                started: Instant::now(),
+                client: self.api.calls.clone(),
+                multus: probes.multus.clone(),
+                cri: probes.cri.clone(),
+                listing,
+                host_run: self.host_run.clone(),
+                cache: probes.cache.clone(),
+                cni_dir: self.config.multus_cni_dir.clone(),
+                records: Arc::clone(&probes.records),
+                networks: networks.clone(),
+                health: self.health.clone(),
+                metrics: self.metrics.clone(),
+            },
+            core: Rc::new(Context {
+                config: Rc::new(self.config.clone()),
+                own: self.own.clone(),
+                timing: Timing {
+                    late: patience(timing.late),
+                    grace: patience(timing.grace),
+                },
+            }),
+            limiter: DelegateLimiter::default(),
+            networks,
+            events,
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    /// Follows the watch of this node's pods, without end.
+    fn watch_pods(&self, pods: Rc<Pods>) -> impl Future<Output = ()> + use<> {
+        let mut events = Box::pin(pod_events(&self.api, &self.node, self.own.as_ref()));
+        let (health, heartbeat) = (self.health.clone(), self.heartbeat.clone());
+        async move {
+            while let Some(event) = events.next().await {
+                heartbeat.record();
+                match &event {
+                    PodEvent::Healthy => {
+                        if health.set(Dependency::Pods, Ok(())) {
+                            pods.trigger(&Trigger::Anything);
+                        }
+                    }
+                    PodEvent::Unhealthy(cause) => {
+                        health.set(Dependency::Pods, Err(cause.clone()));
+                    }
+                    _ => {}
+                }
+                pods.apply(event);
+            }
+        }
+    }
+}
+
+/// What may be cleared by the return of a dependency.
+fn trigger_of(returned: Dependency) -> Trigger {
+    match returned {
+        Dependency::Multus => Trigger::Multus,
+        Dependency::Records | Dependency::Cri | Dependency::CniCache | Dependency::Pods => Trigger::Anything,
+    }
+}
+
+/// Tells the pods that use a network of its change.
+fn report_network(pods: &Pods, event: NetworkEvent) {
+    match event {
+        NetworkEvent::Changed {
+            network,
+            resource_version,
+            pods: uids,
+        } => pods.trigger_pods(&uids, &Trigger::Network(network, resource_version)),
+        NetworkEvent::Lost(cause) => {
+            tracing::warn!(cause, "watch of NetworkAttachmentDefinitions failed; will retry");
+        }
+        NetworkEvent::Resumed => tracing::info!("watch of NetworkAttachmentDefinitions resumed"),
     }
 }
 

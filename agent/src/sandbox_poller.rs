@@ -1,34 +1,23 @@
 //! Lists the node's sandboxes once a second, since no watch reports the end of a sandbox.
 
-use std::{collections::BTreeSet, convert::Infallible, rc::Rc, time::Duration};
+use std::{convert::Infallible, rc::Rc, time::Duration};
 
+use agent_core::sandbox::Sandbox;
 use tokio::time::sleep;
 
 use crate::{
-    cri::{CriError, Listing, Sandbox},
+    cri::{CriError, Listing},
     health::Health,
-    identity::SandboxId,
     metrics::Dependency,
 };
 
 /// The pause between two listings.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The sandboxes of the node at one moment.
-#[derive(Debug)]
-pub struct NodeView {
-    /// All sandboxes, ready or not.
-    pub sandboxes: Rc<Vec<Sandbox>>,
-    /// Those in which a container runs; `None`: not asked, since every tracked sandbox is ready, or not answered.
-    pub running: Option<Rc<BTreeSet<SandboxId>>>,
-}
-
 /// What lists the node.
 pub trait ListNode {
     /// All sandboxes, ready or not.
     fn sandboxes(&self) -> impl Future<Output = Result<Rc<Vec<Sandbox>>, CriError>>;
-    /// Those in which a container runs.
-    fn running_sandboxes(&self) -> impl Future<Output = Result<Rc<BTreeSet<SandboxId>>, CriError>>;
 }
 
 /// Polls the runtime.
@@ -39,56 +28,23 @@ pub struct SandboxPoller<L> {
     pub health: Health,
 }
 
-impl NodeView {
-    /// Whether the sandbox is listed as ready.
-    pub fn is_ready(&self, id: &SandboxId) -> bool {
-        self.sandboxes
-            .iter()
-            .any(|sandbox| sandbox.ready && sandbox.id == *id)
-    }
-}
-
 impl<L: ListNode> SandboxPoller<L> {
-    /// Polls without end. `tracked` returns the sandboxes that matter: while there are none, the runtime is not asked. Once a
-    /// sandbox is known to have ended, it should not be tracked any longer.
-    pub async fn run(
-        &self,
-        tracked: impl Fn() -> BTreeSet<SandboxId>,
-        seen: impl Fn(&Rc<NodeView>),
-    ) -> Infallible {
+    /// Polls without end. While nothing is `wanted`, the runtime is not asked. A sandbox that is known to have ended
+    /// should not be wanted any longer.
+    pub async fn run(&self, wanted: impl Fn() -> bool, seen: impl Fn(&[Sandbox])) -> Infallible {
         loop {
             sleep(INTERVAL).await;
-            let tracked = tracked();
-            if tracked.is_empty() {
+            if !wanted() {
                 continue;
             }
-            match self.look(&tracked).await {
-                Ok(view) => seen(&Rc::new(view)),
-                Err(error) => self.note(&error),
+            match self.runtime.sandboxes().await {
+                Ok(listed) => seen(&listed),
+                // That the runtime is back is found by its probe, which then reports it.
+                Err(error) if error.is_unavailable() => {
+                    self.health.set(Dependency::Cri, Err(error.to_string()));
+                }
+                Err(error) => tracing::debug!(%error, "listing sandboxes failed; will retry"),
             }
-        }
-    }
-
-    async fn look(&self, tracked: &BTreeSet<SandboxId>) -> Result<NodeView, CriError> {
-        let mut view = NodeView {
-            sandboxes: self.runtime.sandboxes().await?,
-            running: None,
-        };
-        if tracked.iter().any(|id| !view.is_ready(id)) {
-            match self.runtime.running_sandboxes().await {
-                Ok(running) => view.running = Some(running),
-                Err(error) => self.note(&error),
-            }
-        }
-        Ok(view)
-    }
-
-    /// That the runtime is back is found by its probe, which then reports it.
-    fn note(&self, error: &CriError) {
-        if error.is_unavailable() {
-            self.health.set(Dependency::Cri, Err(error.to_string()));
-        } else {
-            tracing::debug!(%error, "sandboxes cannot be listed; will retry");
         }
     }
 }
@@ -97,25 +53,21 @@ impl ListNode for Rc<Listing> {
     async fn sandboxes(&self) -> Result<Rc<Vec<Sandbox>>, CriError> {
         Listing::sandboxes(self).await
     }
-
-    async fn running_sandboxes(&self) -> Result<Rc<BTreeSet<SandboxId>>, CriError> {
-        Listing::running_sandboxes(self).await
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::{Cell, RefCell};
 
+    use agent_core::identity::{PodIdentity, SandboxId};
+
     use super::*;
-    use crate::{identity::PodIdentity, metrics::Metrics};
+    use crate::metrics::Metrics;
 
     #[derive(Default)]
     struct Runtime {
-        sandboxes: Rc<Vec<Sandbox>>,
         is_down: bool,
         listed: Cell<u32>,
-        listed_containers: Cell<u32>,
     }
 
     impl ListNode for &Runtime {
@@ -124,83 +76,52 @@ mod tests {
             if self.is_down {
                 return Err(CriError::Unreachable("down".to_owned()));
             }
-            Ok(Rc::clone(&self.sandboxes))
-        }
-
-        async fn running_sandboxes(&self) -> Result<Rc<BTreeSet<SandboxId>>, CriError> {
-            self.listed_containers.set(self.listed_containers.get() + 1);
-            Ok(Rc::default())
-        }
-    }
-
-    fn id(text: &str) -> SandboxId {
-        SandboxId::parse(text).unwrap()
-    }
-
-    fn runtime(sandboxes: &[(&str, bool)]) -> Runtime {
-        let sandboxes = sandboxes.iter().map(|(name, ready)| Sandbox {
-            id: id(name),
-            pod: PodIdentity::new("default", "p", "u").unwrap(),
-            ready: *ready,
-            created_at: 1,
-        });
-        Runtime {
-            sandboxes: Rc::new(sandboxes.collect()),
-            ..Runtime::default()
+            Ok(Rc::new(vec![Sandbox {
+                id: SandboxId::parse("a").unwrap(),
+                pod: PodIdentity::new("default", "p", "u").unwrap(),
+                ready: true,
+                created_at: 1,
+            }]))
         }
     }
 
-    /// What is seen in ten seconds while these sandboxes are tracked.
-    async fn poll(runtime: &Runtime, tracked: &[&str]) -> (Vec<Rc<NodeView>>, Health) {
+    /// How many listings are seen in ten seconds.
+    async fn poll(runtime: &Runtime, wanted: bool) -> (usize, Health) {
         let health = Health::new(Metrics::new());
         health.set(Dependency::Cri, Ok(()));
         let poller = SandboxPoller {
             runtime,
             health: health.clone(),
         };
-        let views = RefCell::new(Vec::new());
-        let tracked = || tracked.iter().map(|name| id(name)).collect();
-        let run = poller.run(tracked, |view| views.borrow_mut().push(Rc::clone(view)));
+        let seen = RefCell::new(0);
+        let run = poller.run(|| wanted, |_| *seen.borrow_mut() += 1);
         let ended = tokio::time::timeout(INTERVAL * 10 + INTERVAL / 2, run).await;
         assert!(ended.is_err());
-        (views.into_inner(), health)
+        (seen.take(), health)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn asks_nothing_while_nothing_is_tracked() {
-        let runtime = runtime(&[("a", true)]);
-        let (views, _) = poll(&runtime, &[]).await;
-        assert!(views.is_empty());
+    async fn asks_nothing_while_nothing_is_wanted() {
+        let runtime = Runtime::default();
+        assert_eq!(poll(&runtime, false).await.0, 0);
         assert_eq!(runtime.listed.get(), 0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn makes_one_call_a_second_at_rest() {
-        let runtime = runtime(&[("a", true), ("b", false)]);
-        let (views, _) = poll(&runtime, &["a"]).await;
-        assert_eq!(views.len(), 10);
-        assert_eq!((runtime.listed.get(), runtime.listed_containers.get()), (10, 0));
-        assert!(views[0].running.is_none());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn lists_containers_while_a_tracked_sandbox_ends() {
-        let runtime = runtime(&[("a", true), ("b", false)]);
-        for tracked in [["a", "b"], ["a", "unlisted"]] {
-            let (views, _) = poll(&runtime, &tracked).await;
-            assert!(views.iter().all(|view| view.running.is_some()));
-        }
-        assert_eq!(runtime.listed_containers.get(), 20);
+    async fn makes_one_call_a_second() {
+        let runtime = Runtime::default();
+        assert_eq!(poll(&runtime, true).await.0, 10);
+        assert_eq!(runtime.listed.get(), 10);
     }
 
     #[tokio::test(start_paused = true)]
     async fn notes_that_the_runtime_is_unavailable() {
         let runtime = Runtime {
             is_down: true,
-            ..runtime(&[])
+            ..Runtime::default()
         };
-        let (views, health) = poll(&runtime, &["a"]).await;
-        assert!(views.is_empty());
+        let (seen, health) = poll(&runtime, true).await;
+        assert_eq!(seen, 0);
         assert!(health.is_unavailable(Dependency::Cri));
     }
 }

@@ -1,123 +1,229 @@
-//! One pod's worker: one look at a time, the next one when there is news or when the last one said so. Different pods never wait for
-//! each other here.
+//! One pod's worker: carries out the effects that the core asks for, several at once, and reports their outcomes. Reports
+//! from watches reach the core at once, whatever is in flight; different pods never wait for each other here.
 
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
+    panic::AssertUnwindSafe,
     rc::Rc,
+    time::Duration,
 };
 
-use shared::config::Config;
+use agent_core::{
+    delegate::Answer,
+    effect::{Action, Count, Effect, EffectId, Now, Outcome},
+    identity::SandboxId,
+    pod_state::PodState,
+    record::SandboxRecords,
+    turn::Context,
+};
+use futures::FutureExt as _;
+use shared::names::NetworkName;
+use tokio::{
+    sync::{Notify, mpsc},
+    task::AbortHandle,
+};
 
 use crate::{
-    board::{Board, Report},
-    identity::{PodIdentity, SandboxId},
-    live::Live,
-    mailbox::{Known, Mailbox},
-    memory::Memory,
+    events::EventSink,
     metrics::Metrics,
-    networks::NetworkWatches,
-    plan::Plan,
-    reconcile::Reconciler,
-    sandbox_poller::NodeView,
-    world::World,
+    multus::limiter::{self, DelegateLimiter, Permit},
+    networks::Networks,
+    node::Node,
 };
 
 /// What all workers share.
-pub struct Shop {
-    /// The neighbours.
-    pub world: Live,
-    /// The configuration.
-    pub config: Config,
-    /// The agent's own pod.
-    pub own: Option<PodIdentity>,
-    /// Where each worker shows its state.
-    pub board: Board,
-    /// The watches of networks that are waited for.
-    pub networks: NetworkWatches,
-    /// The sandboxes that have records.
-    pub tracked: Tracked,
-    /// Counts failures.
+pub struct WorkerContext {
+    /// The node.
+    pub node: Node,
+    /// What the core shares.
+    pub core: Rc<Context>,
+    /// Grants permits for calls.
+    pub limiter: DelegateLimiter,
+    /// The networks that pods list.
+    pub networks: Networks,
+    /// Where events go.
+    pub events: EventSink,
+    /// Counts what happens.
     pub metrics: Metrics,
-    /// The agent is to stop: no worker begins another look.
-    pub stopping: Cell<bool>,
 }
 
-/// The sandboxes that have records, and the mailboxes of their pods.
-#[derive(Default)]
-pub struct Tracked {
-    sandboxes: RefCell<BTreeMap<SandboxId, Rc<Mailbox>>>,
+/// See the module.
+pub struct Worker {
+    context: Rc<WorkerContext>,
+    state: RefCell<PodState>,
+    permits: RefCell<BTreeMap<EffectId, Hold>>,
+    outcomes: mpsc::UnboundedSender<(EffectId, Outcome)>,
+    changed: Notify,
+    broken: Cell<bool>,
 }
 
-impl Tracked {
-    /// Tracks exactly the sandboxes in `memory` for `mailbox`.
-    pub fn follow(&self, memory: &Memory, mailbox: &Rc<Mailbox>) {
-        let mut tracked = self.sandboxes.borrow_mut();
-        tracked.retain(|sandbox, of| !Rc::ptr_eq(of, mailbox) || memory.sandboxes.contains_key(sandbox));
-        for sandbox in memory.sandboxes.keys() {
-            tracked
-                .entry(sandbox.clone())
-                .or_insert_with(|| Rc::clone(mailbox));
-        }
-    }
-
-    /// The sandboxes.
-    pub fn ids(&self) -> BTreeSet<SandboxId> {
-        self.sandboxes.borrow().keys().cloned().collect()
-    }
-
-    /// Nudges the workers whose sandboxes are not ready.
-    pub fn nudge(&self, view: &NodeView) {
-        let tracked = self.sandboxes.borrow();
-        let ended = tracked.iter().filter(|(sandbox, _)| !view.is_ready(sandbox));
-        ended.for_each(|(_, mailbox)| mailbox.nudge());
-    }
+/// A permit that is held, or the wait for it.
+enum Hold {
+    Waiting(AbortHandle),
+    Held(Permit),
 }
 
-/// Works for one pod until it is gone and nothing of it is left; answers its uid.
-pub async fn work(shop: Rc<Shop>, mailbox: Rc<Mailbox>, mut memory: Memory) -> String {
-    let reconciler = Reconciler {
-        world: &shop.world,
-        config: &shop.config,
-        own: shop.own.as_ref(),
-    };
-    let show = |memory: &Memory, plan: Option<&Plan>| {
-        let report = Report::new(&mailbox.known(), memory, plan, shop.world.now());
-        shop.board.show(&memory.uid, report);
-    };
-    loop {
-        let before: u64 = failures(&memory);
-        reconciler.look(&mut memory, &mailbox, &show).await;
-        shop.metrics.failed(failures(&memory).saturating_sub(before));
-        shop.networks.follow(&memory, &mailbox);
-        shop.tracked.follow(&memory, &mailbox);
-        if shop.stopping.get() || (mailbox.known() == Known::Gone && memory.sandboxes.is_empty()) {
-            shop.board.remove(&memory.uid);
-            return memory.uid;
+/// Why a worker ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The pod is gone, and nothing of it is left.
+    Finished,
+    /// It panicked: another worker goes on from the records.
+    Panicked,
+}
+
+impl Worker {
+    /// A worker for the pod with this uid, of which the disk has these records. [`Self::run`] has to be polled.
+    pub fn new(
+        context: &Rc<WorkerContext>,
+        uid: &str,
+        records: BTreeMap<SandboxId, SandboxRecords>,
+    ) -> (Rc<Self>, mpsc::UnboundedReceiver<(EffectId, Outcome)>) {
+        // As many outcomes as effects, of which the core has a few in flight.
+        let (outcomes, arriving) = mpsc::unbounded_channel();
+        let worker = Self {
+            context: Rc::clone(context),
+            state: RefCell::new(PodState::new(uid, Rc::clone(&context.core), records)),
+            permits: RefCell::default(),
+            outcomes,
+            changed: Notify::new(),
+            broken: Cell::new(false),
+        };
+        (Rc::new(worker), arriving)
+    }
+
+    /// Reads the state.
+    pub fn with_state<T>(&self, read: impl FnOnce(&PodState) -> T) -> T {
+        read(&self.state.borrow())
+    }
+
+    /// Reports something to the core, and begins what it asks for.
+    pub fn report(self: &Rc<Self>, report: impl FnOnce(&mut PodState, Now) -> Vec<Action>) {
+        if self.broken.get() {
+            return;
         }
-        if mailbox.has_news() {
-            continue;
+        let now = self.context.node.now();
+        let reported = AssertUnwindSafe(|| report(&mut self.state.borrow_mut(), now));
+        match std::panic::catch_unwind(reported) {
+            Ok(actions) => {
+                for action in actions {
+                    self.act(action);
+                }
+                self.follow_networks();
+            }
+            Err(_) => self.broken.set(true),
         }
-        match memory.wake {
-            Some(wake) => {
-                let wait = wake.saturating_sub(shop.world.now());
-                tokio::select! {
-                    () = mailbox.wait() => {}
-                    () = shop.world.sleep(wait) => {}
+        self.changed.notify_one();
+    }
+
+    /// Works until nothing is left to do for the pod.
+    pub async fn run(self: Rc<Self>, mut arriving: mpsc::UnboundedReceiver<(EffectId, Outcome)>) -> End {
+        loop {
+            if self.broken.get() {
+                return End::Panicked;
+            }
+            let (wake, finished) = self.with_state(|state| (state.wake(), state.is_finished()));
+            if finished {
+                return End::Finished;
+            }
+            let now = self.context.node.now().monotonic;
+            let wait = wake.map(|wake| wake.saturating_sub(now));
+            tokio::select! {
+                Some((id, outcome)) = arriving.recv() => {
+                    self.report(|state, now| state.complete(id, outcome, now));
+                }
+                () = self.changed.notified() => {}
+                () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => {
+                    self.report(PodState::wake_up);
                 }
             }
-            None => mailbox.wait().await,
-        }
-        if shop.stopping.get() {
-            return memory.uid;
         }
     }
-}
 
-fn failures(memory: &Memory) -> u64 {
-    memory
-        .retries
-        .values()
-        .map(|retry| u64::from(retry.failures))
-        .sum()
+    fn act(self: &Rc<Self>, action: Action) {
+        match action {
+            Action::Start(id, Effect::AcquirePermit { config, namespace }) => {
+                self.acquire(id, config, namespace);
+            }
+            Action::Start(id, effect) => self.start(id, effect),
+            Action::Release(id) => {
+                if let Some(Hold::Waiting(waiting)) = self.permits.borrow_mut().remove(&id) {
+                    waiting.abort();
+                    self.context.metrics.queued(-1);
+                }
+            }
+            Action::Late(id) => {
+                if let Some(Hold::Held(permit)) = self.permits.borrow().get(&id) {
+                    permit.late();
+                }
+            }
+            Action::Event(pod, event) => self.context.events.send(&pod, event),
+            Action::Count(count) => self.count(count),
+        }
+    }
+
+    fn count(&self, count: Count) {
+        let metrics = &self.context.metrics;
+        match count {
+            Count::StepFailed => metrics.failed(1),
+            Count::Late => metrics.late(),
+            Count::DelegateFileFailed => metrics.delegate_file_failure(),
+            Count::OffsetContradicted => metrics.offset_contradicted(1),
+            Count::Attached(took) => metrics.attached(took),
+        }
+    }
+
+    fn start(self: &Rc<Self>, id: EffectId, effect: Effect) {
+        let worker = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            let is_call = matches!(effect, Effect::Delegate(_));
+            let uid = worker.with_state(|state| state.uid().to_owned());
+            let work = AssertUnwindSafe(worker.context.node.carry_out(&uid, effect));
+            match work.catch_unwind().await {
+                Ok(outcome) => worker.arrive(id, outcome),
+                // Whether the call was answered is unknown.
+                Err(_) if is_call => {
+                    let lost = Answer::Lost("the agent failed while it waited".to_owned());
+                    worker.arrive(id, Outcome::Answer(lost));
+                }
+                Err(_) => {
+                    worker.broken.set(true);
+                    worker.changed.notify_one();
+                }
+            }
+        });
+    }
+
+    /// The receiver is gone only when the worker has ended.
+    fn arrive(&self, id: EffectId, outcome: Outcome) {
+        let _ = self.outcomes.send((id, outcome));
+    }
+
+    fn acquire(self: &Rc<Self>, id: EffectId, config: String, namespace: String) {
+        let worker = Rc::clone(self);
+        self.context.metrics.queued(1);
+        let waiting = tokio::task::spawn_local(async move {
+            let kind = limiter::kind_of(&config);
+            let permit = worker.context.limiter.acquire(&kind, &namespace).await;
+            worker.context.metrics.queued(-1);
+            worker.permits.borrow_mut().insert(id, Hold::Held(permit));
+            worker.arrive(id, Outcome::Done);
+        });
+        self.permits
+            .borrow_mut()
+            .insert(id, Hold::Waiting(waiting.abort_handle()));
+    }
+
+    /// The networks that the pod lists are kept up to date.
+    fn follow_networks(&self) {
+        let (uid, networks) = self.with_state(|state| {
+            let pod = state.pod().pod().filter(|pod| !pod.terminating);
+            let list = pod.and_then(|pod| pod.networks.list());
+            let elements = list.into_iter().flat_map(|list| &list.elements);
+            let networks: BTreeSet<NetworkName> = elements.map(|element| element.network.clone()).collect();
+            (state.uid().to_owned(), networks)
+        });
+        self.context.networks.follow(&uid, networks);
+    }
 }

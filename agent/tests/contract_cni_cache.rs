@@ -9,10 +9,8 @@
 
 use std::{fs, os::unix::ffi::OsStrExt as _, path::Path};
 
-use agent::{
-    cni_cache::{CacheError, CniCache, MAX_FILE_BYTES},
-    identity::SandboxId,
-};
+use agent::cni_cache::{CacheError, CniCache, MAX_FILE_BYTES};
+use agent_core::identity::SandboxId;
 use rstest::rstest;
 use serde_json::{Value, json};
 use shared::names::InterfaceName;

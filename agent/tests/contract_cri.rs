@@ -17,9 +17,10 @@ use std::{
     time::Duration,
 };
 
-use agent::{
-    cri::{CALL_DEADLINE, Cri, CriError, Listing, Network, Sandbox, ready_sandbox},
+use agent::cri::{CALL_DEADLINE, Cri, CriError, Listing};
+use agent_core::{
     identity::SandboxId,
+    sandbox::{Network, Sandbox, newest_ready},
 };
 use futures::future::join_all;
 use proto::runtime_v1::{
@@ -57,7 +58,7 @@ async fn the_newest_ready_sandbox_is_the_pods() {
     let sandboxes = soon(Cri::new(runtime.socket()).sandboxes()).await.unwrap();
     assert_eq!(ids(&sandboxes), ["a", "b", "c"]);
     assert_eq!(
-        ready_sandbox(&sandboxes).map(|sandbox| sandbox.id.as_str()),
+        newest_ready(&sandboxes).map(|sandbox| sandbox.id.as_str()),
         Some("c")
     );
 }

@@ -11,9 +11,10 @@ mod support;
 
 use std::{os::unix::net::UnixListener, path::PathBuf, time::Duration};
 
-use agent::{
+use agent::multus::{HEALTH_DEADLINE, HealthError, Multus};
+use agent_core::{
+    delegate::{Answer, Call, Command, FailedPlugin, Refusal},
     identity::{PodIdentity, SandboxId},
-    multus::{Answer, Call, Command, HEALTH_DEADLINE, HealthError, Multus, Refusal},
 };
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -79,7 +80,11 @@ async fn a_refusal_is_classified_and_shortened() {
         answer(Command::Add, Script::Says(http("400 Bad Request", text))).await,
         Answer::Refused {
             cause: Refusal::PluginMissing { plugin: "host-lokal".to_owned() },
-            plugin: Some("macvlan".to_owned()),
+            plugin: Some(FailedPlugin {
+                kind: "macvlan".to_owned(),
+                index: None,
+                cause: "failed to find plugin \"host-lokal\" in path [/opt/cni/bin]".to_owned(),
+            }),
             text: "plugin type=\"macvlan\" failed (add): failed to find plugin \"host-lokal\" in path [/opt/cni/bin]"
                 .to_owned(),
         }

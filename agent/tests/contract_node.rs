@@ -17,11 +17,11 @@ use std::{
     process::Command as Process,
 };
 
-use agent::{
-    cni_cache::CniCache,
-    cri::{Cri, Network, Sandbox, ready_sandbox},
+use agent::{cni_cache::CniCache, cri::Cri, multus::Multus};
+use agent_core::{
+    delegate::{Answer, Call, Command, Refusal},
     identity::{PodIdentity, SandboxId},
-    multus::{Answer, Call, Command, Multus, Refusal},
+    sandbox::{Network, Sandbox, newest_ready},
 };
 use serde_json::{Value, json};
 use shared::names::InterfaceName;
@@ -168,7 +168,7 @@ fn macvlan() -> Value {
 async fn ready(node: &Node, pod: &PodIdentity) -> (Sandbox, PathBuf) {
     let mut sandboxes = soon(node.cri().sandboxes()).await.unwrap();
     sandboxes.retain(|sandbox| sandbox.pod == *pod);
-    let ready = ready_sandbox(&sandboxes).expect("the pod runs").clone();
+    let ready = newest_ready(&sandboxes).expect("the pod runs").clone();
     let (same, network) = soon(node.cri().sandbox(&ready.id))
         .await
         .unwrap()

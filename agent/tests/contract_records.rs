@@ -13,9 +13,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use agent::{
+use agent::records::{Durability, Records, RecordsError};
+use agent_core::{
     identity::{PodIdentity, SandboxId},
-    records::{AttachmentRecord, Durability, Origin, Phase, Records, RecordsError, SandboxRecord},
+    record::{AttachmentRecord, Origin, Phase, SandboxRecord},
 };
 use rstest::rstest;
 use serde_json::{Value, json};

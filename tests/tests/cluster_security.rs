@@ -190,7 +190,7 @@ async fn the_agent_can_write_its_records_and_nothing_else_of_the_node() -> Resul
     for (place, read_only) in [
         ("/", true),
         ("/host/run", true),
-        ("/var/lib/cni", true),
+        ("/var/lib/cni/multus", false),
         ("/etc/cni/multus/net.d", true),
         ("/etc/dynamic-networks-controller", true),
         ("/var/lib/dynamic-networks", false),

@@ -122,7 +122,7 @@ fn the_agent_reaches_sockets_through_their_parent_and_writes_to_its_state_only()
         .filter(|m| m["readOnly"] != true)
         .filter_map(&path_of)
         .collect();
-    assert_eq!(writable, ["/var/lib/dynamic-networks"]);
+    assert_eq!(writable, ["/var/lib/cni/multus", "/var/lib/dynamic-networks"]);
     let run = mounts
         .clone()
         .find(|m| m["mountPath"] == "/host/run")

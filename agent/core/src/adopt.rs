@@ -11,7 +11,7 @@ use shared::{
 use crate::{
     cni_state::{CniState, Delegate, Entry},
     pod::{Annotation, SeenElements},
-    record::{AttachmentRecord, Origin, Phase},
+    record::{AttachmentRecord, Origin, Phase, config_name},
 };
 
 pub mod predecessor;
@@ -74,12 +74,10 @@ pub fn judge(sight: &FirstSight<'_>) -> Adoption {
         let Some(interface) = &delegate.interface else {
             continue;
         };
-        let Some(entry) = sight
-            .state
-            .entries
-            .iter()
-            .find(|entry| entry.interface == *interface)
-        else {
+        // An interface name can have had several networks since the sandbox started.
+        let name = config_name(&String::from_utf8_lossy(&delegate.config));
+        let of_it = |entry: &&Entry| entry.interface == *interface && entry.config_name == name;
+        let Some(entry) = sight.state.entries.iter().find(of_it) else {
             continue;
         };
         adoption.contradicts_offset |= delegate.requested && delegate.position <= sight.offset;
@@ -132,7 +130,11 @@ fn record(
     let record = of_entry(sight, entry, network);
     AttachmentRecord {
         interface: interface.clone(),
-        origin: Origin::ColdPlugged,
+        origin: if delegate.hot_plugged {
+            Origin::HotPlugged
+        } else {
+            Origin::ColdPlugged
+        },
         order: u64::from(delegate.position),
         ..record
     }

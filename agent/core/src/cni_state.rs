@@ -6,7 +6,7 @@ use shared::names::{InterfaceName, NetworkName};
 use crate::identity::SandboxId;
 
 /// One entry of multus' delegate file of a sandbox.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Delegate {
     /// The NAD; `None`: the entry is not from one (a static delegate, a default network from a file), or unreadable.
     pub network: Option<NetworkName>,
@@ -25,6 +25,10 @@ pub struct Delegate {
     pub device_id: Option<String>,
     /// The resource that the device was given out for.
     pub resource_name: Option<String>,
+    /// An agent appended the entry.
+    pub hot_plugged: bool,
+    /// Why the entry cannot be relied on: nothing follows from what it does not say.
+    pub unreadable: Option<String>,
 }
 
 /// One attachment in libcni's result cache: written when an ADD succeeds, removed when a DEL of the same list does.

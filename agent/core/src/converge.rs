@@ -37,7 +37,9 @@ impl PodState {
         let Some(plan) = self.plan_for(pod, id, turn) else {
             return false;
         };
-        self.report(pod, &plan.problems, turn);
+        if plan.blocked_until.is_none() {
+            self.report(pod, &plan.problems, turn);
+        }
         self.note_attached(&plan, id, turn);
         self.forget_retries(id, &plan);
         if let Some(until) = plan.blocked_until {

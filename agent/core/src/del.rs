@@ -210,12 +210,6 @@ impl Site<'_, '_> {
             Why::Owed => self.clear(),
             Why::BeforeAdd(mut adding) => {
                 adding.permit = removing.permit.take();
-                if adding.permit.is_none() {
-                    // A late call gave it back.
-                    adding.permit =
-                        Some(self.acquire_permit(adding.config.clone(), removing.pod.namespace()));
-                    return Flow::Continue(Box::new(Operation::Add(*adding)));
-                }
                 return self.intend(*adding);
             }
             Why::Release => self.released_with_its_sandbox(record),

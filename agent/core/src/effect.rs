@@ -36,6 +36,8 @@ pub enum Action {
     Start(EffectId, Effect),
     /// The permit that this effect obtained, or is still waiting for, is not needed any more.
     Release(EffectId),
+    /// The call under this permit takes too long to hold a place; the permit is released when the call ends.
+    Late(EffectId),
     /// Write an event on the pod.
     Event(PodIdentity, Event),
     /// Count something.

@@ -30,15 +30,13 @@ pub enum NetworkError {
         /// The directory that was searched.
         dir: String,
     },
-    /// Its config is longer than the agent takes.
-    #[error(
-        "the config of the NetworkAttachmentDefinition {network} is {bytes} bytes long, {limit} are allowed"
-    )]
+    /// It is longer than the agent takes.
+    #[error("the NetworkAttachmentDefinition {network} is too large: more than {limit} bytes of {part}")]
     TooLarge {
         /// The network.
         network: NetworkName,
-        /// Its length.
-        bytes: usize,
+        /// What of it is too long.
+        part: &'static str,
         /// The limit.
         limit: usize,
     },

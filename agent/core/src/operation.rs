@@ -90,7 +90,7 @@ pub enum AddStage {
 pub struct Running {
     /// When it was sent.
     pub since: Duration,
-    /// It has taken longer than allowed, and gave its permit back.
+    /// It has taken longer than allowed, and gave its place to another call.
     pub late: bool,
 }
 
@@ -179,14 +179,6 @@ impl Operation {
         match self {
             Self::Add(adding) => adding.permit,
             Self::Del(removing) => removing.permit,
-        }
-    }
-
-    /// The permit is given back.
-    pub fn take_permit(&mut self) -> Option<EffectId> {
-        match self {
-            Self::Add(adding) => adding.permit.take(),
-            Self::Del(removing) => removing.permit.take(),
         }
     }
 

@@ -133,6 +133,20 @@ impl PodState {
         !self.sandboxes.is_empty() || self.pod.pod().is_some_and(|pod| !pod.networks.is_empty())
     }
 
+    /// Whether the pod asks for networks, and none of its sandboxes is ready.
+    pub fn awaits_sandbox(&self) -> bool {
+        let asks = self
+            .pod
+            .pod()
+            .is_some_and(|pod| !pod.terminating && !pod.networks.is_empty());
+        asks && newest_ready(self.listing.sandboxes.as_deref().unwrap_or_default()).is_none()
+    }
+
+    /// Whether these sandboxes are others than those that are known.
+    pub fn differs(&self, sandboxes: &[Sandbox]) -> bool {
+        self.listing.sandboxes.as_deref() != Some(sandboxes)
+    }
+
     /// The watch reports the pod.
     pub fn observe_pod(&mut self, pod: PodObservation, now: Now) -> Vec<Action> {
         let before = std::mem::replace(&mut self.pod, pod);
@@ -545,7 +559,7 @@ impl PodState {
         Some(with(&mut site))
     }
 
-    /// A call that takes too long gives its permit back.
+    /// A call that takes too long gives its place to another one.
     fn mark_late(&mut self, turn: &mut Turn<'_>) {
         let limit = turn.context.timing.late;
         let mut late = Vec::new();
@@ -564,7 +578,7 @@ impl PodState {
                 };
                 if turn.is_due(running.since + limit) {
                     running.late = true;
-                    let permit = operation.take_permit();
+                    let permit = operation.permit();
                     late.push(((id.clone(), interface.clone()), command, network, permit));
                 }
             }

@@ -163,7 +163,7 @@ impl Site<'_, '_> {
         self.event(event);
     }
 
-    /// A call takes too long: its permit goes back, and the pod is told. The call goes on.
+    /// A call takes too long: its place is given to another one, and the pod is told. The call goes on.
     pub fn exceeded(&mut self, command: Command, network: &NetworkName, permit: Option<EffectId>) {
         let cause = format!(
             "multus has not answered for {} s; still waiting",
@@ -172,7 +172,7 @@ impl Site<'_, '_> {
         tracing::warn!(sandbox = %self.sandbox, %network, interface = %self.interface, %cause, "multus call is late");
         self.turn.count(Count::Late);
         if let Some(permit) = permit {
-            self.turn.release(permit);
+            self.turn.actions.push(Action::Late(permit));
         }
         let event = match command {
             Command::Add => Event::failed_adding(self.interface, network, &cause, None),

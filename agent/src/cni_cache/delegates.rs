@@ -1,6 +1,7 @@
 //! multus' file of one sandbox: `<dir>/<sandbox id>`, a JSON list of its delegates. Written when the
 //! sandbox starts, read again and removed at its teardown. The agent appends what it hot-plugs.
 
+use agent_core::cni_state::Delegate;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value, value::RawValue};
 use shared::names::{InterfaceName, NetworkName};
@@ -10,36 +11,6 @@ const DEFAULT_INTERFACE: &str = "eth0";
 /// The field, unknown to multus and so ignored by it, that tells our entries from those of multus,
 /// and its value.
 pub(crate) const ATTACHED_BY: (&str, &str) = ("attachedBy", "dynamic-networks-agent");
-
-/// One network that multus attached when the sandbox started, or that an agent attached since.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Delegate {
-    /// The NAD; `None` when the entry is not from one (a static delegate, a default network from a
-    /// file) or is [unreadable](Self::unreadable).
-    pub network: Option<NetworkName>,
-    /// The interface that it got: the requested one, else `net<k>` with k the position in the list,
-    /// and `eth0` for the first. `None` when an impossible name was requested, or an unreadable one.
-    pub interface: Option<InterfaceName>,
-    /// The CNI configuration as multus held it, `cni-args` included.
-    pub config: Vec<u8>,
-    /// The cluster network: the first entry.
-    pub default: bool,
-    /// The place in the list, from 0.
-    pub position: u32,
-    /// An interface name was requested: the entry is an element's of the annotation, or the agent's.
-    pub requested: bool,
-    /// The entry's name has a namespace (`ns/nad`): no other comes from the annotation.
-    pub named: bool,
-    /// The device that it holds.
-    pub device_id: Option<String>,
-    /// The resource that its device belongs to.
-    pub resource_name: Option<String>,
-    /// An agent of ours appended the entry.
-    pub hot_plugged: bool,
-    /// Why the entry cannot be relied on: such an entry is foreign, and nothing may be concluded
-    /// from what it does not say.
-    pub unreadable: Option<String>,
-}
 
 /// Reads a whole file. Only one that is no JSON list is an error: an entry with a field of another
 /// type hides none of the others.
@@ -94,7 +65,6 @@ fn complete(known: &Delegate, fields: &Map<String, Value>) -> Result<Delegate, S
     Ok(Delegate {
         network: NetworkName::parse(name).ok(),
         config: config.map_err(|error| format!("its config is not base64: {error}"))?,
-        named: name.contains('/'),
         device_id: given("deviceID")?,
         resource_name: given("resourceName")?,
         hot_plugged: fields.get(ATTACHED_BY.0).is_some_and(|by| by == ATTACHED_BY.1),
@@ -208,7 +178,12 @@ mod tests {
                 .device_id
                 .as_deref()
                 .zip(delegate.resource_name.as_deref());
-            (delegate.position, delegate.requested, delegate.named, device)
+            (
+                delegate.position,
+                delegate.requested,
+                delegate.network.is_some(),
+                device,
+            )
         });
         assert!(evidence.eq([
             (0, false, false, None),

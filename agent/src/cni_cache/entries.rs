@@ -6,28 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use shared::names::InterfaceName;
 
-use crate::identity::SandboxId;
-
-/// One attachment as libcni remembers it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
-    /// CNI's container id.
-    pub sandbox: SandboxId,
-    /// The interface.
-    pub interface: InterfaceName,
-    /// The `name` in the CNI configuration. Several NADs may share one.
-    pub config_name: String,
-    /// The network namespace's path at ADD.
-    pub netns: String,
-    /// CNI_ARGS, in order.
-    pub cni_args: Vec<(String, String)>,
-    /// The configuration as it ran, without the `runtimeConfig` that libcni put in.
-    pub config: Vec<u8>,
-    /// The capability arguments (`ips`, `mac`, …) of the ADD.
-    pub capability_args: Map<String, Value>,
-    /// The CNI result; `null` when the file has none.
-    pub result: Value,
-}
+use agent_core::{cni_state::Entry, identity::SandboxId};
 
 /// libcni's `cachedInfo`.
 #[derive(Deserialize)]

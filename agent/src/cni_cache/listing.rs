@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{CacheError, unreachable_dir};
-use crate::identity::SandboxId;
+use agent_core::identity::SandboxId;
 
 type Answer = Result<Vec<PathBuf>, CacheError>;
 

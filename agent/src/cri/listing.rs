@@ -6,10 +6,11 @@ use std::{collections::BTreeSet, rc::Rc};
 use futures::FutureExt as _;
 
 use super::{
-    Cri, CriError, Sandbox,
+    Cri, CriError,
     single_flight::{Pace, SingleFlight},
 };
-use crate::identity::SandboxId;
+use agent_core::identity::SandboxId;
+use agent_core::sandbox::Sandbox;
 
 /// Lists the whole node. Every answer is from a call that began after the question.
 pub struct Listing {

@@ -3,22 +3,12 @@
 
 use std::{
     collections::HashMap,
-    path::{Component, Path, PathBuf},
+    path::{Component, Path},
 };
 
+use agent_core::sandbox::Network;
 use proto::runtime_v1::{NamespaceMode, PodSandboxStatus};
 use serde::Deserialize;
-
-/// The network of a sandbox.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Network {
-    /// The node's own: a host-network pod.
-    Host,
-    /// A namespace of its own, at this absolute path on the node. The path may be gone already.
-    Namespace(PathBuf),
-    /// The runtime does not tell; why.
-    Unknown(String),
-}
 
 /// The parts of `info["info"]` that name the namespace.
 #[derive(Default, Deserialize)]
@@ -64,46 +54,45 @@ struct Namespace {
     path: String,
 }
 
-impl Network {
-    pub(super) fn of(status: &PodSandboxStatus, info: &HashMap<String, String>) -> Self {
-        let options = status
-            .linux
-            .as_ref()
-            .and_then(|linux| linux.namespaces.as_ref()?.options.as_ref());
-        if options.is_some_and(|options| options.network() == NamespaceMode::Node) {
-            return Self::Host;
-        }
-        let Some(json) = info.get("info") else {
-            return Self::Unknown(
+/// The network of a sandbox, from a verbose status.
+pub(super) fn of_status(status: &PodSandboxStatus, info: &HashMap<String, String>) -> Network {
+    let options = status
+        .linux
+        .as_ref()
+        .and_then(|linux| linux.namespaces.as_ref()?.options.as_ref());
+    if options.is_some_and(|options| options.network() == NamespaceMode::Node) {
+        return Network::Host;
+    }
+    let Some(json) = info.get("info") else {
+        return Network::Unknown(
                 "the runtime does not tell the path of the network namespace (cri-dockerd does not; containerd 1.6 or newer \
                  and CRI-O do)"
                     .to_owned(),
             );
-        };
-        match serde_json::from_str::<Info>(json) {
-            Ok(info) => Self::from_info(info),
-            Err(error) => Self::Unknown(format!("the runtime's sandbox info cannot be read: {error}")),
-        }
+    };
+    match serde_json::from_str::<Info>(json) {
+        Ok(info) => from_info(info),
+        Err(error) => Network::Unknown(format!("the runtime's sandbox info cannot be read: {error}")),
     }
+}
 
-    fn from_info(info: Info) -> Self {
-        let metadata = info.sandbox_metadata.map(|sandbox| sandbox.metadata.netns_path);
-        let spec = info
-            .runtime_spec
-            .into_iter()
-            .flat_map(|spec| spec.linux.namespaces);
-        let from_spec = spec
-            .filter(|namespace| namespace.kind == "network")
-            .map(|namespace| namespace.path);
-        match metadata
-            .into_iter()
-            .chain(from_spec)
-            .find(|path| !path.is_empty())
-        {
-            Some(path) if is_plain(Path::new(&path)) => Self::Namespace(path.into()),
-            Some(path) => Self::Unknown(format!("{path:?} is no absolute path of a network namespace")),
-            None => Self::Unknown("the runtime's sandbox info names no network namespace".to_owned()),
-        }
+fn from_info(info: Info) -> Network {
+    let metadata = info.sandbox_metadata.map(|sandbox| sandbox.metadata.netns_path);
+    let spec = info
+        .runtime_spec
+        .into_iter()
+        .flat_map(|spec| spec.linux.namespaces);
+    let from_spec = spec
+        .filter(|namespace| namespace.kind == "network")
+        .map(|namespace| namespace.path);
+    match metadata
+        .into_iter()
+        .chain(from_spec)
+        .find(|path| !path.is_empty())
+    {
+        Some(path) if is_plain(Path::new(&path)) => Network::Namespace(path.into()),
+        Some(path) => Network::Unknown(format!("{path:?} is no absolute path of a network namespace")),
+        None => Network::Unknown("the runtime's sandbox info names no network namespace".to_owned()),
     }
 }
 
@@ -135,7 +124,7 @@ mod tests {
     }
 
     fn network(info: &str) -> Network {
-        Network::of(
+        of_status(
             &status(NamespaceMode::Pod),
             &HashMap::from([("info".to_owned(), info.to_owned())]),
         )
@@ -175,7 +164,7 @@ mod tests {
 
     #[test]
     fn cri_dockerd_is_named_when_there_is_no_info() {
-        let Network::Unknown(reason) = Network::of(&status(NamespaceMode::Pod), &HashMap::new()) else {
+        let Network::Unknown(reason) = of_status(&status(NamespaceMode::Pod), &HashMap::new()) else {
             panic!("a path from nowhere");
         };
         assert!(reason.contains("cri-dockerd"), "{reason}");
@@ -184,7 +173,7 @@ mod tests {
     #[test]
     fn a_host_network_pod_is_known_without_info() {
         assert_eq!(
-            Network::of(&status(NamespaceMode::Node), &HashMap::new()),
+            of_status(&status(NamespaceMode::Node), &HashMap::new()),
             Network::Host
         );
     }

@@ -20,7 +20,9 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::Event;
-use crate::{api_error, identity::PodIdentity, metrics::Metrics};
+use agent_core::identity::PodIdentity;
+
+use crate::{api_error, metrics::Metrics};
 
 /// The component that our events come from; multus' have the same reason AddedInterface, but another component.
 pub const SOURCE: &str = "dynamic-networks-controller";
@@ -233,13 +235,13 @@ mod tests {
 
     #[test]
     fn names_the_same_event_the_same_whenever_it_is_tried_next() {
-        let once = Event::cannot_act("x");
+        let once = Event::blocked("x");
         let again = Event {
             next_try: Some(Duration::from_secs(9)),
             ..once.clone()
         };
         assert_eq!(name(&pod(), &once), name(&pod(), &again));
-        assert_ne!(name(&pod(), &once), name(&pod(), &Event::cannot_act("y")));
+        assert_ne!(name(&pod(), &once), name(&pod(), &Event::blocked("y")));
         assert!(message(&again).ends_with("; next try in 9 s"));
     }
 
@@ -247,7 +249,7 @@ mod tests {
     fn cuts_a_text_that_the_api_would_not_take() {
         let long = Event {
             next_try: Some(Duration::from_secs(60)),
-            ..Event::cannot_act(&"é".repeat(2000))
+            ..Event::blocked(&"é".repeat(2000))
         };
         assert!(message(&long).len() <= 1024);
         assert!(message(&long).ends_with("...; next try in 60 s"));

@@ -4,7 +4,7 @@ use ::tests::metrics_page::{documented, exposed};
 use serde_json::Value;
 
 use super::*;
-use crate::multus::Refusal;
+use agent_core::delegate::Refusal;
 
 const PAGE: &str = include_str!("../../../docs/metrics.md");
 

@@ -1,4 +1,4 @@
-//! What came of a `/delegate` request, and how much of it is certain.
+//! Reads the reply to a `/delegate` request.
 
 use std::{borrow::Cow, mem};
 
@@ -6,55 +6,30 @@ use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{
-    Call, Command,
-    exchange::Reply,
-    refusal::{self, Refusal},
-};
+use agent_core::delegate::{Answer, Call, Command, Refusal};
 
-/// What came of one request. The variants differ in what may have happened in the pod.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
-    /// Done. After ADD the CNI result (an object of version 1.x); `null` after DEL.
-    Done(Value),
-    /// Multus refused, or a plugin failed. Unless the cause says otherwise, an ADD may be half done.
-    Refused {
-        /// What kind of failure.
-        cause: Refusal,
-        /// The `type` of the plugin of a chain that failed, when the text names it.
-        plugin: Option<String>,
-        /// The text for people: without multus' preamble, printable, at most 1024 characters.
-        text: String,
-    },
-    /// The connection ended before an answer began, and the daemon goes on: its handler panicked, which the same request would do again.
-    Crashed,
-    /// Not sent: nothing can have run.
-    NotSent(String),
-    /// Sent, but there was no answer that makes sense: what ran, and whether it still does, is unknown.
-    Lost(String),
-}
+use super::{exchange::Reply, refusal};
 
-impl Answer {
-    pub(super) fn of(call: &Call, reply: &Reply) -> Self {
-        match (reply.status, call.command) {
-            // A DEL has nothing to tell: multus answers with an empty body.
-            (StatusCode::OK, Command::Del) => Self::Done(Value::Null),
-            (StatusCode::OK, Command::Add) => result(&reply.body),
-            (StatusCode::BAD_REQUEST, _) => refused(call, &words(&reply.body)),
-            (StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED, _) => Self::Refused {
-                cause: Refusal::NoDelegateApi,
-                plugin: None,
-                text: format!(
-                    "the daemon does not serve /delegate (HTTP {}): multus 4 in thick mode is needed",
-                    reply.status.as_u16()
-                ),
-            },
-            (status, _) => Self::Lost(format!(
-                "unexpected HTTP status {}: {}",
-                status.as_u16(),
-                refusal::printable(&words(&reply.body))
-            )),
-        }
+/// Reads the reply to `call`.
+pub(super) fn parse(call: &Call, reply: &Reply) -> Answer {
+    match (reply.status, call.command) {
+        // A DEL has no result: multus answers with an empty body.
+        (StatusCode::OK, Command::Del) => Answer::Done(Value::Null),
+        (StatusCode::OK, Command::Add) => result(&reply.body),
+        (StatusCode::BAD_REQUEST, _) => refused(call, &words(&reply.body)),
+        (StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED, _) => Answer::Refused {
+            cause: Refusal::NoDelegateApi,
+            plugin: None,
+            text: format!(
+                "the daemon does not serve /delegate (HTTP {}): multus 4 in thick mode is needed",
+                reply.status.as_u16()
+            ),
+        },
+        (status, _) => Answer::Lost(format!(
+            "unexpected HTTP status {}: {}",
+            status.as_u16(),
+            refusal::printable(&words(&reply.body))
+        )),
     }
 }
 
@@ -74,8 +49,8 @@ fn result(body: &[u8]) -> Answer {
 fn refused(call: &Call, words: &str) -> Answer {
     let text = refusal::without_preamble(words);
     Answer::Refused {
-        cause: Refusal::of(text, call.interface.as_str()),
-        plugin: refusal::failed_plugin(text).map(str::to_owned),
+        cause: refusal::classify(text, call),
+        plugin: refusal::failed_plugin(text),
         text: refusal::printable(text),
     }
 }

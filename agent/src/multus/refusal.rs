@@ -2,50 +2,33 @@
 //! are all there is (those of multus 4.2.2 to 4.3.0, libcni 1.3). Texts can quote what a tenant wrote, so what leads to a
 //! decision is matched from the text's beginning.
 
-/// What kind of failure multus reported.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// ADD: the sandbox already has an interface of that name; nothing has run.
-    AlreadyExists,
-    /// The sandbox's network namespace is gone.
-    NamespaceGone,
-    /// The pod of the call is not in the API; nothing has run.
-    PodNotFound,
-    /// A pod of that name exists, with another uid; nothing has run.
-    PodUidMismatch,
-    /// A binary is not on the node: a plugin of the chain or, when another plugin is named as the failed one, its IPAM.
-    PluginMissing {
-        /// The missing plugin's `type`.
-        plugin: String,
-    },
-    /// The CNI configuration cannot run.
-    InvalidConfig,
-    /// This multus has no `/delegate`: too old, or not in thick mode; nothing has run.
-    NoDelegateApi,
-    /// Anything else, mostly a plugin's own error.
-    Other,
-}
+use agent_core::delegate::{Call, Command, FailedPlugin, Refusal};
+use shared::cni::plugin_index;
 
-impl Refusal {
-    /// Classifies a text without its preamble, from a call about `interface`.
-    pub(super) fn of(text: &str, interface: &str) -> Self {
-        if name_is_taken(text, interface) {
-            Self::AlreadyExists
-        } else if text == "pod not found during Multus GetPod" {
-            Self::PodNotFound
-        } else if is_uid_mismatch(text) {
-            Self::PodUidMismatch
-        } else if namespace_is_gone(text) {
-            Self::NamespaceGone
-        } else if is_invalid_config(text) {
-            Self::InvalidConfig
-        } else if let Some(plugin) = missing_plugin(text) {
-            Self::PluginMissing {
-                plugin: plugin.to_owned(),
-            }
-        } else {
-            Self::Other
+/// Classifies a text without its preamble, from the answer to `call`.
+pub(super) fn classify(text: &str, call: &Call) -> Refusal {
+    if name_is_taken(text, call.interface.as_str()) {
+        Refusal::AlreadyExists
+    } else if text == "pod not found during Multus GetPod" {
+        Refusal::PodNotFound
+    } else if is_uid_mismatch(text) {
+        Refusal::PodUidMismatch
+    } else if namespace_is_gone(text) {
+        Refusal::NamespaceGone
+    } else if let Some(plugin) = missing_plugin(text) {
+        Refusal::PluginMissing {
+            plugin: plugin.to_owned(),
         }
+    } else if is_incompatible(text) {
+        Refusal::IncompatibleVersion
+    } else if call.command == Command::Add && lease_is_held(text) {
+        Refusal::LeaseHeld
+    } else if call.command == Command::Del && interface_is_gone(text) {
+        Refusal::InterfaceGone
+    } else if is_invalid_config(text) {
+        Refusal::InvalidConfig
+    } else {
+        Refusal::Other
     }
 }
 
@@ -94,13 +77,21 @@ pub(super) fn printable(text: &str) -> String {
     shown
 }
 
-/// The plugin of a chain that failed: `plugin type="tuning" failed (delete): …`, anywhere, since errors nest.
-pub(super) fn failed_plugin(text: &str) -> Option<&str> {
-    let (before, _) = text
-        .split_once(" failed (add): ")
-        .or_else(|| text.split_once(" failed (delete): "))?;
+/// The plugin of a chain that failed: `plugin type="tuning" name="plugin-1" failed (delete): …`, the innermost one, since
+/// errors nest.
+pub(super) fn failed_plugin(text: &str) -> Option<FailedPlugin> {
+    let verb = [" failed (add): ", " failed (delete): "];
+    let (before, cause) = verb.iter().filter_map(|verb| text.split_once(verb)).next()?;
     let (_, description) = before.rsplit_once("plugin type=\"")?;
-    description.split('"').next()
+    let (kind, rest) = description.split_once('"')?;
+    let name = rest
+        .strip_prefix(" name=\"")
+        .and_then(|rest| rest.split('"').next());
+    Some(FailedPlugin {
+        kind: kind.to_owned(),
+        index: name.and_then(plugin_index),
+        cause: printable(cause),
+    })
 }
 
 /// Multus looks before it calls a plugin. A plugin's own "exists" is something else: things have run then.
@@ -127,8 +118,9 @@ fn is_uid_mismatch(text: &str) -> bool {
         .is_some_and(|(_, why)| why.starts_with("expected pod UID ") && why.ends_with(" from Kube API"))
 }
 
+/// Multus or libcni could not read the list, or a plugin could not read its part of it.
 fn is_invalid_config(text: &str) -> bool {
-    const BEGINNINGS: [&str; 7] = [
+    const OF_MULTUS: [&str; 7] = [
         "could not extract the CNI command args: ",
         "LoadDelegateNetConf",
         "error in converting the raw bytes to conf: ",
@@ -137,8 +129,35 @@ fn is_invalid_config(text: &str) -> bool {
         "missing network name:",
         "invalid characters found in network name",
     ];
+    const OF_PLUGINS: [&str; 6] = [
+        "failed to load netconf",
+        "failed to parse",
+        "failed to load config",
+        "error parsing configuration",
+        "invalid range set",
+        "json: cannot unmarshal ",
+    ];
     let cause = innermost(text);
-    BEGINNINGS.iter().any(|beginning| cause.starts_with(beginning))
+    let begins = |beginnings: &[&str]| beginnings.iter().any(|beginning| cause.starts_with(beginning));
+    begins(&OF_MULTUS) || (cause != text && begins(&OF_PLUGINS))
+}
+
+/// `incompatible CNI versions; config is "0.5.0", plugin supports [...]`
+fn is_incompatible(text: &str) -> bool {
+    innermost(text).starts_with("incompatible CNI versions")
+}
+
+/// host-local: `duplicate allocation is not allowed`; whereabouts and others: `already allocated`.
+fn lease_is_held(text: &str) -> bool {
+    let cause = innermost(text);
+    cause != text && (cause.contains("duplicate allocation") || cause.contains("already allocated"))
+}
+
+/// host-device: `failed to find "net1" in containerNS: Link not found`; others: `no such device`.
+fn interface_is_gone(text: &str) -> bool {
+    let cause = innermost(text);
+    let not_found = cause.starts_with("failed to find \"") && cause.contains("in containerNS");
+    cause != text && (not_found || cause.ends_with("no such device"))
 }
 
 fn missing_plugin(text: &str) -> Option<&str> {
@@ -160,9 +179,25 @@ fn innermost(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use agent_core::identity::{PodIdentity, SandboxId};
     use rstest::rstest;
+    use shared::names::InterfaceName;
 
     use super::*;
+
+    fn call(command: Command) -> Call {
+        Call {
+            command,
+            sandbox: SandboxId::parse("5a9d").unwrap(),
+            netns: String::new(),
+            interface: InterfaceName::parse("net1").unwrap(),
+            pod: PodIdentity::new("default", "p", "u").unwrap(),
+            config: String::new(),
+            ips: Vec::new(),
+            mac: None,
+            cni_args: None,
+        }
+    }
 
     const REQUEST: &str = "ContainerID:\"5a9d\" Netns:\"/var/run/netns/cni-1\" IfName:\"net1\" \
         Args:\"K8S_POD_NAMESPACE=default;K8S_POD_NAME=p;K8S_POD_UID=u\" Path:\"\" ERRORED: ";
@@ -248,7 +283,38 @@ mod tests {
         Refusal::InvalidConfig
     )]
     fn tells_failures_apart(#[case] text: &str, #[case] cause: Refusal) {
-        assert_eq!(Refusal::of(without_preamble(text), "net1"), cause);
+        assert_eq!(classify(without_preamble(text), &call(Command::Add)), cause);
+    }
+
+    #[rstest]
+    #[case::host_device(
+        r#"plugin type="host-device" name="plugin-0" failed (delete): failed to find "net1" in containerNS: Link not found"#,
+        Refusal::InterfaceGone
+    )]
+    #[case::no_device(
+        r#"plugin type="vlan" name="plugin-0" failed (delete): no such device"#,
+        Refusal::InterfaceGone
+    )]
+    #[case::a_netconf(
+        r#"plugin type="tuning" name="plugin-1" failed (delete): failed to load netconf: json: cannot unmarshal string into Go struct field TuningConf.mtu of type int"#,
+        Refusal::InvalidConfig
+    )]
+    #[case::a_version(
+        r#"plugin type="macvlan" name="plugin-0" failed (delete): incompatible CNI versions; config is "0.5.0", plugin supports ["0.1.0"]"#,
+        Refusal::IncompatibleVersion
+    )]
+    #[case::not_from_a_plugin("no such device", Refusal::Other)]
+    fn tells_failures_of_a_del_apart(#[case] text: &str, #[case] cause: Refusal) {
+        assert_eq!(classify(without_preamble(text), &call(Command::Del)), cause);
+    }
+
+    #[rstest]
+    #[case::host_local(
+        r#"plugin type="macvlan" name="plugin-0" failed (add): failed to allocate for range 0: 10.1.0.2 has been allocated to 5a9d, duplicate allocation is not allowed"#
+    )]
+    #[case::others(r#"plugin type="macvlan" name="plugin-0" failed (add): 10.1.0.2 is already allocated"#)]
+    fn a_lease_that_is_held_is_told_from_other_failures(#[case] text: &str) {
+        assert_eq!(classify(text, &call(Command::Add)), Refusal::LeaseHeld);
     }
 
     #[rstest]
@@ -270,9 +336,18 @@ mod tests {
 
     #[test]
     fn names_the_plugin_of_a_chain_that_failed() {
+        let failed = |index| {
+            Some(FailedPlugin {
+                kind: "tuning".to_owned(),
+                index,
+                cause: "no".to_owned(),
+            })
+        };
+        let ours = r#"plugin type="tuning" name="plugin-1" failed (delete): no"#;
+        assert_eq!(failed_plugin(ours), failed(Some(1)));
         assert_eq!(
             failed_plugin(r#"plugin type="tuning" name="l" failed (delete): no"#),
-            Some("tuning")
+            failed(None)
         );
         assert_eq!(failed_plugin("failed to find plugin \"x\" in path [/a]"), None);
     }

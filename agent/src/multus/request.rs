@@ -4,7 +4,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Call, Command};
+use agent_core::delegate::{Call, Command};
 
 /// The body of a `/delegate` request.
 #[derive(Serialize)]
@@ -86,7 +86,7 @@ mod tests {
     use shared::names::InterfaceName;
 
     use super::*;
-    use crate::identity::{PodIdentity, SandboxId};
+    use agent_core::identity::{PodIdentity, SandboxId};
 
     fn call(command: Command) -> Call {
         Call {

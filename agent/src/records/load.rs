@@ -9,12 +9,12 @@ use std::{
 use shared::names::InterfaceName;
 
 use super::{
-    AttachmentRecord, LOCK_FILE, PROBE_FILE, Records, RecordsError, SANDBOX_FILE, SET_ASIDE_DIR,
-    SandboxRecord,
+    LOCK_FILE, PROBE_FILE, Records, RecordsError, SANDBOX_FILE, SET_ASIDE_DIR,
     disk::{self, ReadError},
     locked,
 };
-use crate::identity::SandboxId;
+use agent_core::identity::SandboxId;
+use agent_core::record::{AttachmentRecord, SandboxRecords};
 
 /// Everything that is recorded.
 #[derive(Debug, Default, PartialEq)]
@@ -27,20 +27,6 @@ pub struct Loaded {
     pub newer: Vec<NewerFile>,
     /// Records that were read from their flushed copy: a power loss took the file itself.
     pub recovered: Vec<PathBuf>,
-}
-
-/// The records of one sandbox.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SandboxRecords {
-    /// The sandbox itself; `None` when it was never written, was set aside or is of a newer agent.
-    pub sandbox: Option<SandboxRecord>,
-    /// By interface name in the sandbox.
-    pub attachments: BTreeMap<InterfaceName, AttachmentRecord>,
-    /// Whose record was set aside: libcni's cache may still tell of them.
-    pub damaged: BTreeSet<InterfaceName>,
-    /// Whose record a newer agent wrote: not ours to touch, nothing may be attached or detached
-    /// under these names.
-    pub newer: BTreeSet<InterfaceName>,
 }
 
 /// A file that is no readable record: moved to `<state dir>/.set-aside/`, for a person to look at.

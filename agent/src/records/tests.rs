@@ -2,6 +2,7 @@
 
 use std::{fs, time::SystemTime};
 
+use agent_core::record::Phase;
 use serde_json::json;
 use tempfile::TempDir;
 

@@ -1,0 +1,420 @@
+//! Carries out the core's effects on the real node: multus, the runtime, the CNI files, the records, the API server. Every
+//! effect but one has a deadline: `/delegate` is never hung up on, because that does not stop the plugin.
+
+use std::{
+    path::{Path, PathBuf},
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use agent_core::{
+    cni_state::CniState,
+    delegate::{Answer, Call},
+    effect::{Effect, Now, Outcome, PatchOutcome, StatusView},
+    identity::{PodIdentity, SandboxId},
+    record::{AttachmentRecord, Phase, SandboxRecord},
+};
+use k8s_openapi::api::core::v1::Pod as ApiPod;
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+    core::PartialObjectMeta,
+};
+use serde_json::json;
+use shared::{
+    annotations::NETWORK_STATUS,
+    names::{InterfaceName, NetworkName},
+};
+
+use crate::{
+    api_error::{self, PatchRefusal},
+    cni_cache::{CacheError, CniCache},
+    cri::{Cri, CriError, Listing},
+    delegate_file::{self, DelegateEntry},
+    failpoint::{Place, reach},
+    health::Health,
+    metrics::{Dependency, Metrics},
+    multus::Multus,
+    networks::Networks,
+    pod_object::annotation_bytes,
+    records::{Durability, Records, RecordsError},
+};
+
+const API_DEADLINE: Duration = Duration::from_secs(10);
+/// The annotation's key in a JSON pointer.
+const STATUS_POINTER: &str = "/metadata/annotations/k8s.v1.cni.cncf.io~1network-status";
+
+/// The node that the agent runs on.
+pub struct Node {
+    /// When the program started.
+    pub started: Instant,
+    /// The API server.
+    pub client: Client,
+    /// The multus daemon.
+    pub multus: Multus,
+    /// The container runtime.
+    pub cri: Cri,
+    /// The node's sandboxes.
+    pub listing: Rc<Listing>,
+    /// Where the node's `/run` is mounted.
+    pub host_run: PathBuf,
+    /// multus' data directory.
+    pub cache: CniCache,
+    /// The same, for the delegate files.
+    pub cni_dir: PathBuf,
+    /// The records.
+    pub records: Arc<Records>,
+    /// The reader of networks.
+    pub networks: Networks,
+    /// Where an unavailable dependency is noted.
+    pub health: Health,
+    /// Where calls are counted.
+    pub metrics: Metrics,
+}
+
+impl Node {
+    /// The time of a step of the core.
+    pub fn now(&self) -> Now {
+        Now {
+            monotonic: self.started.elapsed(),
+            epoch: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs()),
+            jitter: fastrand::f64(),
+        }
+    }
+
+    /// Carries out an effect of the pod with this uid. Permits are the worker's own affair.
+    pub async fn carry_out(&self, pod_uid: &str, effect: Effect) -> Outcome {
+        match effect {
+            Effect::ListSandboxes => Outcome::Sandboxes(self.sandboxes_of(pod_uid).await),
+            Effect::SandboxNetwork(sandbox) => {
+                let found = self.cri.sandbox(&sandbox).await;
+                let found = self.noted_cri(found);
+                Outcome::Network(found.map(|found| found.map(|(_, network)| network)))
+            }
+            Effect::HasEnded { sandbox, netns } => Outcome::Ended(self.has_ended(&sandbox, &netns).await),
+            Effect::ReadCniState(sandbox) => Outcome::CniState(self.cni_state(&sandbox).await),
+            Effect::ReadCniEntry {
+                config_name,
+                sandbox,
+                interface,
+            } => {
+                let entry = self.cache.entry(&config_name, &sandbox, &interface).await;
+                Outcome::CniEntry(
+                    entry
+                        .map(|entry| entry.map(Box::new))
+                        .map_err(|error| error.to_string()),
+                )
+            }
+            Effect::ReadNetwork(network) => {
+                Outcome::Definition(self.networks.read(&network).await.map(Box::new))
+            }
+            Effect::AcquirePermit { .. } => Outcome::Done,
+            Effect::PutRecord {
+                sandbox,
+                record,
+                durable,
+            } => Outcome::Written(self.put_record(sandbox, *record, durable).await),
+            Effect::RemoveRecord(sandbox, interface) => {
+                Outcome::Written(self.remove_record(sandbox, interface).await)
+            }
+            Effect::PutSandbox(sandbox, record) => Outcome::Written(self.put_sandbox(sandbox, *record).await),
+            Effect::RemoveSandbox(sandbox) => {
+                let removed = self.on_disk(move |records| records.remove_sandbox(&sandbox));
+                Outcome::Written(removed.await)
+            }
+            Effect::ListDelegate {
+                sandbox,
+                network,
+                interface,
+                config,
+            } => Outcome::Written(self.list_delegate(sandbox, network, interface, config).await),
+            Effect::UnlistDelegate {
+                sandbox,
+                network,
+                interface,
+            } => Outcome::Written(self.unlist_delegate(sandbox, network, interface).await),
+            Effect::Delegate(call) => Outcome::Answer(self.delegate(&call).await),
+            Effect::ReadPodUid(pod) => {
+                Outcome::PodUid(self.read_status(&pod).await.map(|view| view.map(|view| view.uid)))
+            }
+            Effect::ReadStatus(pod) => Outcome::Status(self.read_status(&pod).await),
+            Effect::PatchStatus { pod, old, new } => {
+                Outcome::Patched(self.patch_status(&pod, &old, &new).await)
+            }
+        }
+    }
+
+    // The runtime.
+
+    async fn sandboxes_of(&self, pod_uid: &str) -> Result<Vec<agent_core::sandbox::Sandbox>, String> {
+        let listed = self.listing.sandboxes().await;
+        let listed = self.noted_cri(listed)?;
+        let of_pod = listed.iter().filter(|sandbox| sandbox.pod.uid() == pod_uid);
+        Ok(of_pod.cloned().collect())
+    }
+
+    /// The namespace is looked at first: while it exists, the runtime need not be asked.
+    async fn has_ended(&self, sandbox: &SandboxId, netns: &str) -> Result<bool, String> {
+        if !netns.is_empty() {
+            let path = as_mounted(Path::new(netns), &self.host_run);
+            if tokio::fs::try_exists(path).await.unwrap_or(true) {
+                return Ok(false);
+            }
+        }
+        let running = self.listing.running_sandboxes().await;
+        Ok(!self.noted_cri(running)?.contains(sandbox))
+    }
+
+    fn noted_cri<T>(&self, outcome: Result<T, CriError>) -> Result<T, String> {
+        outcome.map_err(|error| {
+            if error.is_unavailable() {
+                self.health.set(Dependency::Cri, Err(error.to_string()));
+            }
+            error.to_string()
+        })
+    }
+
+    // What multus and libcni keep.
+
+    async fn cni_state(&self, sandbox: &SandboxId) -> Result<CniState, String> {
+        let delegates = self.cache.delegates(sandbox).await;
+        let delegates = self.noted_cache(delegates)?;
+        let entries = self.cache.entries(sandbox).await;
+        let entries = self.noted_cache(entries)?;
+        for damaged in &entries.damaged {
+            tracing::warn!(%sandbox, interface = damaged.interface.as_ref().map(InterfaceName::as_str),
+                error = %damaged.error, "leaving out a damaged entry of libcni's cache");
+        }
+        Ok(CniState {
+            delegates,
+            entries: entries.entries,
+        })
+    }
+
+    fn noted_cache<T>(&self, outcome: Result<T, CacheError>) -> Result<T, String> {
+        outcome.map_err(|error| {
+            if matches!(error, CacheError::Directory { .. }) {
+                self.health.set(Dependency::CniCache, Err(error.to_string()));
+            }
+            error.to_string()
+        })
+    }
+
+    async fn list_delegate(
+        &self,
+        sandbox: SandboxId,
+        network: NetworkName,
+        interface: InterfaceName,
+        config: String,
+    ) -> Result<(), String> {
+        reach(Place::ListingDue);
+        let dir = self.cni_dir.clone();
+        let entry = DelegateEntry {
+            network,
+            interface,
+            config,
+            device: None,
+            // The plan gives no element the name of a foreign interface: what multus attached under it is gone.
+            replaces_cold_plugged: true,
+        };
+        let listed = tokio::task::spawn_blocking(move || delegate_file::append(&dir, &sandbox, &entry)).await;
+        reach(Place::Listed);
+        settled(listed)
+    }
+
+    async fn unlist_delegate(
+        &self,
+        sandbox: SandboxId,
+        network: NetworkName,
+        interface: InterfaceName,
+    ) -> Result<(), String> {
+        let dir = self.cni_dir.clone();
+        let remove = move || delegate_file::remove(&dir, &sandbox, &interface, &network);
+        settled(tokio::task::spawn_blocking(remove).await)
+    }
+
+    // Records.
+
+    /// Writing waits for the disk; nothing else waits for it.
+    async fn on_disk(
+        &self,
+        write: impl FnOnce(&Records) -> Result<(), RecordsError> + Send + 'static,
+    ) -> Result<(), String> {
+        let records = Arc::clone(&self.records);
+        let outcome = tokio::task::spawn_blocking(move || write(&records)).await;
+        let outcome = match outcome {
+            Ok(outcome) => outcome.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        // Success does not prove that the disk is writable (a full disk still allows removals); the probe decides.
+        if let Err(error) = &outcome {
+            self.health.set(Dependency::Records, Err(error.clone()));
+        }
+        outcome
+    }
+
+    async fn put_record(
+        &self,
+        sandbox: SandboxId,
+        record: AttachmentRecord,
+        durable: bool,
+    ) -> Result<(), String> {
+        reach(Place::RecordDue);
+        let written = match record.phase {
+            Phase::Plugging { .. } => Some(Place::IntentWritten),
+            Phase::Plugged { .. } => Some(Place::ResultWritten),
+            Phase::Unplugging { .. } => Some(Place::RemovalWritten),
+            Phase::Tombstone | Phase::Owed => None,
+        };
+        let durability = if durable {
+            Durability::Power
+        } else {
+            Durability::Process
+        };
+        let outcome = self
+            .on_disk(move |records| records.put(&sandbox, &record, durability))
+            .await;
+        written.into_iter().for_each(reach);
+        outcome
+    }
+
+    async fn remove_record(&self, sandbox: SandboxId, interface: InterfaceName) -> Result<(), String> {
+        reach(Place::EraseDue);
+        let outcome = self
+            .on_disk(move |records| records.remove(&sandbox, &interface))
+            .await;
+        reach(Place::Erased);
+        outcome
+    }
+
+    async fn put_sandbox(&self, sandbox: SandboxId, record: SandboxRecord) -> Result<(), String> {
+        let outcome = self
+            .on_disk(move |records| records.put_sandbox(&sandbox, &record))
+            .await;
+        reach(Place::SandboxWritten);
+        outcome
+    }
+
+    // Multus.
+
+    async fn delegate(&self, call: &Call) -> Answer {
+        self.metrics.running(1);
+        let sent = Instant::now();
+        let answer = self.multus.delegate(call).await;
+        self.metrics.running(-1);
+        reach(Place::Answered);
+        self.metrics.operation(call.command, &answer, sent.elapsed());
+        if let Answer::NotSent(error) = &answer {
+            self.health.set(Dependency::Multus, Err(error.clone()));
+        }
+        answer
+    }
+
+    // The API server.
+
+    fn pods(&self, namespace: &str) -> Api<PartialObjectMeta<ApiPod>> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    async fn read_status(&self, pod: &PodIdentity) -> Result<Option<StatusView>, String> {
+        let found = within(self.pods(pod.namespace()).get_opt(pod.name())).await?;
+        Ok(found
+            .map_err(|error| format!("reading the pod {pod}: {}", api_error::text(&error)))?
+            .map(|pod| view(&pod)))
+    }
+
+    async fn patch_status(&self, pod: &PodIdentity, old: &StatusView, new: &str) -> PatchOutcome {
+        let patch = match serde_json::from_value::<json_patch::Patch>(json!([
+            {"op": "test", "path": "/metadata/uid", "value": old.uid},
+            {"op": "test", "path": STATUS_POINTER, "value": old.status.as_deref()},
+            {"op": "add", "path": STATUS_POINTER, "value": new},
+        ])) {
+            Ok(patch) => patch,
+            Err(error) => return PatchOutcome::Failed(error.to_string()),
+        };
+        reach(Place::StatusDue);
+        let api = self.pods(pod.namespace());
+        let params = PatchParams::default();
+        let answer = within(api.patch_status(pod.name(), &params, &Patch::Json::<()>(patch))).await;
+        let (outcome, label) = match answer {
+            Err(error) => (PatchOutcome::Failed(error), "failed"),
+            Ok(Ok(pod)) => (PatchOutcome::Written(view(&pod)), "written"),
+            Ok(Err(error)) => match api_error::patch_refusal(&error) {
+                PatchRefusal::Gone => (PatchOutcome::Gone, "gone"),
+                PatchRefusal::Conflict => (PatchOutcome::Conflict, "conflict"),
+                PatchRefusal::Failed => (PatchOutcome::Failed(api_error::text(&error)), "failed"),
+            },
+        };
+        reach(Place::StatusWritten);
+        self.metrics.status_patch(label);
+        outcome
+    }
+}
+
+fn settled<T>(
+    outcome: Result<Result<T, delegate_file::DelegateFileError>, tokio::task::JoinError>,
+) -> Result<(), String> {
+    match outcome {
+        Ok(written) => written.map(|_| ()).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn within<T>(call: impl Future<Output = T>) -> Result<T, String> {
+    let late = |_| {
+        format!(
+            "the API server did not answer within {} s",
+            API_DEADLINE.as_secs()
+        )
+    };
+    tokio::time::timeout(API_DEADLINE, call).await.map_err(late)
+}
+
+fn view(object: &PartialObjectMeta<ApiPod>) -> StatusView {
+    let annotations = object.metadata.annotations.as_ref();
+    StatusView {
+        uid: object.metadata.uid.clone().unwrap_or_default(),
+        status: annotations
+            .and_then(|annotations| annotations.get(NETWORK_STATUS))
+            .map(|status| status.as_str().into()),
+        annotation_bytes: annotation_bytes(&object.metadata),
+    }
+}
+
+/// Where a path below the node's `/run` (or `/var/run`, which is the same) is seen from here.
+fn as_mounted(path: &Path, host_run: &Path) -> PathBuf {
+    let below = ["/var/run", "/run"]
+        .iter()
+        .find_map(|run| path.strip_prefix(run).ok());
+    below.map_or_else(|| path.to_owned(), |below| host_run.join(below))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("/var/run/netns/cni-1", "/host/run/netns/cni-1")]
+    #[case("/run/netns/cni-1", "/host/run/netns/cni-1")]
+    #[case("/running/netns", "/running/netns")]
+    #[case("/proc/1/ns/net", "/proc/1/ns/net")]
+    fn finds_the_nodes_namespaces_below_its_mount(#[case] on_node: &str, #[case] here: &str) {
+        assert_eq!(
+            as_mounted(Path::new(on_node), Path::new("/host/run")),
+            Path::new(here)
+        );
+    }
+
+    #[test]
+    fn patches_the_one_annotation_that_it_tests() {
+        let key = STATUS_POINTER
+            .trim_start_matches("/metadata/annotations/")
+            .replace("~1", "/");
+        assert_eq!(key, NETWORK_STATUS);
+    }
+}
