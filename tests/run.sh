@@ -81,7 +81,7 @@ else
     mapfile -t files < <(matching 'programs_*')
     group "$AT_ONCE" "${files[@]}"
     # The longest first, or all would wait for them at the end.
-    mapfile -t files < <(printf 'cluster_%s\n' release independence gate; matching 'cluster_*')
+    mapfile -t files < <(printf 'cluster_%s\n' release teardown independence gate; matching 'cluster_*')
     mapfile -t files < <(printf '%s\n' "${files[@]}" | awk '!seen[$0]++')
     side_by_side "${files[@]}"
     mapfile -t files < <(matching 'alone_*')

@@ -40,7 +40,7 @@ struct Shared {
     server: Client,
     line: watch::Sender<Line>,
     orders: Mutex<BTreeMap<(RequestKind, String), Order>>,
-    /// Requests by kind and the namespace in their path, and connections that were refused.
+    /// Requests by kind and namespace, and refused connections.
     asked: Mutex<BTreeMap<(RequestKind, String), u64>>,
 }
 
@@ -150,21 +150,22 @@ impl ApiDouble {
         });
     }
 
-    /// Closes every connection, and new ones at once: as where a server has ended. Each new one counts as a request.
-    pub fn goes_away(&self) {
+    /// Closes every connection, and new ones at once, as a server that is gone. A new connection
+    /// counts as a request.
+    pub fn refuse_connections(&self) {
         self.shared.line.send_modify(|line| {
             line.cuts += 1;
             line.away = true;
         });
     }
 
-    /// Undoes [`Self::goes_away`].
-    pub fn returns(&self) {
+    /// Undoes [`Self::refuse_connections`].
+    pub fn accept_connections(&self) {
         self.shared.line.send_modify(|line| line.away = false);
     }
 
-    /// How many requests it has had, of those kinds and about those namespaces that `counts` says yes to. The namespace is empty for what
-    /// is about none.
+    /// How many requests it has had of the kinds and namespaces that `counts` accepts. The namespace
+    /// is empty for requests about none.
     pub fn asked(&self, counts: impl Fn(RequestKind, &str) -> bool) -> u64 {
         let asked = self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let counted = asked

@@ -1,5 +1,5 @@
-//! A double between one agent and the container runtime. It passes everything on and counts the calls; it can be away, while the kubelet's
-//! own runtime is not.
+//! A double between one agent and the container runtime. It passes everything on and counts the
+//! calls. It can refuse connections while the kubelet still reaches the runtime.
 
 use crate::{
     daemon::Daemon,
@@ -47,7 +47,7 @@ impl CriDouble {
     ///
     /// # Errors
     /// [`Error::Command`].
-    pub async fn goes_away(&self) -> Result<()> {
+    pub async fn refuse_connections(&self) -> Result<()> {
         self.0.node.write(&format!("{}/away", Self::DIRECTORY), "").await
     }
 
@@ -55,7 +55,7 @@ impl CriDouble {
     ///
     /// # Errors
     /// [`Error::Command`].
-    pub async fn returns(&self) -> Result<()> {
+    pub async fn accept_connections(&self) -> Result<()> {
         let away = format!("{}/away", Self::DIRECTORY);
         self.0.node.run(&["rm", "-f", &away]).await.map(drop)
     }

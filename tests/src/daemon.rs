@@ -305,7 +305,7 @@ impl NodeAgent {
         value.ok_or_else(|| Error::Unexpected(format!("no metric {name} in:\n{body}")))
     }
 
-    /// What it holds from now on.
+    /// Begins to measure its memory and open files.
     ///
     /// # Errors
     /// [`Error::Deadline`] when it does not run.
@@ -314,7 +314,7 @@ impl NodeAgent {
         self.daemon.node.vitals(&pid).await
     }
 
-    /// Where it serves its pages, as other programs of the node and pods reach them.
+    /// The address of its admin port, as pods reach it.
     pub fn admin(&self) -> SocketAddr {
         self.admin
     }

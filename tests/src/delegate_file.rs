@@ -1,4 +1,5 @@
-//! The delegate file of a sandbox: what multus tears down when the sandbox ends, one entry for each attachment, in a list.
+//! The delegate file of a sandbox: what multus tears down when the sandbox ends, one entry for each
+//! attachment, in a list.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::Deserialize;
@@ -59,7 +60,7 @@ impl Pod {
     ///
     /// # Errors
     /// [`Error::Deadline`] with what it lists instead.
-    pub async fn lists_exactly(&self, wanted: &[&str]) -> Result<()> {
+    pub async fn wait_listed(&self, wanted: &[&str]) -> Result<()> {
         let mut wanted = wanted.to_vec();
         wanted.sort_unstable();
         let description = format!("the delegate file of {} lists {wanted:?}", self.name);
@@ -77,11 +78,12 @@ impl Pod {
 }
 
 impl Node {
-    /// Waits until multus has torn a sandbox down: its delegate file is gone, and with it every lease and cache entry of `eth0`.
+    /// Waits until multus has torn a sandbox down: its delegate file is gone, and with it every
+    /// lease and cache entry of `eth0`.
     ///
     /// # Errors
     /// [`Error::Deadline`] with what is left.
-    pub async fn tore_down(&self, sandbox: &str) -> Result<()> {
+    pub async fn wait_torn_down(&self, sandbox: &str) -> Result<()> {
         eventually(PLUG, format!("multus has torn down {sandbox}"), async || {
             let mut left = self.cold_plugged().await?;
             left.retain(|name| name.contains(sandbox));
@@ -100,7 +102,7 @@ impl Node {
     ///
     /// # Errors
     /// [`Error::Deadline`].
-    pub async fn has_device(&self, device: &str) -> Result<()> {
+    pub async fn wait_device(&self, device: &str) -> Result<()> {
         eventually(PLUG, format!("{device} is back on the node"), async || {
             let link = self.run(&["ip", "-o", "link", "show", "dev", device]).await;
             link.map(drop)

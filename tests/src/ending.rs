@@ -21,10 +21,10 @@ pub const RELEASE_AT_START: Duration = Duration::from_secs(10);
 /// A test fails at this many times a promise: the machines that run it are slow and busy, the nodes of the promise are not.
 pub const PATIENCE: u32 = 3;
 
-/// How a pod is ended from outside.
+/// How a pod is terminated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// In the ordinary way.
+pub enum Termination {
+    /// With its own grace period.
     Deleted,
     /// By the eviction API, as `kubectl drain` does.
     Evicted,
@@ -66,15 +66,15 @@ impl Pod {
         evicted.map(drop).doing(format!("evict pod {}", self.name))
     }
 
-    /// Begins to end the pod. Waits for nothing.
+    /// Terminates the pod in one of several ways. Waits for nothing.
     ///
     /// # Errors
     /// [`Error::Api`].
-    pub async fn ends(&self, end: End) -> Result<()> {
+    pub async fn terminate(&self, end: Termination) -> Result<()> {
         match end {
-            End::Deleted => self.begin_deletion(None).await,
-            End::Evicted => self.evict().await,
-            End::Forced => self.begin_deletion(0).await,
+            Termination::Deleted => self.begin_deletion(None).await,
+            Termination::Evicted => self.evict().await,
+            Termination::Forced => self.begin_deletion(0).await,
         }
     }
 

@@ -52,7 +52,7 @@ pub use cri_double::CriDouble;
 pub use daemon::{AgentOptions, MultusDouble, NodeAgent};
 pub use delegate_file::DelegateEntry;
 pub use disk::SmallDisk;
-pub use ending::{End, PATIENCE, RELEASE, RELEASE_AT_START, Watched};
+pub use ending::{PATIENCE, RELEASE, RELEASE_AT_START, Termination, Watched};
 pub use error::{Error, Result};
 pub use events::Event;
 pub use gate::{Asked, is_unanswered};

@@ -102,7 +102,7 @@ pub async fn alone_for(
 }
 
 impl Namespace {
-    /// Runs a part of a test in a further namespace, which is removed at its end.
+    /// Runs a part of a test in a second namespace, which is removed at its end.
     ///
     /// # Errors
     /// Whatever that part returns; setting up and cleaning up count too.
@@ -111,7 +111,7 @@ impl Namespace {
         purpose: &str,
         part: impl AsyncFnOnce(&Namespace) -> Result<()>,
     ) -> Result<()> {
-        // The test that this belongs to has a limit of its own.
+        // The whole test has a time limit already.
         let (ns, outcome) = run(self.cluster.again()?, Duration::MAX, purpose, part).await?;
         ns.finish(outcome).await
     }
@@ -342,8 +342,8 @@ impl Namespace {
         Ok(pod)
     }
 
-    /// Creates `count` pods called `<name>0`, `<name>1`… with this networks annotation and waits until all are ready. One look at all of
-    /// them at a time: hundreds of questions a second would be most of what a small machine does meanwhile.
+    /// Creates `count` pods called `<name>0`, `<name>1`… with this networks annotation and waits
+    /// until all are ready. It lists them: a GET of each would keep a small machine busy.
     ///
     /// # Errors
     /// [`Error::Api`] when one is refused, [`Error::Deadline`] when one does not start.
@@ -406,7 +406,7 @@ impl Namespace {
         self.device_number(0).await
     }
 
-    /// The same where a test has several: each number, up to 15, is another device.
+    /// The same for a test with several devices, numbered from 0 to 15.
     ///
     /// # Errors
     /// [`Error::Command`].

@@ -1,5 +1,5 @@
-//! Pods with one hot-plugged interface of each kind whose end shows who tore it down: a device of the node, which comes back under its own
-//! name only when its DEL runs while the pod's network namespace exists; a chain of plugins; a bridge.
+//! Pods with a hot-plugged device, chain of plugins and bridge, for the end of the sandbox. The
+//! device gets its own name back only by a DEL while the pod's network namespace exists.
 
 use crate::{
     error::{Error, Result},
@@ -9,7 +9,7 @@ use crate::{
     wait::{PLUG, eventually},
 };
 
-/// Such a pod.
+/// A pod with these interfaces.
 pub struct Plugged {
     /// The pod.
     pub pod: Pod,
@@ -23,7 +23,7 @@ impl Plugged {
     /// The interfaces, `cold` of them from the pod's start.
     pub const INTERFACES: [&str; 4] = ["cold", "hot0", "hot1", "hot2"];
 
-    /// Starts one; `number` tells its networks and its device from those of others.
+    /// Starts one. `number` is part of the names of its networks and its device.
     ///
     /// # Errors
     /// Whatever a step returns.
@@ -56,12 +56,12 @@ impl Plugged {
     ///
     /// # Errors
     /// [`Error::Deadline`] with what is left.
-    pub async fn is_torn_down(&self, ns: &Namespace) -> Result<()> {
+    pub async fn wait_torn_down(&self, ns: &Namespace) -> Result<()> {
         let (node, sandbox) = (&ns.cluster.node, &self.pod.sandbox().await?.id);
-        node.tore_down(sandbox).await?;
-        self.is_freed(ns).await?;
-        node.has_device(&self.device).await?;
-        // With the namespace, not after its end.
+        node.wait_torn_down(sandbox).await?;
+        self.wait_freed(ns).await?;
+        node.wait_device(&self.device).await?;
+        // A release after the end has no namespace.
         for interface in ["cold", "hot1"] {
             let calls = self.pod.recorded(interface).await?;
             let within = calls.iter().any(|recorded| {
@@ -78,11 +78,11 @@ impl Plugged {
         Ok(())
     }
 
-    /// Waits until no address and no entry of libcni's cache is left of what was plugged.
+    /// Waits until no lease and no entry of libcni's cache is left.
     ///
     /// # Errors
     /// [`Error::Deadline`] with what is left.
-    pub async fn is_freed(&self, ns: &Namespace) -> Result<()> {
+    pub async fn wait_freed(&self, ns: &Namespace) -> Result<()> {
         for nad in [&self.nic, &self.chain, &self.wires] {
             ns.has_no_leases(nad).await?;
         }
@@ -97,17 +97,17 @@ impl Plugged {
         .await
     }
 
-    /// Another pod gets the device, and it comes back after that one's end, too.
+    /// Gives the device to another pod, deletes that one and waits for the device.
     ///
     /// # Errors
     /// Whatever a step returns.
-    pub async fn next_pod_gets_it(&self, ns: &Namespace) -> Result<()> {
+    pub async fn check_reuse(&self, ns: &Namespace) -> Result<()> {
         let next = format!("next-{}", self.pod.name);
         let next = ns.running_pod(&next, NO_NETWORKS).await?;
         next.annotate(&format!("{}@hot0", self.nic.name)).await?;
         next.has_exactly(&["hot0"]).await?;
         next.delete().await?;
-        ns.cluster.node.has_device(&self.device).await?;
+        ns.cluster.node.wait_device(&self.device).await?;
         ns.has_no_leases(&self.nic).await
     }
 }

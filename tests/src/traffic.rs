@@ -1,5 +1,5 @@
-//! How often one agent calls the API server and the container runtime, by the doubles before both; and what a bad client does to the port
-//! that it serves.
+//! Counts how often one agent calls the API server and the container runtime, with a double before
+//! each; and opens many connections to the agent's admin port.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     node::Node,
     pod::Pod,
     process::built,
-    wait::{eventually, passes},
+    wait::{elapse, eventually},
 };
 
 /// The doubles before one agent's API server and runtime.
@@ -21,44 +21,44 @@ pub struct Traffic {
     pub cri: CriDouble,
 }
 
-/// Calls and requests in a second, on average.
+/// Average rates.
 #[derive(Clone, Copy, Debug)]
 pub struct Rates {
-    /// To the container runtime.
+    /// CRI calls a second.
     pub calls: f64,
-    /// To the API server.
+    /// API requests a second.
     pub requests: f64,
 }
 
 impl Traffic {
-    /// The most calls, and the most requests, that an agent may make in a second while what it depends on is away.
+    /// DESIGN §7: at most so many CRI calls, and so many API requests, a second during an outage.
     pub const BOUND: f64 = 5.0;
 
-    /// The rates over `window` from now on, of requests about all namespaces but `apart`.
+    /// Measures the rates for `window`.
     ///
     /// # Errors
     /// [`Error::Command`].
-    pub async fn rates(&self, window: Duration, apart: &str) -> Result<Rates> {
-        let counts = |_: RequestKind, namespace: &str| apart.is_empty() || namespace != apart;
-        let (calls, requests) = (self.cri.calls().await?, self.api.asked(counts));
-        passes(window).await;
+    pub async fn rates(&self, window: Duration) -> Result<Rates> {
+        let all = |_: RequestKind, _: &str| true;
+        let (calls, requests) = (self.cri.calls().await?, self.api.asked(all));
+        elapse(window).await;
         let per_second = |before: u64, after: u64| {
             let number = u32::try_from(after.saturating_sub(before)).unwrap_or(u32::MAX);
             f64::from(number) / window.as_secs_f64()
         };
         Ok(Rates {
             calls: per_second(calls, self.cri.calls().await?),
-            requests: per_second(requests, self.api.asked(counts)),
+            requests: per_second(requests, self.api.asked(all)),
         })
     }
 
-    /// Waits until the rates over `window` are within [`Self::BOUND`].
+    /// Waits until both rates, measured for `window`, are within [`Self::BOUND`].
     ///
     /// # Errors
     /// [`Error::Deadline`] with the last rates.
-    pub async fn calms_down(&self, within: Duration, window: Duration) -> Result<Rates> {
+    pub async fn wait_until_calm(&self, within: Duration, window: Duration) -> Result<Rates> {
         eventually(within, "the agent is calm", async || {
-            let rates = self.rates(window, "").await?;
+            let rates = self.rates(window).await?;
             rates.is_bounded().then_some(rates).ok_or_else(|| rates.excess())
         })
         .await
@@ -71,7 +71,7 @@ impl Rates {
         self.calls <= Traffic::BOUND && self.requests <= Traffic::BOUND
     }
 
-    /// As an error that names both.
+    /// The error for rates that are too high.
     pub fn excess(&self) -> Error {
         let Self { calls, requests } = self;
         Error::Unexpected(format!(
@@ -80,8 +80,9 @@ impl Rates {
     }
 }
 
-/// Opens `count` connections from the network namespace of `pod` to `address`, half of them idle and half of them slow, and opens each
-/// again that is closed, for so many seconds. Returns how many were open at most and how many were closed.
+/// Opens `count` connections from `pod` to `address` and keeps them for so many seconds: half of
+/// them idle, half of them slow. Opens a closed one again. Returns the maximum of open connections
+/// and the number of closed ones.
 ///
 /// # Errors
 /// [`Error::Command`].

@@ -1,4 +1,4 @@
-//! What a program of the node holds while a test does something to it: its memory and its open files, looked at several times a second.
+//! Memory and open files of a process on the node, sampled several times a second.
 
 use std::{
     process::Stdio,
@@ -16,24 +16,24 @@ use crate::{
     wait::{PLUG, eventually},
 };
 
-/// The most that a program held.
+/// The maximum of all samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held {
-    /// Memory of its own, in KiB: its resident set without the pages of files. The pages of the program itself are left out because a build
-    /// for tests has several times those of the image's.
+    /// Anonymous and shared memory in KiB: the resident set without the pages of files, because a
+    /// test build has several times the code pages of the image.
     pub memory: u64,
-    /// Open files.
+    /// Open file descriptors.
     pub files: u64,
 }
 
-/// Looks at a program until it is dropped.
+/// Samples a process until it is dropped.
 pub struct Vitals {
     most: Arc<Mutex<Held>>,
     // Ended when dropped.
     _monitor: Child,
 }
 
-/// One line every fifth of a second: KiB and open files.
+/// Prints KiB and open files five times a second.
 const WATCH: &str = r#"while [ -d "/proc/$1/fd" ]; do
     memory=$(awk '/^Rss(Anon|Shmem):/ { sum += $2 } END { print sum }' "/proc/$1/status")
     echo "$memory $(ls "/proc/$1/fd" | wc -l)"
@@ -41,7 +41,7 @@ const WATCH: &str = r#"while [ -d "/proc/$1/fd" ]; do
 done"#;
 
 impl Node {
-    /// Looks at the process with this id, as the node counts. Returns when the first look is taken.
+    /// Samples the process with this id of the node. Returns after the first sample.
     ///
     /// # Errors
     /// [`Error::Deadline`] when there is no such process.
@@ -71,12 +71,12 @@ impl Node {
 }
 
 impl Vitals {
-    /// The most so far.
+    /// The maximum so far.
     pub fn most(&self) -> Held {
         *self.most.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins again: what was before does not count any more.
+    /// Forgets the samples so far.
     pub fn forget(&self) {
         *self.most.lock().unwrap_or_else(PoisonError::into_inner) = Held::default();
     }

@@ -41,8 +41,8 @@ pub async fn eventually<T>(
     }
 }
 
-/// Lets so much time pass: for what is measured over time, and for nothing else.
-pub(crate) async fn passes(window: Duration) {
+/// Lets the time pass over which a rate is measured. For nothing else.
+pub(crate) async fn elapse(window: Duration) {
     tokio::time::sleep(window).await;
 }
 

@@ -1,9 +1,10 @@
-//! What tenants can do to an agent with the rights that tenants have: while they do it, a pod of another namespace is plugged about as fast as
-//! usual, and the agent holds no more memory and files, writes no more events and calls no more often than it promises.
+//! Attacks with the rights of a tenant. Meanwhile a pod of another namespace is plugged about as
+//! fast as usual, and the agent's memory, open files, events, CRI calls and API requests stay within
+//! DESIGN §7.
 //!
-//! `ATTACK_PODS`: how many pods attack. 60 take a quarter of a minute to start on two cores and as long to go, so the usual number is
-//! lower; the bounds do not depend on it. Values of an annotation of a quarter of a mebibyte go through etcd, which keeps each for minutes:
-//! 16 for each of 100 pods want 2 GiB there, the most that it takes.
+//! `ATTACK_PODS`: how many pods attack, 20 by default. The bounds do not depend on it; 60 pods take
+//! another half a minute to start and end on two cores. More than 100 do not fit: etcd keeps every
+//! value of the long annotations for minutes, and its limit is 2 GiB.
 
 use std::{
     cell::RefCell,
@@ -14,36 +15,38 @@ use std::{
 use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
 use tests::{
-    AgentOptions, ApiDouble, CriDouble, Error, LONG, NO_NETWORKS, Namespace, NodeAgent, Pod, RequestKind,
-    Result, Traffic, Victim, Vitals, alone_for, hold_connections, macvlan,
+    AgentOptions, ApiDouble, CriDouble, Error, NO_NETWORKS, Namespace, NodeAgent, Pod, RequestKind, Result,
+    Traffic, Victim, Vitals, alone_for, hold_connections, macvlan,
 };
 
-/// In KiB, whatever tenants write.
+/// In KiB.
 const MEMORY: u64 = 64 * 1024;
-/// Beyond one for each pod at work.
+/// Open files beyond one per pod at work.
 const FILES: u64 = 100;
-/// Events about one pod: at once, and then one in five minutes. A test takes less than ten.
+/// Writes of events about one pod: 25, then one in five minutes. The test takes less than ten.
 const EVENTS: u64 = 25 + 2;
 const NETWORKS: usize = 64;
-/// The annotations of one object may have 256 KiB together.
+/// In bytes. All annotations of one object together may have 256 KiB.
 const LONG_TEXT: usize = 250_000;
 const TEXTS: usize = 16;
 const LARGE_NETWORK: usize = 1 << 20;
-/// How long what has no end by itself is done.
-const SECONDS: u32 = 6;
+/// How long an attack without an end of its own goes on.
+const SECONDS: u32 = 5;
 const CONNECTIONS: u32 = 2000;
-/// What is measured for rates.
-const WINDOW: Duration = Duration::from_secs(5);
-/// By then all that an attack has caused is done.
-const CALM: Duration = LONG;
+/// How long rates are measured.
+const WINDOW: Duration = Duration::from_secs(4);
+/// How long after an attack the agent may still work on it.
+const CALM: Duration = Duration::from_secs(60);
+/// Edits at once. More would take the processor from the API server, which serves the victim too.
+const AT_ONCE: usize = 2;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn attacks_of_tenants_slow_no_other_pod_and_pass_no_bound() -> Result<()> {
+async fn tenant_attacks_slow_no_other_pod_and_stay_bounded() -> Result<()> {
     let count = std::env::var("ATTACK_PODS").ok();
-    let count = count.and_then(|text| text.parse().ok()).unwrap_or(32);
+    let count = count.and_then(|text| text.parse().ok()).unwrap_or(20);
     alone_for(Duration::from_secs(10 * count as u64), "attack", async |ns| {
         let own = ns.instead_of_the_agent().await?;
-        // It is advice: what it refuses can be written where it is not asked.
+        // The agent must hold without the webhook, which limits annotations to 64 KiB.
         ns.cluster.stop_webhook().await?;
         ns.beside("victim", async |other| {
             let arena = Arena::open(ns, &own, other, count).await?;
@@ -67,13 +70,15 @@ struct Arena<'a> {
     vitals: Vitals,
     victim: Victim,
     pods: Vec<Pod>,
-    /// Each attack is made, whatever came of the one before.
+    /// Of all attacks: the next one runs also when one has failed.
     failures: RefCell<Vec<String>>,
     fresh: AtomicUsize,
+    begun: Instant,
 }
 
 impl<'a> Arena<'a> {
     async fn open(ns: &'a Namespace, own: &Pod, other: &Namespace, count: usize) -> Result<Self> {
+        let begun = Instant::now();
         let api = ApiDouble::start(&ns.cluster).await?;
         let cri = CriDouble::start(&ns.cluster.node).await?;
         let options = AgentOptions::default()
@@ -82,11 +87,12 @@ impl<'a> Arena<'a> {
             .behind(&api);
         let agent = ns.agent(own, options).await?;
         let vitals = agent.vitals().await?;
-        println!("before all: {:?}", vitals.most());
         ns.create_nad("blue", macvlan().host_local()).await?;
         let pods = ns.running_pods("p", count, NO_NETWORKS).await?;
+        let victim = Victim::start(other).await?;
+        println!("before all: {:?} after {:?}", vitals.most(), begun.elapsed());
         Ok(Self {
-            victim: Victim::start(other).await?,
+            victim,
             ns,
             agent,
             traffic: Traffic { api, cri },
@@ -94,6 +100,7 @@ impl<'a> Arena<'a> {
             pods,
             failures: RefCell::default(),
             fresh: AtomicUsize::default(),
+            begun,
         })
     }
 
@@ -129,9 +136,9 @@ impl<'a> Arena<'a> {
         self.note("event flood", emptied);
     }
 
-    /// What is plugged into pods whose labels change needs no look.
+    /// A changed label needs no CRI call and no API request.
     async fn label_churn(&self) {
-        let churned = &self.pods[..self.pods.len().min(8)];
+        let churned = &self.pods[..self.pods.len().min(AT_ONCE)];
         let plugged = async {
             self.annotate_all(churned, || "blue@net1".to_owned()).await?;
             for pod in churned {
@@ -154,7 +161,7 @@ impl<'a> Arena<'a> {
             .await
             .map(drop)
         };
-        let (churning, rates) = futures::join!(churn(), self.traffic.rates(WINDOW, ""));
+        let (churning, rates) = futures::join!(churn(), self.traffic.rates(WINDOW));
         println!(
             "label churn: {} patches, {rates:?}",
             patched.load(Ordering::Relaxed)
@@ -207,7 +214,8 @@ impl<'a> Arena<'a> {
         .await;
     }
 
-    /// One attack: while it goes on the victim is served, the agent answers its probes, and it holds no more than it may.
+    /// Runs one attack. Meanwhile the victim is served, the agent answers its probes, and its
+    /// memory and open files stay within the bounds.
     async fn during(&self, name: &str, attack: impl Future<Output = Result<()>>) {
         self.vitals.forget();
         let probed = async {
@@ -217,29 +225,32 @@ impl<'a> Arena<'a> {
             }
         };
         let outcome = tokio::select! {
-            served = self.victim.is_served_while(name, attack) => served,
+            served = self.victim.serve_during(name, attack) => served,
             dead = probed => dead,
         };
         self.note(name, outcome);
-        let (held, pods) = (self.vitals.most(), self.pods.len() as u64);
-        println!("{name}: {held:?}");
+        self.holds_little(name);
+    }
+
+    fn holds_little(&self, name: &str) {
+        let (held, files) = (self.vitals.most(), FILES + self.pods.len() as u64);
+        println!("{name}: {held:?}; {:?} so far", self.begun.elapsed());
         self.check(held.memory <= MEMORY, || {
             format!("{name}: {} KiB of memory", held.memory)
         });
-        self.check(held.files <= FILES + pods, || {
+        self.check(held.files <= files, || {
             format!("{name}: {} open files", held.files)
         });
     }
 
-    /// As the kubelet asks: three times in a row without an answer end it.
+    /// The kubelet's liveness probe, from the node: three failures in a row restart the agent.
     async fn is_alive(&self) -> Result<()> {
+        let url = format!("http://{}/livez", self.agent.admin());
         let mut said = String::new();
         for _ in 0..3 {
-            let asked = tokio::time::timeout(Duration::from_secs(5), self.agent.page("/livez"));
-            match asked.await {
-                Ok(Ok((200, _))) => return Ok(()),
-                Ok(other) => said = format!("{other:?}"),
-                Err(_) => "no answer for 5 s".clone_into(&mut said),
+            match self.ns.cluster.node.page(&url).await {
+                Ok((200, _)) => return Ok(()),
+                other => said = format!("{other:?}"),
             }
         }
         Err(Error::Unexpected(format!(
@@ -249,9 +260,10 @@ impl<'a> Arena<'a> {
 
     async fn rests(&self, name: &str) {
         let begun = Instant::now();
-        let calm = self.traffic.calms_down(CALM, WINDOW).await;
+        let calm = self.traffic.wait_until_calm(CALM, WINDOW).await;
         println!("{name}: calm after {:?}: {calm:?}", begun.elapsed());
         self.note(name, calm.map(drop));
+        self.holds_little(name);
     }
 
     fn note(&self, name: &str, outcome: Result<()>) {
@@ -269,12 +281,12 @@ impl<'a> Arena<'a> {
     async fn annotate_all(&self, pods: &[Pod], text: impl Fn() -> String) -> Result<()> {
         let edits = pods.iter().map(async |pod| pod.annotate(&text()).await);
         futures::stream::iter(edits)
-            .buffer_unordered(8)
+            .buffer_unordered(AT_ONCE)
             .try_collect()
             .await
     }
 
-    /// A name that was never written before.
+    /// A network name that was not used before.
     fn name(&self) -> String {
         format!("none{}", self.fresh.fetch_add(1, Ordering::Relaxed))
     }
@@ -296,7 +308,6 @@ impl<'a> Arena<'a> {
     }
 }
 
-/// An attack without an end of its own goes on for so long.
 async fn lasts() {
     tokio::time::sleep(Duration::from_secs(SECONDS.into())).await;
 }

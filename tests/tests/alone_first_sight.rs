@@ -1,5 +1,5 @@
-//! What the agent takes over at its first sight of a sandbox, and what it never does: an interface that multus attached by its own
-//! configuration stays, whatever a tenant writes and whenever; and what was foreign is judged again when the annotation changes.
+//! First sight of a sandbox: no annotation makes the agent adopt or unplug an interface of multus'
+//! `defaultNetworks`, and a foreign interface is judged again when the annotation changes.
 
 use serde_json::json;
 use shared::annotations::INTERFACE_NAMES_LABEL;
@@ -8,8 +8,9 @@ use tests::{
     macvlan,
 };
 
-/// What the pod starts with, what its tenant writes about the network that is everywhere, and the interfaces that it then has beside that
-/// network's. Each list is tried just after the pod's start and again after a restart of the agent.
+/// The annotation that a pod starts with, and those that its tenant writes afterwards to get hold of
+/// `net1`, multus' default network `audit`. All are written just after the start of the pod and
+/// after a restart of the agent.
 struct Attack {
     name: &'static str,
     start: Option<&'static str>,
@@ -32,7 +33,7 @@ const ATTACKS: [Attack; 5] = [
         start: Some("blue@cold"),
         lists: &["blue@cold,audit@net1", "blue@cold", "blue@net1"],
     },
-    // Of two attachments of the same network, the second one is the tenant's.
+    // Two attachments of the same network: only the second one is the tenant's.
     Attack {
         name: "twice",
         start: Some("audit@own"),
@@ -66,12 +67,12 @@ async fn no_tenant_unplugs_an_interface_of_the_default_networks() -> Result<()> 
             let pod = ns.running_pod(attack.name, attack.start).await?;
             let audited = pod.interface("net1").await?;
             for (sign, list) in attack.lists.iter().enumerate() {
-                tries(&pod, list, &format!("s{sign}"), &audited).await?;
+                attempt(&pod, list, &format!("s{sign}"), &audited).await?;
             }
             Ok::<_, Error>((pod, audited))
         });
         let started = futures::future::try_join_all(started).await?;
-        // It never heard of these before it ended.
+        // The agent sees these for the first time after its restart.
         let fresh = ATTACKS.iter().map(async |attack| {
             let pod = ns
                 .running_pod(&format!("late-{}", attack.name), attack.start)
@@ -86,7 +87,7 @@ async fn no_tenant_unplugs_an_interface_of_the_default_networks() -> Result<()> 
         let all = started.iter().chain(&fresh).zip(ATTACKS.iter().cycle());
         let again = all.map(async |((pod, audited), attack)| {
             for (sign, list) in attack.lists.iter().enumerate() {
-                tries(pod, list, &format!("t{sign}"), audited).await?;
+                attempt(pod, list, &format!("t{sign}"), audited).await?;
             }
             pod.annotate("[]").await?;
             pod.has_exactly(&["net1"]).await?;
@@ -110,8 +111,9 @@ async fn no_tenant_unplugs_an_interface_of_the_default_networks() -> Result<()> 
     .await
 }
 
-/// Writes a list. That it has been looked at shows by another interface, which is in it for a while. The webhook may refuse the list, too.
-async fn tries(pod: &Pod, list: &str, sign: &str, audited: &Interface) -> Result<()> {
+/// Writes an annotation and waits until the agent has carried it out, which an additional interface
+/// shows. The webhook may refuse it instead.
+async fn attempt(pod: &Pod, list: &str, sign: &str, audited: &Interface) -> Result<()> {
     let with_a_sign = match list {
         "[]" => format!("sign@{sign}"),
         json if json.starts_with('[') => json.replace(
@@ -138,26 +140,26 @@ async fn tries(pod: &Pod, list: &str, sign: &str, audited: &Interface) -> Result
     Ok(())
 }
 
-/// Multus does not say of an element without a name that it was one. Only an annotation that names its network does.
+/// The delegate file does not tell an unnamed element from a default network: the annotation does.
 #[tokio::test]
 async fn judges_again_what_was_foreign_when_the_annotation_changes() -> Result<()> {
     alone_in_namespace("again", async |ns| {
-        let stage = Stage::set(ns).await?;
+        let setup = Setup::new(ns).await?;
         let names = ["named", "unnamed", "other"];
         let pods = futures::future::try_join_all(names.map(|name| ns.running_pod(name, "blue"))).await?;
         for pod in &pods {
             pod.annotate("[]").await?;
         }
-        let mut agent = ns.agent(&stage.own, AgentOptions::default()).await?;
+        let mut agent = ns.agent(&setup.own, AgentOptions::default()).await?;
         let judged = pods.iter().map(async |pod| {
-            // Foreign: no annotation that the agent has seen names it.
+            // Foreign: the agent has seen no annotation that names its network.
             let before = pod.interface("net1").await?;
             pod.annotate("red@hot").await?;
             pod.has_exactly(&["net1", "hot"]).await?;
             assert_eq!(pod.records().await?, ["hot"], "{}", pod.name);
 
             match pod.name.as_str() {
-                // Another network on an interface that is there: refused, and nothing is taken over.
+                // Another network on the same interface: a conflict, not an adoption.
                 "other" => {
                     pod.annotate("red@hot,red@net1,red@net2").await?;
                     pod.has_exactly(&["net1", "net2", "hot"]).await?;
@@ -180,25 +182,26 @@ async fn judges_again_what_was_foreign_when_the_annotation_changes() -> Result<(
             pod.has_exactly(&["hot"]).await
         });
         futures::future::try_join_all(judged).await?;
-        ns.has_no_leases(&stage.blue).await?;
+        ns.has_no_leases(&setup.blue).await?;
         let rest: Vec<(&Pod, &[&str])> = pods.iter().map(|pod| (pod, &["hot"][..])).collect();
-        ns.is_at_rest(&rest, &[], &[&stage.blue, &stage.red]).await?;
+        ns.is_at_rest(&rest, &[], &[&setup.blue, &setup.red]).await?;
         agent.stop().await
     })
     .await
 }
 
-/// An element that named its interface is the annotation's wherever it is in multus' list: then the offset that was configured is wrong.
+/// `ifnameRequest` in the delegate file proves that an entry is the annotation's. Inside the offset,
+/// it proves the offset wrong.
 #[tokio::test]
-async fn takes_a_named_element_over_and_says_the_offset_is_wrong() -> Result<()> {
+async fn adopts_named_elements_and_reports_a_wrong_offset() -> Result<()> {
     alone_in_namespace("offset", async |ns| {
-        let stage = Stage::set(ns).await?;
+        let setup = Setup::new(ns).await?;
         let pod = ns.running_pod("p", "blue@cold").await?;
         pod.annotate("[]").await?;
         let options = AgentOptions::default().with("interfaceOffset", 1);
-        let mut agent = ns.agent_that_starts(&stage.own, options).await?;
+        let mut agent = ns.agent_that_starts(&setup.own, options).await?;
         pod.has_exactly(&[]).await?;
-        ns.has_no_leases(&stage.blue).await?;
+        ns.has_no_leases(&setup.blue).await?;
         eventually(PLUG, "readiness says that the offset is wrong", async || {
             let (code, said) = agent.page("/readyz").await?;
             says_offset(&said)
@@ -207,13 +210,13 @@ async fn takes_a_named_element_over_and_says_the_offset_is_wrong() -> Result<()>
         })
         .await?;
         eventually(PLUG, "an event of the agent's pod says so", async || {
-            let events = stage.own.events().await?;
+            let events = setup.own.events().await?;
             let said = events.iter().any(|event| says_offset(&event.message));
             said.then_some(())
                 .ok_or_else(|| Error::Unexpected(format!("{events:?}")))
         })
         .await?;
-        ns.is_at_rest(&[(&pod, &[])], &[], &[&stage.blue]).await?;
+        ns.is_at_rest(&[(&pod, &[])], &[], &[&setup.blue]).await?;
         agent.stop().await
     })
     .await
@@ -223,40 +226,40 @@ fn says_offset(text: &str) -> bool {
     text.contains("interfaceOffset")
 }
 
-/// Without multus' files, what a sandbox started with is not known: that is not the same as nothing.
+/// A missing directory is unknown, not empty.
 #[tokio::test]
 async fn touches_nothing_first_seen_without_the_delegate_file() -> Result<()> {
     alone_in_namespace("unknown", async |ns| {
-        let stage = Stage::set(ns).await?;
+        let setup = Setup::new(ns).await?;
         let pod = ns.running_pod("p", "blue@cold").await?;
         let before = pod.interfaces().await?;
         pod.annotate("red@cold,blue@hot").await?;
         let options = AgentOptions::default().with("multusCniDir", "/run/tests/no-such-directory");
-        let mut agent = ns.agent_that_starts(&stage.own, options).await?;
+        let mut agent = ns.agent_that_starts(&setup.own, options).await?;
         agent.is_not_ready("/run/tests/no-such-directory").await?;
-        // The pod has been looked at when its failure is told.
+        // With this event the agent has tried to carry out the annotation.
         pod.has_event("FailedAddingInterface", "").await?;
         assert_eq!(pod.interfaces().await?, before);
         assert_eq!(pod.recorded("cold").await?.len(), 1, "multus' ADD alone");
         agent.stop().await?;
 
-        let mut agent = ns.agent(&stage.own, AgentOptions::default()).await?;
-        ns.is_at_rest(&[(&pod, &["cold", "hot"])], &[], &[&stage.blue, &stage.red])
+        let mut agent = ns.agent(&setup.own, AgentOptions::default()).await?;
+        ns.is_at_rest(&[(&pod, &["cold", "hot"])], &[], &[&setup.blue, &setup.red])
             .await?;
         agent.stop().await
     })
     .await
 }
 
-/// No agent, names are left alone, and two networks.
-struct Stage {
+/// A namespace without an agent, in which the webhook fills in no names.
+struct Setup {
     own: Pod,
     blue: Nad,
     red: Nad,
 }
 
-impl Stage {
-    async fn set(ns: &Namespace) -> Result<Self> {
+impl Setup {
+    async fn new(ns: &Namespace) -> Result<Self> {
         ns.label(INTERFACE_NAMES_LABEL, "off").await?;
         Ok(Self {
             own: ns.instead_of_the_agent().await?,

@@ -1,15 +1,19 @@
-//! The end of a sandbox by multus' own teardown: it undoes what the sandbox's delegate file lists, while the pod's network still exists. What
-//! the agent plugs is listed there, and what others wrote there stays as it was. The same with the agent away is in `alone_teardown`.
+//! At the end of a sandbox multus tears down what the delegate file lists, while the network
+//! namespace exists. The agent lists there what it plugs, and keeps what others wrote byte for byte.
+//! `alone_teardown` has the same with the agent away.
 
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use tests::{End, Error, NO_NETWORKS, Order, PLUG, Plugged, Pod, Result, eventually, in_namespace, macvlan};
+use tests::{
+    Error, NO_NETWORKS, Namespace, Order, PLUG, Plugged, Pod, Result, Termination, eventually, in_namespace,
+    macvlan,
+};
 
-const ENDS: [(&str, End); 3] = [
-    ("deleted", End::Deleted),
-    ("evicted", End::Evicted),
-    ("forced", End::Forced),
+const ENDS: [(&str, Termination); 3] = [
+    ("deleted", Termination::Deleted),
+    ("evicted", Termination::Evicted),
+    ("forced", Termination::Forced),
 ];
 
 #[tokio::test]
@@ -17,11 +21,11 @@ async fn gives_devices_and_leases_back_however_a_pod_ends() -> Result<()> {
     in_namespace("ends", async |ns| {
         let ends = (1..).zip(ENDS).map(async |(number, (name, end))| {
             let plugged = Plugged::start(ns, name, number).await?;
-            plugged.pod.lists_exactly(&Plugged::INTERFACES).await?;
-            plugged.pod.ends(end).await?;
-            plugged.is_torn_down(ns).await?;
+            plugged.pod.wait_listed(&Plugged::INTERFACES).await?;
+            plugged.pod.terminate(end).await?;
+            plugged.wait_torn_down(ns).await?;
             ns.cluster.node.forgets(&plugged.pod.sandbox().await?.id).await?;
-            plugged.next_pod_gets_it(ns).await
+            plugged.check_reuse(ns).await
         });
         try_join_all(ends).await.map(drop)
     })
@@ -34,7 +38,7 @@ async fn gives_devices_and_leases_back_when_the_namespace_goes() -> Result<()> {
         let plugged = try_join_all([Plugged::start(ns, "p1", 1), Plugged::start(ns, "p2", 2)]).await?;
         ns.delete().await?;
         for plugged in &plugged {
-            plugged.is_torn_down(ns).await?;
+            plugged.wait_torn_down(ns).await?;
             ns.cluster.node.forgets(&plugged.pod.sandbox().await?.id).await?;
         }
         Ok(())
@@ -42,7 +46,7 @@ async fn gives_devices_and_leases_back_when_the_namespace_goes() -> Result<()> {
     .await
 }
 
-/// As multus wrote it, and as no program of ours would write it.
+/// In a file as multus writes it, and in one with other white space and an unknown key.
 #[tokio::test]
 async fn changes_no_byte_that_others_wrote_in_the_file() -> Result<()> {
     in_namespace("bytes", async |ns| {
@@ -60,7 +64,7 @@ async fn changes_no_byte_that_others_wrote_in_the_file() -> Result<()> {
                 pod.annotate(&hot).await?;
                 let (hot, warm) = (format!("hot{round}"), format!("warm{round}"));
                 pod.has_exactly(&["cold", &hot, &warm]).await?;
-                pod.lists_exactly(&["cold", &hot, &warm]).await?;
+                pod.wait_listed(&["cold", &hot, &warm]).await?;
                 let during = pod.delegates().await?;
                 assert_eq!(during[..entries.len()], entries, "{}", pod.name);
                 let mode = ns.cluster.node.run(&["stat", "-c", "%a", &path]).await?;
@@ -70,14 +74,14 @@ async fn changes_no_byte_that_others_wrote_in_the_file() -> Result<()> {
                 }
                 pod.annotate("blue@cold").await?;
                 pod.has_exactly(&["cold"]).await?;
-                pod.lists_exactly(&["cold"]).await?;
+                pod.wait_listed(&["cold"]).await?;
                 assert_eq!(pod.delegate_file().await?, before, "{}", pod.name);
             }
-            // And multus reads it to the end.
+            // Multus must still be able to read it.
             pod.annotate("blue@cold,blue@hot").await?;
             pod.has_exactly(&["cold", "hot"]).await?;
-            pod.ends(End::Deleted).await?;
-            ns.cluster.node.tore_down(&pod.sandbox().await?.id).await
+            pod.terminate(Termination::Deleted).await?;
+            ns.cluster.node.wait_torn_down(&pod.sandbox().await?.id).await
         }))
         .await?;
         ns.has_no_leases(&blue).await
@@ -85,7 +89,7 @@ async fn changes_no_byte_that_others_wrote_in_the_file() -> Result<()> {
     .await
 }
 
-/// The pod's delegate file in another shape with the same meaning, and with a key that only its writer knows.
+/// The pod's delegate file with other white space, odd numbers and escapes, and an unknown key.
 async fn oddly(pod: &Pod) -> Result<String> {
     let entries = pod.delegates().await?;
     let own = r#"{ "x-other" :[1.50e+2, "\u00e9]},{", null ] ,"#;
@@ -96,7 +100,7 @@ async fn oddly(pod: &Pod) -> Result<String> {
     Ok(format!(" [\n{}  \n]\n\n", odd.join(" ,\r\n ")))
 }
 
-/// Multus does not know that a plugin runs whose attachment it tears down.
+/// The plugin's ADD answers after multus has torn the attachment down.
 #[tokio::test]
 async fn an_add_beside_the_teardown_leaves_nothing() -> Result<()> {
     in_namespace("beside", async |ns| {
@@ -112,9 +116,9 @@ async fn an_add_beside_the_teardown_leaves_nothing() -> Result<()> {
                 .ok_or_else(|| Error::Unexpected("no call".to_owned()))
         })
         .await?;
-        pod.lists_exactly(&["hot"]).await?;
-        pod.ends(End::Deleted).await?;
-        ns.cluster.node.tore_down(&sandbox).await?;
+        pod.wait_listed(&["hot"]).await?;
+        pod.terminate(Termination::Deleted).await?;
+        ns.cluster.node.wait_torn_down(&sandbox).await?;
 
         ns.no_orders().await?;
         ns.has_no_leases(&blue).await?;
@@ -127,7 +131,8 @@ async fn an_add_beside_the_teardown_leaves_nothing() -> Result<()> {
     .await
 }
 
-/// Multus writes and removes the files of sandboxes that start and end while the agent changes them.
+/// Sandboxes start and end while edits run: multus creates and removes the files that the agent
+/// changes.
 #[tokio::test]
 async fn multus_and_the_agent_write_the_files_at_once() -> Result<()> {
     const SANDBOXES: usize = 2;
@@ -137,18 +142,16 @@ async fn multus_and_the_agent_write_the_files_at_once() -> Result<()> {
         let pods = try_join_all(names).await?;
         let replaced = try_join_all(pods.iter().map(async |pod| {
             let mut ended = vec![pod.sandbox().await?.id.clone()];
-            ns.cluster.node.kill_sandbox(&pod.uid).await?;
-            let mut latest = pod.in_its_next_sandbox().await?;
+            let mut latest = replace_sandbox(ns, pod).await?;
             for _ in 1..SANDBOXES {
                 ended.push(latest.sandbox().await?.id.clone());
-                ns.cluster.node.kill_sandbox(&latest.uid).await?;
-                latest = latest.in_its_next_sandbox().await?;
+                latest = replace_sandbox(ns, &latest).await?;
             }
             Ok::<_, Error>((latest, ended))
         }));
         let (pods, ended): (Vec<_>, Vec<_>) = tokio::select! {
             replaced = replaced => replaced?.into_iter().unzip(),
-            failed = try_join_all(pods.iter().map(edit_for_ever)) => {
+            failed = try_join_all(pods.iter().map(edit_without_pause)) => {
                 failed?;
                 (Vec::new(), Vec::new())
             }
@@ -177,20 +180,30 @@ async fn multus_and_the_agent_write_the_files_at_once() -> Result<()> {
                 );
             }
         }
-        try_join_all(pods.iter().map(|pod| pod.ends(End::Deleted))).await?;
+        try_join_all(pods.iter().map(|pod| pod.terminate(Termination::Deleted))).await?;
         for sandbox in &ended {
-            ns.cluster.node.tore_down(sandbox).await?;
+            ns.cluster.node.wait_torn_down(sandbox).await?;
         }
         for pod in &pods {
-            ns.cluster.node.tore_down(&pod.sandbox().await?.id).await?;
+            ns.cluster.node.wait_torn_down(&pod.sandbox().await?.id).await?;
         }
         ns.has_no_leases(&blue).await
     })
     .await
 }
 
-/// An edit every so often, whether or not the last one has been carried out.
-async fn edit_for_ever(pod: &Pod) -> Result<()> {
+/// Kills the pod's sandbox as soon as it runs, and returns the pod in the next one.
+async fn replace_sandbox(ns: &Namespace, pod: &Pod) -> Result<Pod> {
+    pod.sandbox().await?;
+    eventually(PLUG, "the sandbox runs", async || {
+        ns.cluster.node.kill_sandbox(&pod.uid).await
+    })
+    .await?;
+    pod.in_its_next_sandbox().await
+}
+
+/// Edits the pod several times a second, whether or not the last edit is carried out.
+async fn edit_without_pause(pod: &Pod) -> Result<()> {
     let mut pace = tokio::time::interval(Duration::from_millis(150));
     for list in ["blue@net1,blue@net2", "blue@net2,blue@net3", "blue@net3", "[]"]
         .iter()

@@ -1,7 +1,8 @@
-//! Opens connections and keeps them, as a bad client does: `connection-holder ADDRESS COUNT SECONDS`.
+//! Opens many connections and keeps them: `connection-holder ADDRESS COUNT SECONDS`.
 //!
-//! Every second connection says nothing; the others send a request head, one byte a second. One that the server closes is opened again.
-//! At the end it prints how many were open at most, and how often the server has closed one.
+//! Every second connection sends nothing; the others send a request head, one byte a second. One
+//! that the server closes is opened again. At the end it prints the maximum of open connections and
+//! the number of closed ones.
 
 use std::{
     env,

@@ -1,7 +1,8 @@
-//! A double that stands before the real container runtime: `cri-double SOCKET REAL_SOCKET DIRECTORY`.
+//! A double before the real container runtime: `cri-double SOCKET REAL_SOCKET DIRECTORY`.
 //!
-//! It passes every byte on and counts the calls: `DIRECTORY/calls` grows by one byte with each gRPC call (a HEADERS frame of HTTP/2 from
-//! the client). While there is a file `DIRECTORY/away`, connections are closed and new ones closed at once, which counts as a call too.
+//! It passes every byte on and counts the calls: `DIRECTORY/calls` grows by one byte with each gRPC
+//! call (a HEADERS frame of HTTP/2 from the client). While there is a file `DIRECTORY/away`,
+//! connections are closed and new ones closed at once, which counts as a call too.
 
 use std::{
     collections::BTreeMap,

@@ -29,7 +29,7 @@ pub struct LiveSandbox {
     pub id: String,
     /// The interfaces that the annotation names.
     pub wanted: Vec<String>,
-    /// The interfaces that multus attached by its own configuration: they stay, and nobody keeps a record of them.
+    /// The interfaces of multus' own configuration: they stay, and the agent has no record of them.
     pub foreign: Vec<String>,
     /// The interfaces in the pod's network namespace.
     pub kernel: BTreeMap<String, Seen>,
@@ -97,7 +97,7 @@ impl Scene {
 }
 
 impl Scene {
-    /// The same where every running pod has these interfaces by multus' own configuration.
+    /// The same scene, in which every running pod has these interfaces by multus' configuration.
     #[must_use]
     pub fn beside(mut self, foreign: &[&str]) -> Self {
         for live in &mut self.live {
@@ -157,7 +157,7 @@ impl Namespace {
         self.comes_to_rest_beside(&[], deadline, pods, ended, nads).await
     }
 
-    /// The same where every pod has the `foreign` interfaces by multus' own configuration.
+    /// The same where every pod has the `foreign` interfaces by multus' configuration.
     ///
     /// # Errors
     /// [`Error::Deadline`] with the breaches that stay.
