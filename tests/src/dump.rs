@@ -12,7 +12,8 @@ use crate::{
     cluster::{AGENT, Cluster, NAMESPACE, WEBHOOK},
     error::{Doing, Error, Result},
     kernel::Interface,
-    namespace::{Namespace, nads},
+    nads::nads,
+    namespace::Namespace,
 };
 
 impl Namespace {

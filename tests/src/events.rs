@@ -54,7 +54,7 @@ impl Pod {
 }
 
 /// Multus' events carry its name as the source; ours carry ours.
-fn is_ours(event: &ApiEvent) -> bool {
+pub(crate) fn is_ours(event: &ApiEvent) -> bool {
     let source = event.source.as_ref().and_then(|s| s.component.as_deref());
     let component = event
         .reporting_component

@@ -61,7 +61,7 @@ struct Address {
     scope: String,
 }
 
-fn interfaces(json: &str) -> Result<Vec<Interface>> {
+pub(crate) fn interfaces(json: &str) -> Result<Vec<Interface>> {
     let links: Vec<Link> = parse(json)?;
     let mut interfaces: Vec<_> = links
         .into_iter()

@@ -6,6 +6,7 @@
 //! `manifests/dynamic-networks-controller.yaml` applied (`make test` does all of it). Without it cluster tests fail.
 
 mod api_double;
+mod cases;
 mod checker;
 mod client;
 mod cluster;
@@ -28,6 +29,7 @@ mod links;
 mod mesh;
 pub mod metrics_page;
 mod multus;
+mod nads;
 mod namespace;
 mod network;
 mod node;
@@ -37,7 +39,9 @@ mod pod;
 mod process;
 mod product;
 mod recorder;
+pub mod refused;
 mod repository;
+mod sight;
 mod teardown;
 mod traffic;
 mod victim;
@@ -45,6 +49,7 @@ mod vitals;
 mod wait;
 
 pub use api_double::{Answer, ApiDouble, RequestKind};
+pub use cases::Case;
 pub use checker::{Breach, LiveSandbox, Scene, SeenCall, breaches};
 pub use client::Client;
 pub use cluster::Cluster;
@@ -60,7 +65,9 @@ pub use install::{Said, documents, named_in};
 pub use kernel::Interface;
 pub use links::Links;
 pub use mesh::Mesh;
-pub use namespace::{NO_NETWORKS, Namespace, alone_for, alone_in_namespace, in_kube_system, in_namespace};
+pub use namespace::{
+    NO_NETWORKS, Namespace, alone_for, alone_in_kube_system, alone_in_namespace, in_kube_system, in_namespace,
+};
 pub use network::{Nad, Plugin, bridge, host_device, macvlan};
 pub use node::{Lease, Node};
 pub use parity::same_names;
@@ -68,6 +75,7 @@ pub use pod::{Pod, StatusEntry};
 pub use process::{Output, Program, Running, free_address, get};
 pub use recorder::{Order, Recorded};
 pub use repository::{read, root, run};
+pub use sight::{Observer, Sight};
 pub use teardown::Plugged;
 pub use traffic::{Traffic, hold_connections};
 pub use victim::Victim;

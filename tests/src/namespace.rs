@@ -10,21 +10,21 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, Pod as ApiPod, ServiceAccount};
 use kube::{
     Api, ResourceExt,
-    api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams},
-    core::GroupVersionKind,
+    api::{DeleteParams, ListParams, PostParams},
 };
 use serde_json::{Value, json};
 
 use crate::{
     cluster::{Cluster, NAMESPACE},
     error::{Doing, Error, Result},
-    network::{Nad, Plugin},
+    nads::nads,
+    network::Nad,
     pod::Pod,
     wait::{LONG, PLUG, eventually},
 };
 
 /// Labels whatever a test makes in a namespace that is not its own.
-const RUN: &str = "tests.dynamic-networks.invalid/run";
+pub(crate) const RUN: &str = "tests.dynamic-networks.invalid/run";
 
 /// For pods without the annotation.
 pub const NO_NETWORKS: Option<&str> = None;
@@ -39,7 +39,7 @@ pub struct Namespace {
     /// Its name.
     pub name: String,
     /// What tells this test's objects and links from those of others.
-    run: String,
+    pub(crate) run: String,
 }
 
 /// Runs a test in a namespace of its own, beside others.
@@ -49,22 +49,20 @@ pub struct Namespace {
 pub async fn in_namespace(purpose: &str, test: impl AsyncFnOnce(&Namespace) -> Result<()>) -> Result<()> {
     let cluster = Cluster::connect().await?;
     cluster.installed().await?;
-    let (ns, outcome) = run(cluster, TEST, purpose, test).await?;
+    let ns = Namespace::create(cluster, purpose).await?;
+    let outcome = ns.outcome(TEST, test).await;
     ns.finish(outcome).await
 }
 
-/// Runs a test in kube-system, where the webhook is not asked, beside others. Its pods and networks need names that no other test gives.
+/// Runs a test in kube-system, where the webhook is not asked, beside others. Its pods and networks need names that no other test
+/// gives.
 ///
 /// # Errors
 /// Whatever the test returns; cleaning up counts too.
 pub async fn in_kube_system(test: impl AsyncFnOnce(&Namespace) -> Result<()>) -> Result<()> {
     let cluster = Cluster::connect().await?;
     cluster.installed().await?;
-    let ns = Namespace {
-        cluster,
-        name: NAMESPACE.to_owned(),
-        run: std::iter::repeat_with(fastrand::lowercase).take(5).collect(),
-    };
+    let ns = Namespace::shared(cluster);
     let outcome = ns.outcome(TEST, test).await;
     ns.finish(outcome).await
 }
@@ -90,15 +88,25 @@ pub async fn alone_for(
     purpose: &str,
     test: impl AsyncFnOnce(&Namespace) -> Result<()>,
 ) -> Result<()> {
+    let ns = Namespace::create(alone().await?, purpose).await?;
+    ns.test_alone(TEST + part, test).await
+}
+
+/// As [`alone_in_namespace`], in kube-system.
+///
+/// # Errors
+/// The same.
+pub async fn alone_in_kube_system(test: impl AsyncFnOnce(&Namespace) -> Result<()>) -> Result<()> {
+    let ns = Namespace::shared(alone().await?);
+    ns.test_alone(TEST, test).await
+}
+
+/// The cluster for one test alone, as every test finds it.
+async fn alone() -> Result<Cluster> {
     let cluster = Cluster::connect_alone().await?;
     cluster.put_right().await?;
     cluster.installed().await?;
-    let (ns, outcome) = run(cluster, TEST + part, purpose, test).await?;
-    let restored = ns.cluster.put_right().await;
-    // What was started again gets ready while the pods of the test go.
-    let (finished, ready) = futures::join!(ns.finish(outcome), ns.cluster.installed());
-    finished?;
-    restored.and(ready)
+    Ok(cluster)
 }
 
 impl Namespace {
@@ -111,24 +119,14 @@ impl Namespace {
         purpose: &str,
         part: impl AsyncFnOnce(&Namespace) -> Result<()>,
     ) -> Result<()> {
-        // The whole test has a time limit already.
-        let (ns, outcome) = run(self.cluster.again()?, Duration::MAX, purpose, part).await?;
+        let ns = Namespace::create(self.cluster.again()?, purpose).await?;
+        // The test that this belongs to has a limit of its own.
+        let outcome = ns.outcome(Duration::MAX, part).await;
         ns.finish(outcome).await
     }
 }
 
 type Outcome = std::thread::Result<Result<()>>;
-
-async fn run(
-    cluster: Cluster,
-    limit: Duration,
-    purpose: &str,
-    test: impl AsyncFnOnce(&Namespace) -> Result<()>,
-) -> Result<(Namespace, Outcome)> {
-    let ns = Namespace::create(cluster, purpose).await?;
-    let outcome = ns.outcome(limit, test).await;
-    Ok((ns, outcome))
-}
 
 impl Namespace {
     async fn create(cluster: Cluster, purpose: &str) -> Result<Self> {
@@ -148,6 +146,24 @@ impl Namespace {
         .await?;
         let run = name.rsplit('-').next().unwrap_or_default().to_owned();
         Ok(Self { cluster, name, run })
+    }
+
+    /// This test's share of kube-system.
+    fn shared(cluster: Cluster) -> Self {
+        Self {
+            cluster,
+            name: NAMESPACE.to_owned(),
+            run: std::iter::repeat_with(fastrand::lowercase).take(5).collect(),
+        }
+    }
+
+    async fn test_alone(&self, limit: Duration, test: impl AsyncFnOnce(&Self) -> Result<()>) -> Result<()> {
+        let outcome = self.outcome(limit, test).await;
+        let restored = self.cluster.put_right().await;
+        // What was started again gets ready while the pods of the test go.
+        let (finished, ready) = futures::join!(self.finish(outcome), self.cluster.installed());
+        finished?;
+        restored.and(ready)
     }
 
     async fn outcome(&self, limit: Duration, test: impl AsyncFnOnce(&Self) -> Result<()>) -> Outcome {
@@ -180,98 +196,6 @@ impl Namespace {
             .patch(&self.name, &kube::api::PatchParams::default(), &patch)
             .await;
         patched.map(drop).doing("label the namespace")
-    }
-
-    /// Creates a network here.
-    ///
-    /// # Errors
-    /// [`Error::Api`].
-    pub async fn create_nad(&self, name: &str, plugin: Plugin) -> Result<Nad> {
-        let nad = Nad::new(&self.name, name);
-        if plugin.is_recorded() {
-            self.cluster.node.has_recorder().await?;
-        }
-        let config = plugin.config(&nad, &self.bridge(name));
-        self.create_raw_nad(name, &config).await?;
-        Ok(nad)
-    }
-
-    /// Creates a network here from the text of its CNI configuration.
-    ///
-    /// # Errors
-    /// [`Error::Api`].
-    pub async fn create_raw_nad(&self, name: &str, config: &str) -> Result<()> {
-        self.create_nad_of(name, json!({}), json!({"config": config}))
-            .await
-    }
-
-    /// The same, with the annotation `resourceName`.
-    ///
-    /// # Errors
-    /// [`Error::Api`].
-    pub async fn create_marked_nad(&self, name: &str, resource: &str, config: &str) -> Result<()> {
-        let annotations = json!({shared::annotations::RESOURCE_NAME: resource});
-        self.create_nad_of(name, annotations, json!({"config": config}))
-            .await
-    }
-
-    /// Creates a network here whose configuration is a file on the node.
-    ///
-    /// # Errors
-    /// [`Error::Api`].
-    pub async fn create_empty_nad(&self, name: &str) -> Result<()> {
-        self.create_nad_of(name, json!({}), json!({})).await
-    }
-
-    async fn create_nad_of(&self, name: &str, annotations: Value, spec: Value) -> Result<()> {
-        let object: DynamicObject = object(json!({
-            "apiVersion": "k8s.cni.cncf.io/v1", "kind": "NetworkAttachmentDefinition",
-            "metadata": {"name": name, "labels": {RUN: self.run}, "annotations": annotations}, "spec": spec,
-        }))?;
-        let api = nads(&self.cluster, &self.name);
-        api.create(&PostParams::default(), &object)
-            .await
-            .map(drop)
-            .doing(format!("create NAD {name}"))
-    }
-
-    /// The CNI configuration of a network here.
-    ///
-    /// # Errors
-    /// [`Error::Api`], [`Error::Unexpected`] when its spec has none.
-    pub async fn nad_config(&self, name: &str) -> Result<String> {
-        let nad = nads(&self.cluster, &self.name).get(name).await;
-        let nad = nad.doing(format!("read NAD {name}"))?;
-        let config = nad.data.pointer("/spec/config").and_then(Value::as_str);
-        config
-            .map(str::to_owned)
-            .ok_or_else(|| Error::Unexpected(format!("NAD {name} has no config")))
-    }
-
-    /// Gives a network another CNI configuration.
-    ///
-    /// # Errors
-    /// [`Error::Api`].
-    pub async fn change_nad(&self, nad: &Nad, config: &str) -> Result<()> {
-        let patch = kube::api::Patch::Merge(json!({"spec": {"config": config}}));
-        let params = kube::api::PatchParams::default();
-        nads(&self.cluster, &nad.namespace)
-            .patch(&nad.name, &params, &patch)
-            .await
-            .map(drop)
-            .doing(format!("change NAD {}", nad.name))
-    }
-
-    /// Deletes a network.
-    ///
-    /// # Errors
-    /// [`Error::Api`].
-    pub async fn delete_nad(&self, nad: &Nad) -> Result<()> {
-        let api = nads(&self.cluster, &nad.namespace);
-        api.delete(&nad.name, &DeleteParams::default())
-            .await
-            .map(drop)
-            .doing(format!("delete NAD {}", nad.name))
     }
 
     /// Creates a pod with this networks annotation (none: no such key) and does not wait.
@@ -422,6 +346,23 @@ impl Namespace {
         Ok(device)
     }
 
+    /// The name of a link that [`Self::add_links`] may make: another one for each number.
+    pub fn link(&self, number: usize) -> String {
+        format!("{}{number}", self.bridge_prefix())
+    }
+
+    /// Makes links on the node, which can be moved into a pod or be the master of others. They are gone at the end of the test.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub async fn add_links(&self, links: &[&str]) -> Result<()> {
+        let script = r#"for link; do
+            ip link add "$link" type veth peer name "${link}p" && ip link set "$link" up || exit
+        done"#;
+        let command = [&["sh", "-c", script, "sh"], links].concat();
+        self.cluster.node.run(&command).await.map(drop)
+    }
+
     fn bridge_prefix(&self) -> String {
         format!("t{}-", self.run)
     }
@@ -510,13 +451,6 @@ fn is_ready(pod: &ApiPod) -> bool {
         .into_iter()
         .flatten()
         .any(|condition| condition.type_ == "Ready" && condition.status == "True")
-}
-
-/// The NADs of a namespace.
-pub(crate) fn nads(cluster: &Cluster, namespace: &str) -> Api<DynamicObject> {
-    let kind = GroupVersionKind::gvk("k8s.cni.cncf.io", "v1", "NetworkAttachmentDefinition");
-    let resource = ApiResource::from_gvk_with_plural(&kind, "network-attachment-definitions");
-    Api::namespaced_with(cluster.client.clone(), namespace, &resource)
 }
 
 /// JSON that was written here as a typed object.

@@ -297,7 +297,7 @@ struct RuntimeNamespace {
 }
 
 /// `ADDRESS SANDBOX INTERFACE`; the plugin's own bookkeeping files do not begin with an address.
-fn lease(line: &str) -> Option<Lease> {
+pub(crate) fn lease(line: &str) -> Option<Lease> {
     let mut words = line.split_whitespace();
     let address = words.next()?;
     address.parse::<std::net::IpAddr>().ok()?;

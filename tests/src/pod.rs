@@ -340,7 +340,7 @@ impl Pod {
 }
 
 /// An interface as network-status would describe it: name, hardware address, addresses without prefix.
-fn seen_in_kernel(interface: Interface) -> Option<(String, (String, Vec<String>))> {
+pub(crate) fn seen_in_kernel(interface: Interface) -> Option<(String, (String, Vec<String>))> {
     let bare = |a: String| a.split('/').next().map(str::to_owned);
     let addresses = interface.addresses.into_iter().filter_map(bare).collect();
     (interface.name != "eth0").then_some((interface.name, (interface.mac, addresses)))

@@ -1,6 +1,9 @@
 //! Waiting for conditions: the only place of the harness that lets time pass.
 
-use std::time::{Duration, Instant};
+use std::{
+    convert::Infallible,
+    time::{Duration, Instant},
+};
 
 use crate::error::{Error, Result};
 
@@ -44,6 +47,14 @@ pub async fn eventually<T>(
 /// Lets the time pass over which a rate is measured. For nothing else.
 pub(crate) async fn elapse(window: Duration) {
     tokio::time::sleep(window).await;
+}
+
+/// Does something again and again, with a pause between, until its caller is done.
+pub(crate) async fn repeatedly(pause: Duration, mut what: impl AsyncFnMut()) -> Infallible {
+    loop {
+        what().await;
+        tokio::time::sleep(pause).await;
+    }
 }
 
 #[cfg(test)]

@@ -37,23 +37,32 @@ pub(super) fn of<'a>(subject: &Subject<'a>) -> Vec<Previous<'a>> {
         .map(|entry| (entry.name.as_str(), entry.interface.as_str()))
         .collect();
     let mut free: Vec<bool> = vec![true; old.elements.len()];
-    let mut previous = |element: &Selection, name: &Option<InterfaceName>| {
-        let mut candidates = old.elements.iter().zip(&old_names).zip(&mut free);
-        let ((found, _), free) = candidates.find(|((old, old_name), free)| {
-            let both_unnamed = element.interface.is_none() && old.interface.is_none();
-            **free && old.network == element.network && (both_unnamed || *old_name == name)
-        })?;
-        *free = false;
-        let interface = name.as_ref().map(InterfaceName::as_str).unwrap_or_default();
-        let is_plugged = plugged.contains(&(element.network.as_str(), interface));
-        Some(Previous {
-            element: Some(found),
-            is_plugged,
-        })
-    };
-    let elements = subject.list.elements.iter().zip(&new_names);
+    let mut found: Vec<Option<&Selection>> = vec![None; subject.list.elements.len()];
+    // Those that ask for the same first: of several unnamed elements of one network, what they ask for tells which one stayed.
+    for only_same in [true, false] {
+        let elements = subject.list.elements.iter().zip(&new_names).zip(&mut found);
+        for ((element, name), found) in elements.filter(|(_, found)| found.is_none()) {
+            let mut candidates = old.elements.iter().zip(&old_names).zip(&mut free);
+            let continued = candidates.find(|((old, old_name), free)| {
+                let both_unnamed = element.interface.is_none() && old.interface.is_none();
+                let fits = old.network == element.network && (both_unnamed || *old_name == name);
+                **free && fits && (!only_same || old.asks_as(element))
+            });
+            if let Some(((old, _), free)) = continued {
+                *free = false;
+                *found = Some(old);
+            }
+        }
+    }
+    let elements = subject.list.elements.iter().zip(&new_names).zip(found);
     elements
-        .map(|(element, name)| previous(element, name).unwrap_or_default())
+        .map(|((element, name), found)| {
+            let interface = name.as_ref().map(InterfaceName::as_str).unwrap_or_default();
+            Previous {
+                element: found,
+                is_plugged: found.is_some() && plugged.contains(&(element.network.as_str(), interface)),
+            }
+        })
         .collect()
 }
 

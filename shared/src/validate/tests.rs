@@ -241,6 +241,30 @@ fn a_network_that_vanished_does_not_block_the_removal_of_its_neighbour() {
 }
 
 #[test]
+fn what_an_unnamed_element_asks_for_tells_which_one_stayed() {
+    let element = |host: u8| format!(r#"{{"name":"a","ips":["192.0.2.{host}/24"]}}"#);
+    let (first, second) = (element(201), element(202));
+    let both = format!("[{first},{second}]");
+    let plugged = [("default/a", "net1"), ("default/a", "net2")];
+    let case = Case {
+        mode: InterfaceNames::Off,
+        ..Case::default()
+    };
+    for left in [
+        format!("[{first}]"),
+        format!("[{second}]"),
+        format!("[{second},{first}]"),
+    ] {
+        assert_eq!(case.edit(&both, &plugged, &left), Findings::default(), "{left}");
+    }
+    let changed = format!("[{first},{}]", element(203));
+    assert_eq!(
+        rules(&case.edit(&both, &plugged, &changed)),
+        [Rule::AttributeChange]
+    );
+}
+
+#[test]
 fn everything_is_judged_when_the_old_annotation_was_unreadable() {
     let findings = rejecting().judge(
         Operation::Update {
