@@ -53,7 +53,7 @@ pub struct DamagedEntry {
     pub error: CacheError,
 }
 
-/// What could not be read. Unknown is not empty: nobody may conclude from an error that there is nothing.
+/// What could not be read. Unknown is not empty: an error never means that an attachment is gone.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// The directory is missing or cannot be read.

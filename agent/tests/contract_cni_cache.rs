@@ -9,11 +9,14 @@
 
 use std::{fs, os::unix::ffi::OsStrExt as _, path::Path};
 
-use agent::cni_cache::{CacheError, CniCache, MAX_FILE_BYTES};
+use agent::{
+    cni_cache::{CacheError, CniCache, MAX_FILE_BYTES},
+    delegate_file::{self, DelegateEntry},
+};
 use agent_core::identity::SandboxId;
 use rstest::rstest;
 use serde_json::{Value, json};
-use shared::names::InterfaceName;
+use shared::names::{InterfaceName, NetworkName};
 use tempfile::TempDir;
 
 fn cache() -> (TempDir, CniCache) {
@@ -149,6 +152,32 @@ async fn a_damaged_entry_hides_no_other(#[case] content: &str) {
     assert_eq!(damaged.config_name, "my-net");
     assert_eq!(damaged.interface, InterfaceName::parse("net2").ok());
     assert!(matches!(damaged.error, CacheError::Corrupt { .. }));
+}
+
+#[tokio::test]
+async fn what_an_agent_appended_is_read_as_its_own() {
+    let (dir, cache) = cache();
+    let cold =
+        r#"[{"Name":"podnet","Bytes":"e30="},{"Name":"default/a","ifnameRequest":"a0","Bytes":"e30="}]"#;
+    fs::write(dir.path().join("5a9d"), cold).unwrap();
+    let entry = DelegateEntry {
+        network: NetworkName::new("default", "a").unwrap(),
+        interface: InterfaceName::parse("hot0").unwrap(),
+        config: r#"{"name":"a","cniVersion":"1.0.0","plugins":[{"type":"macvlan"}]}"#.to_owned(),
+        device: Some(("intel.com/nic".to_owned(), "0000:01:00.1".to_owned())),
+        replaces_cold_plugged: false,
+    };
+    delegate_file::append(dir.path(), &sandbox(), &entry).unwrap();
+    let delegates = cache.delegates(&sandbox()).await.unwrap().unwrap();
+    let hot_plugged: Vec<_> = delegates.iter().map(|delegate| delegate.hot_plugged).collect();
+    assert_eq!(hot_plugged, [false, false, true]);
+    let ours = &delegates[2];
+    assert!(ours.requested && ours.named && ours.unreadable.is_none());
+    assert_eq!(ours.network.as_ref(), Some(&entry.network));
+    assert_eq!(ours.interface.as_ref(), Some(&entry.interface));
+    assert_eq!(ours.device_id.as_deref(), Some("0000:01:00.1"));
+    let config: Value = serde_json::from_slice(&ours.config).unwrap();
+    assert_eq!(config, serde_json::from_str::<Value>(&entry.config).unwrap());
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-// The oracle answers what multus itself makes of a networks annotation, and what the
-// network-attachment-definition-client makes of a CNI result. One JSON request a line on
+// The oracle answers what multus itself makes of a networks annotation and of a delegate file, and
+// what the network-attachment-definition-client makes of a CNI result. One JSON request a line on
 // standard input, one JSON answer a line on standard output, in the same order.
 package main
 
@@ -9,18 +9,22 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/types/create"
 	nadutils "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/utils"
 	"gopkg.in/k8snetworkplumbingwg/multus-cni.v4/pkg/k8sclient"
 	"gopkg.in/k8snetworkplumbingwg/multus-cni.v4/pkg/logging"
+	"gopkg.in/k8snetworkplumbingwg/multus-cni.v4/pkg/types"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 const networksAnnotation = "k8s.v1.cni.cncf.io/networks"
 
-// request asks one question: networks (namespace, annotation) or statuses (network, result).
+// request asks one question: networks (namespace, annotation), statuses (network, result) or
+// a teardown (delegates).
 type request struct {
+	Delegates  *string         `json:"delegates"`
 	Namespace  string          `json:"namespace"`
 	Annotation *string         `json:"annotation"`
 	Network    string          `json:"network"`
@@ -61,6 +65,48 @@ func statuses(network string, result []byte) (any, error) {
 	return nadutils.CreateNetworkStatuses(parsed, network, false, nil)
 }
 
+// delegate is what a teardown would DEL.
+type delegate struct {
+	Interface string `json:"interface"`
+	List      bool   `json:"list"`
+	Version   string `json:"version"`
+	Plugins   int    `json:"plugins"`
+	Declared  bool   `json:"declared"`
+	Error     string `json:"error"`
+}
+
+// teardown reads a delegate file as CmdDel does, up to the calls of the plugins.
+func teardown(file string) (any, error) {
+	delegates := []*types.DelegateNetConf{}
+	if err := json.Unmarshal([]byte(file), &delegates); err != nil {
+		return nil, err
+	}
+	for _, v := range delegates {
+		if len(v.ConfList.Plugins) != 0 {
+			v.ConfListPlugin = true
+		}
+	}
+	delegates[0].MasterPlugin = true
+	answers := []delegate{}
+	for _, v := range delegates {
+		if v.ConfListPlugin && v.ConfList.CNIVersion == "" {
+			return nil, fmt.Errorf("multus would build the bytes of %s again", v.Name)
+		}
+		answer := delegate{Interface: v.IfnameRequest, List: v.ConfListPlugin}
+		list, err := libcni.ConfListFromBytes(v.Bytes)
+		if err != nil {
+			answer.Error = err.Error()
+		} else {
+			answer.Version, answer.Plugins = list.CNIVersion, len(list.Plugins)
+			for _, plugin := range list.Plugins {
+				answer.Declared = answer.Declared || len(plugin.Network.Capabilities) != 0
+			}
+		}
+		answers = append(answers, answer)
+	}
+	return answers, nil
+}
+
 func ask(line []byte) (out answer) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -75,6 +121,8 @@ func ask(line []byte) (out answer) {
 	var err error
 	if question.Annotation != nil {
 		value, err = networks(question.Namespace, *question.Annotation)
+	} else if question.Delegates != nil {
+		value, err = teardown(*question.Delegates)
 	} else {
 		value, err = statuses(question.Network, question.Result)
 	}

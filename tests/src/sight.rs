@@ -197,6 +197,7 @@ impl Sight {
             pod: pod.name.clone(),
             id: sandbox.to_owned(),
             wanted: wanted.to_vec(),
+            foreign: Vec::new(),
             kernel: seen.kernel.into_iter().filter_map(seen_in_kernel).collect(),
             status: status.map(|e| (e.interface, (e.mac, e.ips))).collect(),
             records: records

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// Fields of a list, and of a plugin in it (as JSON pointers).
-const FIELDS: &[&str] = &[
+pub const FIELDS: &[&str] = &[
     "/name",
     "/cniVersion",
     "/cniVersions",
@@ -85,9 +85,9 @@ pub fn configs() -> Vec<String> {
     let odd = FIELDS.iter().flat_map(|field| {
         values().into_iter().map(move |value| {
             let mut config = well_typed();
-            *config
-                .pointer_mut(field)
-                .unwrap_or_else(|| panic!("{field} is not in the list")) = value;
+            if let Some(place) = config.pointer_mut(field) {
+                *place = value;
+            }
             config.to_string()
         })
     });

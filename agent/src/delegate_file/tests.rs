@@ -200,6 +200,13 @@ fn multus_reads_whatever_types_a_config_has() {
 }
 
 #[test]
+fn every_odd_field_is_in_the_list() {
+    for field in odd::FIELDS {
+        assert!(odd::well_typed().pointer(field).is_some(), "{field}");
+    }
+}
+
+#[test]
 fn the_check_of_types_itself_refuses() {
     for damaged in [
         "{}",
