@@ -172,7 +172,7 @@ async fn what_an_agent_appended_is_read_as_its_own() {
     let hot_plugged: Vec<_> = delegates.iter().map(|delegate| delegate.hot_plugged).collect();
     assert_eq!(hot_plugged, [false, false, true]);
     let ours = &delegates[2];
-    assert!(ours.requested && ours.named && ours.unreadable.is_none());
+    assert!(ours.requested && ours.network.is_some() && ours.unreadable.is_none());
     assert_eq!(ours.network.as_ref(), Some(&entry.network));
     assert_eq!(ours.interface.as_ref(), Some(&entry.interface));
     assert_eq!(ours.device_id.as_deref(), Some("0000:01:00.1"));

@@ -3,10 +3,8 @@
 
 use std::{fmt::Display, fs};
 
-use agent::{
-    delegate_file::{DelegateEntry, DelegateFileError, append},
-    identity::SandboxId,
-};
+use agent::delegate_file::{DelegateEntry, DelegateFileError, append};
+use agent_core::identity::SandboxId;
 use serde_json::{Value, json};
 use shared::names::{InterfaceName, NetworkName};
 use tests::{Error, oracle};
