@@ -55,6 +55,8 @@ use crate::{
 
 /// How long calls in flight may take after a signal to stop; then their intents are left for the next start.
 const FINISH: Duration = Duration::from_secs(8);
+/// How long the last events may take to be written.
+const LAST_EVENTS: Duration = Duration::from_secs(2);
 /// How often the records are tried while another agent holds them.
 const LOCK_RETRY: Duration = Duration::from_secs(1);
 
@@ -129,7 +131,7 @@ async fn serve(arguments: Arguments) -> Result<(), String> {
     let Some(records) = stop.or(open_records(&config, &health)).await.transpose()? else {
         return Ok(());
     };
-    let (events, writer) = EventSink::new(api.calls.clone(), &node_name, metrics.clone());
+    let (events, writer) = EventSink::new(api.watches.clone(), &node_name, metrics.clone());
     let agent = Agent {
         config,
         own,
@@ -238,10 +240,9 @@ impl Agent {
             health: self.health.clone(),
         };
         let networks = Networks::new(&self.api, self.config.multus_conf_dir.clone());
-        let context = Rc::new(self.worker_context(&probes, listing, networks.clone(), events));
+        let context = Rc::new(self.worker_context(&probes, listing, networks.clone(), events.clone()));
         let pods = Rc::new(Pods::new(Rc::clone(&context), loaded));
 
-        let writer = tokio::task::spawn_local(writer.run());
         let mut spawn = |name: &'static str, task: LocalBoxFuture<'static, ()>| {
             tasks.spawn_local(async move {
                 task.await;
@@ -275,7 +276,16 @@ impl Agent {
         };
         spawn("the reports", run.boxed_local());
 
-        if let Some(ended) = stop.or(tasks.join_next()).await {
+        // Outlives the other tasks: the last events come from the workers that finish.
+        let mut writing = JoinSet::new();
+        writing.spawn_local(writer.run());
+        let ends = async {
+            tokio::select! {
+                ended = tasks.join_next() => ended,
+                ended = writing.join_next() => ended,
+            }
+        };
+        if let Some(ended) = stop.or(ends).await {
             let why = ended.map_or_else(
                 || "nothing runs".to_owned(),
                 |task| task.unwrap_or_else(|error| error.to_string()),
@@ -290,8 +300,13 @@ impl Agent {
             );
         }
         drop((pods, context));
-        // What was reported last should still be written, if the API server answers.
-        let _ = tokio::time::timeout(Duration::from_secs(2), writer).await;
+        events.close();
+        if tokio::time::timeout(LAST_EVENTS, writing.join_next())
+            .await
+            .is_err()
+        {
+            tracing::warn!("the API server did not take the last events in time");
+        }
         Ok(())
     }
 

@@ -158,7 +158,7 @@ impl Worker {
                     permit.late();
                 }
             }
-            Action::Event(pod, event) => self.context.events.send(&pod, event),
+            Action::Event(pod, event) => self.context.events.send(&pod, &event),
             Action::Count(count) => self.count(count),
         }
     }

@@ -45,7 +45,7 @@ async fn follows_the_pods_again_whatever_ended_the_watch() -> Result<()> {
             peers.agent.is_not_ready(says).await?;
             pod.annotate(&format!("blue@kept,blue@{after}")).await?;
             // It asks on, in vain.
-            peers.double.plays_on(RequestKind::PodList, "", 1).await?;
+            peers.double.plays_on(RequestKind::PodWatch, "", 1).await?;
             pod.has_exactly(&["kept", before]).await?;
 
             peers.double.steps_aside();

@@ -142,6 +142,16 @@ impl ScriptedApi {
         self.shared.news.send_modify(|news| *news += 1);
     }
 
+    /// The resourceVersion of an object; `None`: there is none.
+    pub fn version(&self, kind: Kind, namespace: &str, name: &str) -> Option<String> {
+        self.shared.store().version(kind, namespace, name)
+    }
+
+    /// Whether there is such an object.
+    pub fn has(&self, kind: Kind, namespace: &str, name: &str) -> bool {
+        self.version(kind, namespace, name).is_some()
+    }
+
     /// Tells every watch of `kind` the present version.
     pub fn bookmark(&self, kind: Kind) {
         self.shared.store().bookmark(kind);
@@ -161,6 +171,12 @@ impl ScriptedApi {
     /// Answers every request as usual again, those that wait included.
     pub fn obeys(&self) {
         self.shared.orders().clear();
+        self.shared.news.send_modify(|news| *news += 1);
+    }
+
+    /// Answers these requests as usual again, those that wait included.
+    pub fn obeys_about(&self, kind: Kind, verb: Verb) {
+        self.shared.orders().remove(&(kind, verb));
         self.shared.news.send_modify(|news| *news += 1);
     }
 

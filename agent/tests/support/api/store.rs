@@ -111,6 +111,11 @@ impl Store {
         self.happened(kind, "DELETED", &object);
     }
 
+    pub fn version(&self, kind: Kind, namespace: &str, name: &str) -> Option<String> {
+        let object = self.objects.get(&(kind, namespace.to_owned(), name.to_owned()))?;
+        object["metadata"]["resourceVersion"].as_str().map(str::to_owned)
+    }
+
     pub fn bookmark(&mut self, kind: Kind) {
         self.version += 1;
         let object = json!({
