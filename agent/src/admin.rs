@@ -1,5 +1,8 @@
 //! The admin port: `/livez`, `/readyz`, `/metrics` for the cluster, `/explain/NAMESPACE/POD` for the node itself only.
 
+mod places;
+pub mod server;
+
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},

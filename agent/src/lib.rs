@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod multus;
 pub mod networks;
 pub mod node;
+pub mod open_files;
 pub mod pod_object;
 pub mod pod_watch;
 pub mod pods;

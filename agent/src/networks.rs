@@ -31,11 +31,11 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use agent_core::network::{NetworkDefinition, NetworkError};
 use crate::{
     api::ApiServer,
     metadata_watch::{self, CAP, Signal, Source, Start},
 };
+use agent_core::network::{NetworkDefinition, NetworkError};
 use cache::{Cache, Found};
 use flights::{Flights, Outcome, Sent};
 pub use object::MAX_CONFIG_BYTES;

@@ -8,11 +8,11 @@ use futures::{Stream, StreamExt as _};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::Deserialize;
 
-use agent_core::identity::PodIdentity;
 use crate::{
     api::ApiServer,
     metadata_watch::{self, Metadata, Signal, Source, Start},
 };
+use agent_core::identity::PodIdentity;
 
 /// What has happened to the pods of the node.
 #[derive(Clone, Debug, PartialEq)]

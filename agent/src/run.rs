@@ -31,7 +31,10 @@ use agent_core::{
 use futures::{FutureExt as _, StreamExt as _, future::LocalBoxFuture};
 
 use crate::{
-    admin::{self, Admin, WatchHeartbeat},
+    admin::{
+        self, Admin, WatchHeartbeat,
+        server::{Limits, Server},
+    },
     api::ApiServer,
     args::{Arguments, Command, LogFormat},
     cni_cache::CniCache,
@@ -45,6 +48,7 @@ use crate::{
     multus::{Multus, limiter::DelegateLimiter},
     networks::{NetworkEvent, Networks},
     node::Node,
+    open_files,
     pod_watch::{PodEvent, pod_events},
     pods::Pods,
     records::{Records, RecordsError},
@@ -116,6 +120,9 @@ async fn serve(arguments: Arguments) -> Result<(), String> {
     let listener = bind(admin_listen).await?;
     let mut stop = Stop::new().map_err(|error| format!("signals cannot be handled: {error}"))?;
 
+    if let Err(error) = open_files::raise_limit() {
+        tracing::warn!(%error, "raising the limit of open files failed");
+    }
     let metrics = Metrics::new();
     let health = Health::new(metrics.clone());
     let (heartbeat, (reports, questions)) = (WatchHeartbeat::default(), reports::channel());
@@ -126,7 +133,12 @@ async fn serve(arguments: Arguments) -> Result<(), String> {
         reports,
         watch: heartbeat.clone(),
     };
-    tasks.spawn_local(serve_admin(listener, pages));
+    let server = Server {
+        listener,
+        router: admin::router(pages),
+        limits: Limits::default(),
+    };
+    tasks.spawn_local(async move { match server.run().await {} });
 
     let Some(records) = stop.or(open_records(&config, &health)).await.transpose()? else {
         return Ok(());
@@ -431,12 +443,6 @@ async fn open_records(config: &Config, health: &Health) -> Result<Arc<Records>, 
             Err(error) => return Err(error.to_string()),
         }
     }
-}
-
-async fn serve_admin(listener: TcpListener, pages: Admin) -> String {
-    let service = admin::router(pages).into_make_service_with_connect_info::<SocketAddr>();
-    let ended = axum::serve(listener, service).await;
-    format!("the admin server ended: {ended:?}")
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, String> {

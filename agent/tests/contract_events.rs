@@ -14,11 +14,11 @@ use std::{
     time::Duration,
 };
 
-use agent_core::identity::PodIdentity;
 use agent::{
     events::{Event, EventSink, EventWriter, Reason},
     metrics::Metrics,
 };
+use agent_core::identity::PodIdentity;
 use http_body_util::BodyExt as _;
 use hyper::{Method, Request, Response};
 use kube::{Client, client::Body};

@@ -16,10 +16,8 @@ use std::{
     time::Duration,
 };
 
+use agent::networks::{MAX_CONFIG_BYTES, NetworkEvent, Networks, READS_AT_ONCE};
 use agent_core::network::NetworkError;
-use agent::{
-    networks::{MAX_CONFIG_BYTES, NetworkEvent, Networks, READS_AT_ONCE},
-};
 use futures::future::join_all;
 use serde_json::json;
 use shared::names::NetworkName;

@@ -11,10 +11,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use agent::pod_watch::{PodEvent, pod_events};
 use agent_core::identity::PodIdentity;
-use agent::{
-    pod_watch::{PodEvent, pod_events},
-};
 use futures::{Stream, StreamExt as _, stream::LocalBoxStream};
 use support::{
     api::{Kind, Order, ScriptedApi, Verb, pod},

@@ -44,7 +44,7 @@ async fn plugins_of_two_kinds_that_hang_in_many_pods_hold_up_no_other_network_an
             begin.elapsed()
         );
         assert!(!is_plugged(&hanging).await?, "they still hang");
-        explains(ns, &hanging[0], &["wanted: net1 on", "doing: add net1", ", for "]).await?;
+        explains(ns, &hanging[0], &["wanted: net1 on", "in progress: plug net1 on", "calling multus for "]).await?;
 
         ns.no_orders().await?;
         futures::future::try_join_all(hanging.iter().map(|pod| pod.has_exactly(&["net1"]))).await?;
@@ -76,7 +76,7 @@ async fn an_error_without_end_holds_up_neither_siblings_nor_other_pods() -> Resu
             &["failed ", "net1: ", "the pool is on fire", "next try"],
         )
         .await?;
-        explains(ns, &pods[0], &["observed: net2 on", "plugged"]).await?;
+        explains(ns, &pods[0], &["observed: net2 on", "attached"]).await?;
 
         // Nor is a later edit held up by it.
         pods[0].annotate("bad@net1,blue@net3").await?;

@@ -59,8 +59,8 @@ async fn explain_tells_what_a_pod_wants_and_has_as_the_documentation_says() -> R
             format!("wanted: net1 on {network}"),
             format!("wanted: net2 on {}/missing", ns.name),
             format!("sandbox {sandbox}"),
-            format!("observed: cold on {network}: plugged"),
-            format!("observed: net1 on {network}: plugged"),
+            format!("observed: cold on {network}: attached"),
+            format!("observed: net1 on {network}: attached"),
         ] {
             assert!(
                 explained.lines().any(|l| l.trim() == line),

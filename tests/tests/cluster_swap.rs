@@ -123,7 +123,9 @@ async fn leaves_a_strangers_interface_alone_and_plugs_when_it_is_gone() -> Resul
         let stranger = pod.interface("net1").await?;
 
         pod.annotate("blue@net1,blue@net2").await?;
-        let told = pod.has_event("FailedAddingInterface", "did not make").await?;
+        let told = pod
+            .has_event("FailedAddingInterface", "not managed by the agent")
+            .await?;
         assert!(told.warning && told.message.contains("net1"), "{told:?}");
         assert_eq!(pod.interface("net1").await?, stranger);
         assert_eq!(pod.interface("net2").await?.kind, "macvlan");

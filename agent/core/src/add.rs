@@ -22,6 +22,7 @@ pub const CRASHED: &str = "multus is healthy but dropped this request: its handl
 impl Site<'_, '_> {
     /// Begins an ADD: the network is read.
     pub fn begin_add(&mut self, selection: &Selection) -> Operation {
+        self.attachment.set_tried(selection);
         self.start(Effect::ReadNetwork(selection.network.clone()));
         Operation::Add(Adding {
             selection: Box::new(selection.clone()),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use shared::{
     cni::CniResult,
     names::{InterfaceName, NetworkName},
+    selection::Selection,
     status::{self, StatusEntry},
 };
 
@@ -39,6 +40,8 @@ pub struct Attachment {
     /// How often libcni's cache was read since the last call, and when last.
     lookups: (u32, Duration),
     retries: [Option<Retry>; 3],
+    /// The element that the last ADD was for: the retry of another one does not wait for its failures.
+    tried: Option<Box<Selection>>,
     removals: FlapDamping,
     /// A lost ADD may still run: its clean-up leaves a tombstone.
     lost_add: bool,
@@ -102,12 +105,14 @@ impl Attachment {
         self.record.as_ref()
     }
 
-    /// Whether nothing is known of it any more.
-    pub fn is_empty(&self) -> bool {
-        self.record.is_none()
-            && self.operation.is_none()
-            && self.disk == Disk::Clean
-            && self.retries.iter().all(Option::is_none)
+    /// Whether there is neither a record nor an operation, and the disk knows that.
+    pub fn is_free(&self) -> bool {
+        self.record.is_none() && self.operation.is_none() && self.disk == Disk::Clean
+    }
+
+    /// Whether nothing is known of it any more that decides anything.
+    pub fn is_empty(&self, now: Duration) -> bool {
+        self.is_free() && self.retries.iter().all(Option::is_none) && self.removals.is_over(now)
     }
 
     /// Changes the record in memory.
@@ -178,6 +183,11 @@ impl Attachment {
         self.entries.clear();
     }
 
+    /// Network-status has forgotten what is unplugged; only what is owed is left.
+    pub fn set_forgotten(&mut self) {
+        self.gone = false;
+    }
+
     /// Whether the state depends on a call without an answer, or on a tombstone.
     pub fn is_doubtful(&self) -> bool {
         let phase = self.record.as_ref().map(|record| &record.phase);
@@ -241,6 +251,16 @@ impl Attachment {
     /// Notes a failure of a verb.
     pub fn set_retry(&mut self, verb: Verb, retry: Option<Retry>) {
         self.retries[verb as usize] = retry;
+    }
+
+    /// The element that the last ADD was for.
+    pub fn tried(&self) -> Option<&Selection> {
+        self.tried.as_deref()
+    }
+
+    /// An ADD for this element begins.
+    pub fn set_tried(&mut self, element: &Selection) {
+        self.tried = Some(Box::new(element.clone()));
     }
 
     /// The retries that stand.

@@ -21,8 +21,8 @@ use crate::{
 
 /// How often libcni's cache is read again for a call in doubt, at most.
 const DOUBT_POLL: Duration = Duration::from_secs(2);
-/// How often it is read again for a tombstone, at most.
-const TOMBSTONE_POLL: Duration = Duration::from_secs(30);
+/// How often it is read again for a tombstone, and for a call that counts as lost, at most.
+const LONGEST_POLL: Duration = Duration::from_secs(30);
 
 impl PodState {
     /// Starts the next step of the plan. Whether another decision may follow at once.
@@ -41,7 +41,7 @@ impl PodState {
             self.report(pod, &plan.problems, turn);
         }
         self.note_attached(&plan, id, turn);
-        self.forget_retries(id, &plan);
+        self.forget_retries(id, &plan, turn.now.monotonic);
         if let Some(until) = plan.blocked_until {
             turn.wake_at(until);
         }
@@ -66,8 +66,13 @@ impl PodState {
             if !attachment.is_doubtful() || attachment.operation.is_some() {
                 continue;
             }
-            attachment.doubt_ends(turn.now.monotonic, grace);
-            let again = attachment.lookup_due(turn.now);
+            let certain = turn.now.monotonic >= attachment.doubt_ends(turn.now.monotonic, grace);
+            let record = attachment.record();
+            if certain && record.is_some_and(|record| matches!(record.phase, Phase::Unplugging { .. })) {
+                // A DEL follows in any case.
+                continue;
+            }
+            let again = attachment.lookup_due(certain, turn.now);
             if matches!(attachment.lookup(), Lookup::Known(_) | Lookup::Failed) && !turn.is_due(again) {
                 continue;
             }
@@ -167,7 +172,7 @@ impl PodState {
     }
 
     /// A retry of a step that is not planned any more says nothing about the next one of its kind.
-    fn forget_retries(&mut self, id: &SandboxId, plan: &Plan) {
+    fn forget_retries(&mut self, id: &SandboxId, plan: &Plan, now: Duration) {
         let Some(sandbox) = self.sandboxes.get_mut(id) else {
             return;
         };
@@ -175,14 +180,19 @@ impl PodState {
             return;
         }
         for (interface, attachment) in &mut sandbox.attachments {
-            let planned = plan.steps.iter().any(|step| step.interface() == interface);
+            let steps = plan.steps.iter().filter(|step| step.interface() == interface);
+            let planned = steps.clone().count() > 0;
+            let other = |step: &Step| matches!(step, Step::Plug { selection, .. } if attachment.tried() != Some(selection));
+            if attachment.operation.is_none() && steps.clone().any(other) {
+                attachment.set_retry(Verb::Plug, None);
+            }
             if !planned && attachment.operation.is_none() {
                 for verb in [Verb::Plug, Verb::Unplug, Verb::ReleaseOwed] {
                     attachment.set_retry(verb, None);
                 }
             }
         }
-        sandbox.prune();
+        sandbox.prune(now);
     }
 
     /// The first step that may be tried now. An interface whose removal has to wait is not plugged meanwhile.
@@ -264,17 +274,16 @@ fn verb_of(step: &Step) -> Verb {
 }
 
 impl Attachment {
-    /// When libcni's cache is read again for it.
-    fn lookup_due(&self, now: crate::effect::Now) -> Duration {
+    /// When libcni's cache is read again for it. `certain`: no call without an answer can run any more.
+    fn lookup_due(&self, certain: bool, now: crate::effect::Now) -> Duration {
         let tombstone = self
             .record()
             .is_some_and(|record| record.phase == Phase::Tombstone);
         let (rounds, last) = self.lookups();
-        let longest = if tombstone { TOMBSTONE_POLL } else { DOUBT_POLL };
-        let pause = if tombstone {
-            backoff::delay(rounds, now.jitter).min(longest)
+        let pause = if tombstone || certain {
+            backoff::delay(rounds, now.jitter).min(LONGEST_POLL)
         } else {
-            backoff::poll_interval(rounds, longest)
+            backoff::poll_interval(rounds, DOUBT_POLL)
         };
         last + pause
     }

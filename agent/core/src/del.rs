@@ -104,7 +104,8 @@ impl Site<'_, '_> {
     }
 
     fn del_answered(&mut self, mut removing: Removing, answer: Answer) -> Flow {
-        if !matches!(answer, Answer::Lost(_)) {
+        // After the end of a sandbox its calls may overlap: an ADD without an answer has not ended with this DEL.
+        if !matches!(answer, Answer::Lost(_)) && !matches!(removing.why, Why::Release) {
             self.attachment.call_ended(self.now());
         }
         match answer {
@@ -207,6 +208,8 @@ impl Site<'_, '_> {
         match removing.why {
             Why::Unplug => self.unplugged(record),
             Why::LostAdd => self.leave_tombstone(record, true),
+            // Network-status has to forget it first.
+            Why::Owed if self.attachment.is_gone() => self.save(),
             Why::Owed => self.clear(),
             Why::BeforeAdd(mut adding) => {
                 adding.permit = removing.permit.take();

@@ -170,7 +170,7 @@ fn explain_attachment(
             Verb::ReleaseOwed => "an owed release of",
         };
         lines.push(format!(
-            "{verb} {interface} failed {}: {}; next try {}",
+            "failed {}: {verb} {interface}: {}; next try {}",
             times(retry.failures),
             retry.error,
             wait(retry.due, now)

@@ -2,7 +2,7 @@
 //! have the same future. Times count in steps from now; sandboxes by the rank that the caller gives them.
 
 use std::{
-    hash::{DefaultHasher, Hash, Hasher as _},
+    hash::{DefaultHasher, Hash, Hasher},
     time::Duration,
 };
 
@@ -10,6 +10,7 @@ use crate::{
     attachment::{Attachment, Disk, Lookup, Verb},
     identity::SandboxId,
     operation::{AddStage, Adding, DelStage, Operation, Removing, Why},
+    pod::Annotation,
     pod_state::{Blocked, PodState},
     record::AttachmentRecord,
     retry::{Retry, RetryOn},
@@ -60,15 +61,22 @@ impl Print<'_> {
 
     fn pod(&mut self, state: &PodState) {
         match state.pod.pod() {
-            Some(pod) => self.add((
-                format!("{:?}", pod.networks),
-                entries(pod.status.as_deref()),
-                pod.terminating,
-            )),
+            Some(pod) => {
+                match &pod.networks {
+                    Annotation::Absent => self.add(0),
+                    Annotation::List(list) => self.add((1, list.source())),
+                    Annotation::Unreadable { fingerprint, .. } => self.add((2, fingerprint)),
+                }
+                self.add((entries(pod.status.as_deref()), pod.terminating));
+            }
             None => self.add(format!("{:?}", state.pod)),
         }
-        // What was seen decides only while something is unclaimed, or a sandbox has not been seen.
-        self.add(&state.seen);
+        // What was seen decides only while something can be claimed, or a sandbox is to be seen.
+        let ready = listed_ready(state);
+        let sight = ready.and_then(|id| state.sandboxes.get(id));
+        let settled =
+            sight.is_some_and(|sandbox| sandbox.sight == Sight::Seen && sandbox.unclaimed.is_empty());
+        self.add((state.seen.is_empty(), (!settled).then_some(&state.seen)));
         let listing = &state.listing;
         self.add((listing.stale, listing.reading, listing.again));
         self.blocked(listing.blocked.as_ref());
@@ -96,7 +104,7 @@ impl Print<'_> {
     }
 
     fn sandbox(&mut self, sandbox: &SandboxState) {
-        self.add(((self.measure.rank)(&sandbox.id), sandbox.attachments.len()));
+        self.add((self.measure.rank)(&sandbox.id));
         self.add(
             sandbox
                 .record
@@ -137,7 +145,10 @@ impl Print<'_> {
         }
         self.add(format!("{:?}", sandbox.unclaimed));
         self.add((&sandbox.damaged, &sandbox.newer));
-        let mut ordered: Vec<_> = sandbox.attachments.iter().collect();
+        let now = self.measure.now;
+        let known = sandbox.attachments.iter();
+        let mut ordered: Vec<_> = known.filter(|(_, known)| !known.is_empty(now)).collect();
+        self.add(ordered.len());
         let order = |attachment: &Attachment| attachment.record().map(|record| record.order);
         ordered.sort_by_key(|(interface, attachment)| (order(attachment), (*interface).clone()));
         for (interface, attachment) in ordered {
@@ -146,14 +157,9 @@ impl Print<'_> {
         }
     }
 
-    /// A record, without its place in the order of plugging.
-    fn record(&mut self, record: &AttachmentRecord) {
-        self.add(record_print(record));
-    }
-
     fn attachment(&mut self, attachment: &Attachment) {
-        if let Some(record) = attachment.record() {
-            self.record(record);
+        if let Some(known) = attachment.record() {
+            record(known, &mut self.hasher);
         }
         match attachment.disk() {
             Disk::Clean => self.add(0),
@@ -184,6 +190,9 @@ impl Print<'_> {
         }
         for verb in [Verb::Plug, Verb::Unplug, Verb::ReleaseOwed] {
             self.retry(attachment.retry(verb));
+        }
+        if attachment.retry(Verb::Plug).is_some() {
+            self.add(format!("{:?}", attachment.tried()));
         }
         match attachment.operation.as_deref() {
             None => self.add(0),
@@ -245,8 +254,13 @@ impl Print<'_> {
     }
 }
 
-/// What of a record decides, without its place in the order of plugging and without the content of its result.
-pub fn record_print(record: &AttachmentRecord) -> impl Hash + use<> {
+fn listed_ready(state: &PodState) -> Option<&SandboxId> {
+    let listed = state.listing.sandboxes.as_deref()?;
+    crate::sandbox::newest_ready(listed).map(|sandbox| &sandbox.id)
+}
+
+/// Adds what of a record decides: all but its place in the order of plugging and the content of its result.
+pub fn record(record: &AttachmentRecord, hasher: &mut impl Hasher) {
     use crate::record::Phase;
     let phase = match &record.phase {
         Phase::Plugging { attempt } => (0, (*attempt).min(2), false),
@@ -255,15 +269,11 @@ pub fn record_print(record: &AttachmentRecord) -> impl Hash + use<> {
         Phase::Tombstone => (3, 0, false),
         Phase::Owed => (4, 0, false),
     };
-    (
-        record.network.clone(),
-        record.interface.clone(),
-        record.origin,
-        phase,
-        record.config.clone(),
-        record.stale_status.clone(),
-        format!("{:?}", record.owed),
-    )
+    (&record.network, &record.interface, record.origin, phase).hash(hasher);
+    (&record.config, &record.stale_status, record.owed.len()).hash(hasher);
+    for owed in &record.owed {
+        (&owed.network, &owed.config, owed.failed_add).hash(hasher);
+    }
 }
 
 /// Entries are found by their names, so their order decides nothing.

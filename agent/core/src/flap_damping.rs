@@ -40,7 +40,7 @@ impl FlapDamping {
 
     /// Whether the earlier times no longer count.
     pub fn is_over(&self, now: Duration) -> bool {
-        now.saturating_sub(self.last) >= RESET
+        self.count == 0 || now.saturating_sub(self.last) >= RESET
     }
 
     /// The times that still make a difference at this very moment: what a model tells states apart by.

@@ -234,7 +234,14 @@ impl Removing {
     pub fn owed_now(&self) -> Vec<OwedRelease> {
         let open = self.jobs.iter().filter(|job| job.teardown.is_apart());
         let known = self.earlier.iter().chain(&self.owed).cloned();
-        known.chain(open.flat_map(Job::owed)).collect()
+        let mut owed: Vec<OwedRelease> = Vec::new();
+        for release in known.chain(open.flat_map(Job::owed)) {
+            // An agent that died half-way has written down what is found again now.
+            if !owed.contains(&release) {
+                owed.push(release);
+            }
+        }
+        owed
     }
 }
 

@@ -108,6 +108,11 @@ impl PodState {
         &self.sandboxes
     }
 
+    /// What the present plan cannot do.
+    pub fn problems(&self) -> &std::collections::BTreeSet<Problem> {
+        &self.reported
+    }
+
     /// Why nothing can be decided.
     pub fn blocked(&self) -> Option<&Blocked> {
         self.listing.blocked.as_ref().or(self.blocked.as_ref())
@@ -496,18 +501,18 @@ impl PodState {
                     attachment.operation = Some(operation);
                 }
             }
-            Flow::Finished => self.operation_ended(key),
+            Flow::Finished => self.operation_ended(key, turn.now.monotonic),
             Flow::UnknownPod => {
-                self.operation_ended(key);
+                self.operation_ended(key, turn.now.monotonic);
                 self.doubt_identity(sandbox_id, turn);
             }
         }
     }
 
-    fn operation_ended(&mut self, (sandbox, _): &AttachmentKey) {
+    fn operation_ended(&mut self, (sandbox, _): &AttachmentKey, now: Duration) {
         if let Some(sandbox) = self.sandboxes.get_mut(sandbox) {
             sandbox.step = None;
-            sandbox.prune();
+            sandbox.prune(now);
         }
         self.publication.records_changed();
     }
@@ -520,7 +525,7 @@ impl PodState {
         if let Some(permit) = operation.and_then(|operation| operation.permit()) {
             turn.release(permit);
         }
-        self.operation_ended(key);
+        self.operation_ended(key, turn.now.monotonic);
     }
 
     /// Does `with` at the site of an attachment.
@@ -594,7 +599,7 @@ impl PodState {
     fn record_written(&mut self, key: &AttachmentKey, written: &Result<(), String>, turn: &mut Turn<'_>) {
         self.at_site(key, turn, |site| site.written(written));
         if let Some(sandbox) = self.sandboxes.get_mut(&key.0) {
-            sandbox.prune();
+            sandbox.prune(turn.now.monotonic);
         }
         self.publication.records_changed();
     }

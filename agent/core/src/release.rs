@@ -116,7 +116,7 @@ impl PodState {
         let Some(sandbox) = self.sandboxes.get_mut(id) else {
             return again;
         };
-        sandbox.prune();
+        sandbox.prune(turn.now.monotonic);
         let recovered =
             matches!(sandbox.end, End::Ended { recovered: true, .. }) && sandbox.damaged.is_empty();
         if sandbox.attachments.is_empty() && recovered && sandbox.newer.is_empty() {

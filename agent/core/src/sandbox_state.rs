@@ -235,8 +235,15 @@ impl SandboxState {
             .any(|attachment| attachment.operation.is_some())
     }
 
-    /// Drops what is not known any more.
-    pub(crate) fn prune(&mut self) {
-        self.attachments.retain(|_, attachment| !attachment.is_empty());
+    /// Drops what is not known any more. Of a sandbox that has ended only records matter.
+    pub(crate) fn prune(&mut self, now: Duration) {
+        let ended = self.has_ended();
+        self.attachments.retain(|_, attachment| {
+            !if ended {
+                attachment.is_free()
+            } else {
+                attachment.is_empty(now)
+            }
+        });
     }
 }

@@ -250,7 +250,12 @@ impl PodState {
                 put(id, record, turn);
             }
         }
-        sandbox.unclaimed = adoption.unclaimed;
+        // What has a record was claimed before: after its DEL the evidence that was read here is wrong.
+        let unknown = |unclaimed: &Unclaimed| {
+            let attachment = sandbox.attachments.get(&unclaimed.interface);
+            attachment.is_none_or(|attachment| attachment.record().is_none())
+        };
+        sandbox.unclaimed = adoption.unclaimed.into_iter().filter(unknown).collect();
         let first = !sandbox.is_adopted();
         sandbox.sight = Sight::Writing {
             pending,

@@ -202,6 +202,7 @@ impl Site<'_, '_> {
                 phase: Phase::Owed,
                 ..record
             });
+            self.attachment.set_forgotten();
         }
         self.save();
     }

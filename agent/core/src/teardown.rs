@@ -195,10 +195,11 @@ impl Teardown {
         parts.filter_map(|part| self.config_of(*part)).collect()
     }
 
+    /// Whether the plugin has an IPAM of its own, and is not itself what is left of one.
     fn has_ipam(&self, index: usize) -> bool {
-        self.list
-            .as_ref()
-            .is_some_and(|list| list.only_ipam(index).is_some())
+        let list = self.list.as_ref();
+        let ipam = list.and_then(|list| list.only_ipam(index));
+        ipam.is_some_and(|ipam| list.and_then(|list| list.only_plugin(index)) != Some(ipam))
     }
 
     /// A part of a failed ADD that cannot read its configuration, or refuses DEL with the words that it refused ADD with.
@@ -357,6 +358,20 @@ mod tests {
         teardown.refused(&Refusal::Other, None);
         assert!(teardown.take_apart(None));
         assert_eq!(teardown.owed().len(), 2);
+    }
+
+    #[test]
+    fn an_owed_ipam_is_not_taken_apart_further() {
+        let mut teardown = Teardown::whole(CHAIN, None);
+        teardown.refused(&Refusal::Other, None);
+        teardown.take_apart(Some(&failed("macvlan", 0, "store is away")));
+        refuse(&mut teardown, "macvlan", "store is away");
+        teardown.succeeded();
+        let owed = teardown.owed();
+        let mut again = Teardown::whole(&owed[0], None);
+        again.take_apart(None);
+        refuse(&mut again, "host-local", "store is away");
+        assert_eq!((again.next_config(), again.owed()), (None, owed));
     }
 
     #[test]

@@ -15,8 +15,8 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{Event, Reason, lru::Lru};
+use crate::api_error;
 use agent_core::identity::PodIdentity;
-use crate::{api_error};
 
 /// The component that our events come from; multus' have the same reason AddedInterface, but another component.
 pub const SOURCE: &str = "dynamic-networks-controller";
@@ -239,14 +239,14 @@ mod tests {
 
     #[test]
     fn names_an_event_by_what_it_says() {
-        let once = Event::cannot_act("x");
+        let once = Event::blocked("x");
         let again = Event {
             next_try: Some(Duration::from_secs(9)),
             ..once.clone()
         };
         let name = |event: &Event| Post::new(&pod(), event).name();
         assert_eq!(name(&once), name(&again));
-        assert_ne!(name(&once), name(&Event::cannot_act("y")));
+        assert_ne!(name(&once), name(&Event::blocked("y")));
         assert!(message(&again).ends_with("; next try in 9 s"));
     }
 
@@ -261,7 +261,7 @@ mod tests {
     fn cuts_a_text_that_the_api_would_not_take() {
         let long = Event {
             next_try: Some(Duration::from_secs(60)),
-            ..Event::cannot_act(&"é".repeat(2000))
+            ..Event::blocked(&"é".repeat(2000))
         };
         assert!(message(&long).len() <= MAX_MESSAGE);
         assert!(message(&long).ends_with("...; next try in 60 s"));

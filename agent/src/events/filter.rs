@@ -106,7 +106,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn failure(cause: &str) -> Event {
-        Event::cannot_act(cause)
+        Event::blocked(cause)
     }
 
     fn added() -> Event {

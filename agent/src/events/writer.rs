@@ -20,8 +20,8 @@ use super::{
     filter::Filter,
     queue::Queue,
 };
+use crate::metrics::Metrics;
 use agent_core::identity::PodIdentity;
-use crate::{metrics::Metrics};
 
 /// Events that are written at the same time, each of another namespace.
 const WRITERS: usize = 8;

@@ -7,11 +7,11 @@ use serde::Deserialize;
 use shared::{annotations::RESOURCE_NAME, names::NetworkName};
 
 use super::cache::{Found, Network, Version};
-use agent_core::network::NetworkError;
 use crate::{
     api_request::{self, RequestError},
     metadata_watch::Metadata,
 };
+use agent_core::network::NetworkError;
 
 /// The collection of all of them.
 pub const PATH: &str = "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions";

@@ -1,0 +1,611 @@
+//! An agent on a simulated node: it drives the core as the program's worker does.
+
+use std::{cell::RefCell, collections::VecDeque, rc::Rc, time::Duration};
+
+use agent_core::{
+    backoff,
+    delegate::{Call, Command},
+    effect::{Action, Effect, EffectId, Now, Outcome, Timing, Trigger},
+    identity::PodIdentity,
+    operation::PATIENCE,
+    pod::PodObservation,
+    pod_state::PodState,
+    record::Phase,
+    retry::RetryOn,
+    turn::Context,
+};
+use shared::config::Config;
+
+use crate::{
+    Crash, Disturbance, EffectKind, Fault, Fingerprints, Incident, Mutant, Node, Pool, TICK, UID,
+    crash::Crashes, snapshot::Agent,
+};
+
+/// How many calls a node may run at once, where a test does not say otherwise.
+pub(crate) const PERMITS: usize = 8;
+/// I8: so many effects may follow one incident or one tick.
+const MOST_EFFECTS: u32 = 60;
+/// I8: so many effects a tick for each attachment, at rest and while an outage lasts.
+const MOST_PER_TICK: usize = 4;
+/// After so many ticks an outage counts as lasting, and so many more are counted.
+const LASTING: u64 = 12;
+/// After so long a call is late; so long a lost call may still run.
+const WAITS: Duration = Duration::from_secs(30);
+/// So many turns in a row without rest are no rest.
+const MOST_TURNS: u32 = 200;
+
+/// I5: once nothing fails any more, all is done within the cap of the backoff and the grace period, and one tick for
+/// either, because the simulated clock wakes late.
+const LONGEST: u64 = (backoff::CAP.as_secs() + WAITS.as_secs()) / TICK.as_secs() + 2;
+/// The same where a plugin refuses the DEL of a plugged attachment for good.
+const LONGEST_REFUSED: u64 = PATIENCE.as_secs() / TICK.as_secs() + 2 * LONGEST;
+
+/// An agent on a simulated node.
+pub struct Harness {
+    /// The node.
+    pub node: Node,
+    pub(crate) agent: Agent,
+    pub(crate) pool: Rc<RefCell<Pool>>,
+    pub(crate) mutant: Option<Mutant>,
+    /// Prints what happens, for whoever studies a history.
+    pub verbose: bool,
+    /// The pod's number among those that share the pool.
+    owner: usize,
+    config: Rc<Config>,
+    /// Started effects that are not carried out yet.
+    queue: VecDeque<(EffectId, Effect)>,
+    /// The effect that is being carried out.
+    current: Option<EffectId>,
+    /// What disturbs the reconcile, and before which effect.
+    script: Vec<(u32, Disturbance)>,
+    /// Effects that are slow, if they are of that kind.
+    slow: Vec<(u32, EffectKind)>,
+    crash_at: Option<u32>,
+    /// The effects of the reconcile so far.
+    trace: Vec<EffectKind>,
+    crashes: Option<Crashes>,
+    /// The agent knew that the pod terminates when it began the reconcile.
+    knew_that_it_terminates: bool,
+}
+
+/// What a rest that comes after so many ticks breaks. `refused`: a plugin refuses a DEL for good.
+pub(crate) fn too_late(ticks: u64, refused: bool) -> Option<String> {
+    let longest = if refused { LONGEST_REFUSED } else { LONGEST };
+    (ticks > longest).then(|| format!("I5: it took {ticks} ticks until nothing was left to do"))
+}
+
+impl Harness {
+    /// I8: what so many effects in so many ticks break, at rest or while an outage lasts.
+    pub(crate) fn too_many(&self, effects: usize, ticks: u64) -> Option<String> {
+        let sandboxes = self
+            .state()
+            .into_iter()
+            .flat_map(|state| state.sandboxes().values());
+        let attachments: usize = sandboxes.map(|sandbox| sandbox.attachments().len()).sum();
+        let most = MOST_PER_TICK * attachments.max(1) * usize::try_from(ticks).unwrap();
+        (effects > most).then(|| format!("I8: {effects} effects in {ticks} ticks"))
+    }
+
+    /// An agent that is to start on `node`.
+    pub(crate) fn on(node: Node, config: &str) -> Self {
+        Self {
+            node,
+            agent: Agent::Started,
+            pool: Rc::new(RefCell::new(Pool::new(PERMITS))),
+            mutant: None,
+            verbose: false,
+            owner: 0,
+            config: Rc::new(Config::parse(config).unwrap()),
+            queue: VecDeque::new(),
+            current: None,
+            script: Vec::new(),
+            slow: Vec::new(),
+            crash_at: None,
+            trace: Vec::new(),
+            crashes: None,
+            knew_that_it_terminates: false,
+        }
+    }
+
+    /// Makes the agent a mutant, from its next start.
+    #[must_use]
+    pub fn with_mutant(mut self, mutant: Option<Mutant>) -> Self {
+        self.mutant = mutant;
+        if mutant.is_some() && matches!(self.agent, Agent::Waits(_)) {
+            self.restart();
+            self.reconcile();
+        }
+        self
+    }
+
+    /// Shares the permits of a node with other pods, as pod number `owner`.
+    #[must_use]
+    pub fn sharing(mut self, pool: &Rc<RefCell<Pool>>, owner: usize) -> Self {
+        self.pool = Rc::clone(pool);
+        self.owner = owner;
+        self
+    }
+
+    /// The core's state, while the agent runs.
+    pub fn state(&self) -> Option<&PodState> {
+        match &self.agent {
+            Agent::Waits(state) => Some(state),
+            Agent::Away | Agent::Started => None,
+        }
+    }
+
+    fn context(&self) -> Rc<Context> {
+        let grace = match self.mutant {
+            Some(Mutant::DoesNotWait) => Duration::ZERO,
+            _ => WAITS,
+        };
+        Rc::new(Context {
+            config: Rc::clone(&self.config),
+            own: Some(PodIdentity::new("kube-system", "agent", "uid-agent").unwrap()),
+            timing: Timing { late: WAITS, grace },
+        })
+    }
+
+    fn now(&self) -> Now {
+        let monotonic = match self.mutant {
+            Some(Mutant::OversleepsRetries) => Duration::ZERO,
+            _ => self.node.now,
+        };
+        Now {
+            monotonic,
+            epoch: self.node.epoch(),
+            jitter: 0.0,
+        }
+    }
+
+    /// Lets the core decide, and takes what it asks for.
+    fn with_state(&mut self, decide: impl FnOnce(&mut PodState, Now) -> Vec<Action>) {
+        let now = self.now();
+        let Agent::Waits(state) = &mut self.agent else {
+            return;
+        };
+        for action in decide(state, now) {
+            match action {
+                Action::Start(id, effect) => self.queue.push_back((id, effect)),
+                Action::Release(id) => self.release(id),
+                // The place is free; the permit is released when the call ends.
+                Action::Late(id) => self.pool.borrow_mut().release((self.owner, id)),
+                Action::Event(_, event) => self.node.events.push((event.reason.as_str(), event.text)),
+                Action::Count(count) => self.node.counts.push(count),
+            }
+        }
+    }
+
+    /// Reports an outcome.
+    pub(crate) fn complete(&mut self, id: EffectId, outcome: Outcome) {
+        if self.verbose {
+            println!("           {outcome:?}");
+        }
+        self.with_state(|state, now| state.complete(id, outcome, now));
+    }
+
+    fn release(&mut self, id: EffectId) {
+        self.pool.borrow_mut().release((self.owner, id));
+        self.queue.retain(|(queued, _)| *queued != id);
+        self.node.running.retain(|running| running.id != Some(id));
+        self.current = self.current.filter(|current| *current != id);
+    }
+
+    /// Whether other pods hold permits.
+    pub(crate) fn others_call(&self) -> bool {
+        self.pool.borrow().is_held_by_others(self.owner)
+    }
+
+    pub(crate) fn acquire_permit(&mut self, id: EffectId) {
+        self.pool.borrow_mut().acquire((self.owner, id));
+    }
+
+    /// Something happens, and whoever watches is told.
+    pub fn happen(&mut self, incident: Incident) {
+        if !self.can(incident) {
+            return;
+        }
+        self.node.effects = 0;
+        match incident {
+            Incident::Pass => self.pass(TICK),
+            Incident::AgentAway => {
+                self.die();
+                self.agent = Agent::Away;
+            }
+            Incident::AgentBack => self.agent = Agent::Started,
+            Incident::MultusAway => {
+                self.node.change(incident);
+                self.lose_answers();
+            }
+            _ => self.node.change(incident),
+        }
+        self.node.changes += 1;
+        self.hear();
+        if let Some(trigger) = incident.trigger(&self.node) {
+            self.with_state(|state, now| state.trigger(&trigger, now));
+        }
+    }
+
+    /// Time passes: what was running comes to its end, and the node's list of sandboxes is polled.
+    pub fn pass(&mut self, time: Duration) {
+        self.node.now += time;
+        for running in self.node.take_due() {
+            self.finish(running);
+        }
+        let follows = self.state().is_some_and(PodState::follows_sandboxes);
+        if follows && !self.node.runtime_away {
+            let of_pod = self
+                .node
+                .sandboxes
+                .iter()
+                .filter(|sandbox| sandbox.pod.uid() == UID);
+            let of_pod = of_pod.cloned().collect();
+            self.with_state(|state, now| state.observe_sandboxes(of_pod, now));
+        }
+    }
+
+    /// The watch of the pod reports what is new, if anything is.
+    fn hear(&mut self) -> bool {
+        if self.node.api_away {
+            return false;
+        }
+        let Some(state) = self.state() else { return false };
+        let own = self.node.own_pod();
+        let observed = own.map_or(PodObservation::Gone, |pod| {
+            PodObservation::Present(Rc::clone(pod))
+        });
+        if observed == *state.pod() {
+            return false;
+        }
+        self.with_state(|state, now| state.observe_pod(observed, now));
+        true
+    }
+
+    /// In the next reconcile, `disturbance` comes just before effect number `effect`.
+    pub fn disturb(&mut self, effect: u32, disturbance: Disturbance) {
+        self.script.push((effect, disturbance));
+    }
+
+    /// In the next reconcile, effect number `effect` is slow if it is of this kind.
+    pub fn slow(&mut self, effect: u32, kind: EffectKind) {
+        self.slow.push((effect, kind));
+    }
+
+    /// The pod gets another label.
+    pub fn relabel(&mut self) {
+        self.node.touch();
+        self.hear();
+    }
+
+    /// Another writer takes our entries out of network-status.
+    pub fn overwrite_status(&mut self) {
+        if let Some(pod) = self.node.touch() {
+            pod.status = Some(r#"[{"name":"podnet","interface":"eth0","default":true,"dns":{}}]"#.into());
+        }
+        self.hear();
+    }
+
+    /// In the next reconcile, the agent dies just before effect number `effect`.
+    pub fn crash_at(&mut self, effect: u32) {
+        self.crash_at = Some(effect);
+    }
+
+    pub(crate) fn clear_script(&mut self) {
+        self.queue.clear();
+        self.current = None;
+        self.script.clear();
+        self.slow.clear();
+        self.crash_at = None;
+    }
+
+    /// The agent is asked to stop.
+    pub fn stop(&mut self) {
+        self.with_state(PodState::stop);
+    }
+
+    /// Everything that may be asked about the pod, in words.
+    pub fn explain(&self) -> String {
+        let state = self.state();
+        state
+            .map(|state| state.explain(self.node.now))
+            .unwrap_or_default()
+    }
+
+    /// The agent dies, and starts again from what is on the disk.
+    pub fn restart(&mut self) {
+        self.die();
+        self.agent = Agent::Started;
+    }
+
+    fn die(&mut self) {
+        self.clear_script();
+        self.pool.borrow_mut().release_all(self.owner);
+        self.node.abandon_running();
+    }
+
+    /// The worker of a pod that the disk remembers begins before the first list of pods has come.
+    fn start(&mut self) {
+        if !matches!(self.agent, Agent::Started) {
+            return;
+        }
+        let records = (*self.node.records).clone();
+        let remembered = !records.is_empty();
+        let state = PodState::new(UID, self.context(), records);
+        self.agent = Agent::Waits(Box::new(state));
+        if remembered {
+            self.with_state(PodState::wake_up);
+        }
+    }
+
+    /// The agent does what there is to do now. `false`: it died on the way and is to start again.
+    pub fn reconcile(&mut self) -> bool {
+        self.trace.clear();
+        self.start();
+        let pod = self.state().and_then(|state| state.pod().pod());
+        self.knew_that_it_terminates = pod.is_some_and(|pod| pod.terminating);
+        let mut turns = 0;
+        let lived = loop {
+            if !self.drain() {
+                break false;
+            }
+            turns += 1;
+            if turns > MOST_TURNS {
+                self.node
+                    .break_rule("I8: the agent does not come to rest".to_owned());
+                break true;
+            }
+            if !(self.hear() || self.take_granted() || self.wake_if_due() || self.mutate()) {
+                break true;
+            }
+        };
+        if lived {
+            self.clear_script();
+        } else {
+            self.restart();
+        }
+        lived
+    }
+
+    /// Carries out what was started, in order. `false`: the agent dies.
+    fn drain(&mut self) -> bool {
+        while let Some((id, effect)) = self.queue.pop_front() {
+            if !self.step(id, effect) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn step(&mut self, id: EffectId, effect: Effect) -> bool {
+        let index = u32::try_from(self.trace.len()).unwrap();
+        if let Some(crashes) = self.crashes.as_mut() {
+            crashes.before(index, &mut self.node);
+        }
+        if self.crash_at == Some(index) {
+            return false;
+        }
+        self.trace.push(EffectKind::of(&effect));
+        self.node.effects += 1;
+        if self.node.effects > MOST_EFFECTS {
+            self.node
+                .break_rule(format!("I8: more than {MOST_EFFECTS} effects at once"));
+            self.queue.clear();
+            return true;
+        }
+        if self.verbose {
+            println!("{:5} #{index} {effect:?}", self.node.now.as_secs());
+        }
+        self.current = Some(id);
+        let script = self.script.clone();
+        let is_slow = self.slow.contains(&(index, EffectKind::of(&effect)));
+        let mut fault = is_slow.then_some(Fault::Slow);
+        for (_, disturbance) in script.into_iter().filter(|(at, _)| *at == index) {
+            match disturbance {
+                Disturbance::Fails(with) => fault = Some(with),
+                Disturbance::Meanwhile(incident) => self.happen(incident),
+            }
+        }
+        if self.current.take().is_some() && self.state().is_some() {
+            if let Some(outcome) = self.carry_out(id, effect, fault) {
+                self.complete(id, outcome);
+            }
+        }
+        true
+    }
+
+    fn take_granted(&mut self) -> bool {
+        let granted = self.pool.borrow_mut().take_granted(self.owner);
+        if let Some(id) = granted {
+            self.complete(id, Outcome::Done);
+        }
+        granted.is_some()
+    }
+
+    fn is_due(&self) -> bool {
+        let now = self.now().monotonic;
+        self.state()
+            .and_then(PodState::wake)
+            .is_some_and(|wake| wake <= now)
+    }
+
+    fn wake_if_due(&mut self) -> bool {
+        let due = self.is_due();
+        if due {
+            self.with_state(PodState::wake_up);
+        }
+        due
+    }
+
+    /// Everything that failed is tried again now.
+    pub(crate) fn wakes_all(&mut self) -> bool {
+        self.with_state(|state, now| state.trigger(&Trigger::Anything, now));
+        !self.queue.is_empty()
+    }
+
+    /// A pod that terminates keeps its network: nothing is begun in it.
+    pub(crate) fn check_call(&mut self, call: &Call) {
+        if !self.knew_that_it_terminates || !self.node.exists(&call.sandbox) {
+            return;
+        }
+        let record = self.node.record(&call.sandbox, &call.interface);
+        let plugged = |phase: &Phase| {
+            matches!(
+                phase,
+                Phase::Plugged { .. } | Phase::Unplugging { result: Some(_), .. }
+            )
+        };
+        if call.command == Command::Add || record.is_some_and(|record| plugged(&record.phase)) {
+            self.node.break_rule(format!(
+                "{:?} of {} in a pod that terminates",
+                call.command, call.interface
+            ));
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        let granted = self.pool.borrow().has_granted(self.owner);
+        matches!(self.agent, Agent::Started) || !self.queue.is_empty() || granted || self.is_due()
+    }
+
+    /// The clock goes on until the agent has something to do. `false`: it never will.
+    pub fn wait(&mut self) -> bool {
+        loop {
+            if self.has_work() {
+                return true;
+            }
+            let wakes = self.state().is_some_and(|state| state.wake().is_some());
+            let waits = wakes || self.node.is_busy();
+            self.happen(Incident::Pass);
+            if !waits && !self.has_work() {
+                return false;
+            }
+        }
+    }
+
+    /// Every outage ends.
+    pub fn end_outages(&mut self) {
+        for incident in self.node.outages_ended_by() {
+            self.happen(incident);
+        }
+        self.happen(Incident::AgentBack);
+    }
+
+    /// I8: an outage lasts; what too many effects break.
+    pub(crate) fn storm_of_an_outage(&mut self) -> Option<String> {
+        if !self.node.has_outage() {
+            return None;
+        }
+        let mut effects = 0;
+        for tick in 0..2 * LASTING {
+            self.reconcile();
+            effects += if tick < LASTING { 0 } else { self.trace.len() };
+            self.happen(Incident::Pass);
+        }
+        self.node
+            .broken
+            .clone()
+            .or_else(|| self.too_many(effects, LASTING))
+    }
+
+    /// Every outage ends, and every network gets a good configuration.
+    pub fn mend(&mut self) {
+        self.end_outages();
+        for incident in self.node.mended_by() {
+            self.happen(incident);
+        }
+    }
+
+    /// Every outage ends, and the agent works on until nothing changes any more. The invariant that is broken then.
+    pub fn settle(&mut self) -> Option<String> {
+        self.end_outages();
+        let (mut passed, mut last_change) = (Vec::<(u64, u64, usize)>::new(), 0);
+        let begin = self.ticks();
+        let refused = self.node.refuses_for_good();
+        loop {
+            if self.reconcile_changes() {
+                last_change = self.ticks() - begin;
+            }
+            let print = self.fingerprint();
+            let before = passed.iter().position(|(passed, ..)| *passed == print);
+            passed.push((print, self.ticks(), self.trace.len()));
+            if before.is_some() || !self.wait() {
+                let cycle = &passed[before.unwrap_or(passed.len() - 1)..];
+                let effects = cycle.iter().skip(1).map(|(.., effects)| effects).sum();
+                let ticks = self.ticks().saturating_sub(cycle[0].1).max(1);
+                return self
+                    .broken_invariant()
+                    .or_else(|| self.too_many(effects, ticks))
+                    .or_else(|| too_late(last_change, refused));
+            }
+        }
+    }
+
+    /// The agent does what there is to do now; whether users see anything of it.
+    pub(crate) fn reconcile_changes(&mut self) -> bool {
+        let before = self.node.results;
+        self.reconcile();
+        self.node.results != before
+    }
+
+    /// Notes every point of the next reconcile at which a crash would find the node changed, and what it would leave,
+    /// unless that is `known`.
+    pub(crate) fn note_crashes(&mut self, known: &Fingerprints) {
+        self.crashes = Some(Crashes::new(known));
+    }
+
+    /// What was noted.
+    pub(crate) fn crashes(&mut self) -> Vec<Crash> {
+        self.crashes
+            .take()
+            .map(|crashes| crashes.found)
+            .unwrap_or_default()
+    }
+
+    /// What waits on although it could be known that it need not, now that this has happened.
+    pub(crate) fn missed_wakeup(&self, incident: Incident) -> Option<String> {
+        let now = self.node.now;
+        let waits = |cleared: &dyn Fn(&RetryOn) -> bool| {
+            let sandboxes = self
+                .state()
+                .into_iter()
+                .flat_map(|state| state.sandboxes().values());
+            let mut attachments = sandboxes.flat_map(|sandbox| sandbox.attachments().values());
+            attachments.any(|attachment| {
+                let mut retries = attachment.retries();
+                retries.any(|(_, retry)| retry.due > now && cleared(&retry.on))
+            })
+        };
+        let missed = match incident {
+            Incident::MultusBack => waits(&|on| *on == RetryOn::Multus),
+            Incident::NetworkCreated(name)
+            | Incident::NetworkChanged(name)
+            | Incident::NetworkBroken(name, _)
+                if !self.node.api_away =>
+            {
+                let present = self.node.networks.get(&crate::network(name));
+                let present = present.map(|definition| &definition.resource_version);
+                waits(&|on| {
+                    matches!(on, RetryOn::Network { network, version }
+                        if network.name() == name && version.as_ref() != present)
+                })
+            }
+            _ => false,
+        };
+        missed.then(|| format!("I7: something still waits after {incident:?}"))
+    }
+
+    /// The effects of the last reconcile.
+    pub fn effects(&self) -> &[EffectKind] {
+        &self.trace
+    }
+
+    /// The ticks of the clock so far.
+    pub fn ticks(&self) -> u64 {
+        self.node.now.as_secs() / TICK.as_secs()
+    }
+
+    /// How many permits the pod holds or waits for.
+    pub(crate) fn permits(&self) -> usize {
+        self.pool.borrow().count(self.owner)
+    }
+}
