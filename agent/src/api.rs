@@ -1,5 +1,6 @@
-//! How the agent reaches the API server. What is here keeps a watch from being blind without knowing it: a connection that a network has
-//! lost says nothing, for ever, and a request that is tried again inside the client tells nobody.
+//! How the agent reaches the API server. What is here keeps a watch from being blind without
+//! knowing it: a connection that a network has lost says nothing, for ever, and a request that is
+//! tried again inside the client tells nobody.
 
 pub mod calls;
 
@@ -12,17 +13,18 @@ use kube::{
 
 use crate::failpoint;
 
-/// A connection on which nothing has come for so long is given up: the longest that anything waits after a fault. Shorter, and a large
-/// cluster would do little but renew watches.
+/// A connection on which nothing has come for so long is given up: the longest that anything waits
+/// after a fault. Shorter, and a large cluster would do little but renew watches.
 const SILENCE: Duration = Duration::from_secs(60);
-/// The part of it by which the API server is to end a watch earlier, so that a good connection is never silent for that long.
+/// The part of it by which the API server is to end a watch earlier, so that a good connection is
+/// never silent for that long.
 const MARGIN: u32 = 10;
 
 /// The API server.
 #[derive(Clone)]
 pub struct ApiServer {
-    /// For calls, of which [`calls::AT_ONCE`] are under way at once. It waits as `Retry-After` tells and tries again,
-    /// until its caller's deadline.
+    /// For calls, of which [`calls::AT_ONCE`] are under way at once. It waits as `Retry-After`
+    /// tells and tries again, until its caller's deadline.
     pub calls: Client,
     /// For watches, which have no deadline: what fails is told at once.
     pub watches: Client,

@@ -1,5 +1,5 @@
-//! Requests whose answer is bounded in size and time. kube's own calls read an answer of any size, and forget the
-//! `Retry-After` of a refusal.
+//! Requests whose answer is bounded in size and time. kube's own calls read an answer of any size,
+//! and forget the `Retry-After` of a refusal.
 
 use std::time::Duration;
 

@@ -1,15 +1,19 @@
 //! Watches the metadata of the objects of one kind.
 //!
-//! Flow: list, open the watch at the list's version, then events. After a fault: a pause, and the watch is opened again
-//! at the version of the last event. Only when the API server no longer has that version is the list read again.
+//! Flow: list, open the watch at the list's version, then events. After a fault: a pause, and the
+//! watch is opened again at the version of the last event. Only when the API server no longer has
+//! that version is the list read again.
 //!
-//! Guarantees: between two [`Signal::Listed`] every event is signalled, once or more, in order. One connection. Memory
-//! is bounded by [`PAGE_BYTES`] and [`LINE_BYTES`].
+//! Guarantees: between two [`Signal::Listed`] every event is signalled, once or more, in order. One
+//! connection. Memory is bounded by [`PAGE_BYTES`] and [`LINE_BYTES`].
 //!
-//! Errors: each is a [`Signal::Failed`], and the next step is tried after a jittered backoff of at most [`CAP`], or
-//! later if the API server says so. [`Signal::Open`] ends the outage.
+//! Errors: each is a [`Signal::Failed`], and the next step is tried after a jittered backoff of at
+//! most [`CAP`], or later if the API server says so. [`Signal::Open`] ends the outage. A version
+//! that the API server no longer has, as after its restart, is no reason to wait as long as the
+//! outage has lasted: such answers have a backoff of their own.
 //!
-//! kube's own watcher does not say when a watch is open again after a fault, nor does it know `Retry-After`.
+//! kube's own watcher does not say when a watch is open again after a fault, nor does it know
+//! `Retry-After`.
 
 mod lines;
 
@@ -30,7 +34,7 @@ use crate::{
     api,
     api_request::{self, RequestError},
 };
-use lines::Lines;
+use lines::{Line, Lines};
 
 /// The longest pause between two tries, unless the API server asks for a longer one.
 pub const CAP: Duration = Duration::from_secs(5);
@@ -48,6 +52,10 @@ const LINE_BYTES: usize = 8 * 1024 * 1024;
 const DEADLINE: Duration = Duration::from_secs(10);
 /// A watch that ends sooner than this and without an event has not worked.
 const SHORTEST_WATCH: Duration = Duration::from_secs(1);
+
+/// A watch that is opened again brings its first line within this time if it is that the version is
+/// too old.
+const FIRST_LINE: Duration = Duration::from_millis(100);
 
 /// What is watched, and how.
 pub struct Source {
@@ -83,7 +91,8 @@ pub enum Signal<M> {
     Listing,
     /// An object of the list.
     Item(M),
-    /// The list is complete, or the version known at which the watch begins: what follows is what happened since.
+    /// The list is complete, or the version known at which the watch begins: what follows is what
+    /// happened since.
     Listed,
     /// The watch is open.
     Open,
@@ -105,6 +114,7 @@ pub fn watch<M: Metadata>(source: Source) -> impl Stream<Item = Signal<M>> {
         source,
         position: Position::Unlisted,
         failures: 0,
+        expiries: 0,
         pause: None,
     };
     futures::stream::unfold(watcher, |watcher| async {
@@ -116,8 +126,10 @@ pub fn watch<M: Metadata>(source: Source) -> impl Stream<Item = Signal<M>> {
 struct Watcher<M> {
     source: Source,
     position: Position<M>,
-    /// In a row.
+    /// In a row, answers that the version is too old left out.
     failures: u32,
+    /// Such answers in a row.
+    expiries: u32,
     /// Before the next step.
     pause: Option<Duration>,
 }
@@ -146,6 +158,8 @@ enum Next {
 struct Watching {
     version: String,
     lines: Lines,
+    /// Read and not signalled yet.
+    first: Option<Line>,
     since: Instant,
     /// It has brought an event.
     works: bool,
@@ -154,8 +168,8 @@ struct Watching {
 #[derive(Deserialize)]
 struct List<M> {
     metadata: ListMetadata,
-    #[serde(default = "Vec::new")]
-    items: Vec<Object<M>>,
+    /// Null where there is none.
+    items: Option<Vec<Object<M>>>,
 }
 
 #[derive(Deserialize)]
@@ -201,7 +215,7 @@ impl<M: Metadata> Watcher<M> {
                 self.position = Position::At(list.metadata.resource_version);
                 Signal::Listed
             }
-            Err(error) => self.failed(Position::Unlisted, &error),
+            Err(error) => self.failed(Position::Unlisted, error),
         }
     }
 
@@ -220,7 +234,8 @@ impl<M: Metadata> Watcher<M> {
         };
         match self.page(pages.size, token.as_deref()).await {
             Ok(list) => {
-                pages.items = list.items.into_iter().map(|object| object.metadata).collect();
+                let objects = list.items.into_iter().flatten();
+                pages.items = objects.map(|object| object.metadata).collect();
                 pages.next = match list.metadata.next {
                     next if next.is_empty() => Next::Nothing(list.metadata.resource_version),
                     next => Next::Page(Some(next)),
@@ -231,7 +246,7 @@ impl<M: Metadata> Watcher<M> {
                 pages.next = Next::Page(token);
             }
             // From the beginning: the token may be what failed.
-            Err(error) => return Some(self.failed(Position::Unlisted, &error)),
+            Err(error) => return Some(self.failed(Position::Unlisted, error)),
         }
         self.position = Position::Listing(pages);
         None
@@ -263,57 +278,77 @@ impl<M: Metadata> Watcher<M> {
             let request = Request::new(&self.source.path).watch_metadata(&params, &version)?;
             api_request::open(&self.source.client, request, DEADLINE).await
         };
-        match opened.await {
-            Ok(response) => {
-                self.position = Position::Watching(Watching {
-                    version,
-                    lines: Lines::new(response.into_body(), LINE_BYTES),
-                    since: Instant::now(),
-                    works: false,
-                });
-                Signal::Open
+        let response = match opened.await {
+            Ok(response) => response,
+            Err(error) => return self.failed(Position::At(version), error),
+        };
+        let mut watching = Watching {
+            version,
+            lines: Lines::new(response.into_body(), LINE_BYTES),
+            first: None,
+            since: Instant::now(),
+            works: false,
+        };
+        if self.failures > 0 || self.expiries > 0 {
+            match tokio::time::timeout(FIRST_LINE, watching.lines.next()).await {
+                Ok(Ok(Some(line))) if line.read::<M>().is_ok() => watching.first = Some(line),
+                Ok(line) => return self.line(watching, line),
+                Err(_) => {}
             }
-            Err(error) if forgets(&error) => self.failed(Position::Unlisted, &error),
-            Err(error) => self.failed(Position::At(version), &error),
         }
+        self.position = Position::Watching(watching);
+        Signal::Open
     }
 
     /// The next event of a watch.
     async fn follow(&mut self, mut watching: Watching) -> Signal<M> {
-        let line = match watching.lines.next().await {
-            Ok(Some(line)) => line,
-            Ok(None) if watching.works || watching.since.elapsed() >= SHORTEST_WATCH => {
-                self.failures = 0;
+        let line = match watching.first.take() {
+            Some(first) => Ok(Some(first)),
+            None => watching.lines.next().await,
+        };
+        self.line(watching, line)
+    }
+
+    fn line(&mut self, mut watching: Watching, line: Result<Option<Line>, RequestError>) -> Signal<M> {
+        let has_worked = watching.works || watching.since.elapsed() >= SHORTEST_WATCH;
+        match line.and_then(|line| line.as_ref().map(Line::read).transpose()) {
+            Ok(Some((version, signal))) => {
+                (self.failures, self.expiries) = (0, 0);
+                watching.works = true;
+                watching.version = version;
+                self.position = Position::Watching(watching);
+                signal
+            }
+            Ok(None) if has_worked => {
+                (self.failures, self.expiries) = (0, 0);
                 self.position = Position::At(watching.version);
-                return Signal::Ended;
+                Signal::Ended
             }
             Ok(None) => {
                 let text = "the API server ended the watch at once".to_owned();
-                return self.fault(Position::At(watching.version), text, None);
+                self.fault(Position::At(watching.version), text, None)
             }
-            Err(error) => return self.failed(Position::At(watching.version), &error),
-        };
-        let (version, signal) = match line.read() {
-            Ok(read) => read,
-            Err(error) if is_transient(&error) => {
-                return self.failed(Position::At(watching.version), &error);
-            }
-            // An event that cannot be read comes again after its predecessor's version.
-            Err(error) => return self.failed(Position::Unlisted, &error),
-        };
-        self.failures = 0;
-        watching.works = true;
-        watching.version = version;
-        self.position = Position::Watching(watching);
-        signal
+            Err(error) => self.failed(Position::At(watching.version), error),
+        }
     }
 
-    fn failed(&mut self, next: Position<M>, error: &RequestError) -> Signal<M> {
-        let told = match error {
-            RequestError::Refused { retry_after, .. } => *retry_after,
-            _ => None,
-        };
-        self.fault(next, error.to_string(), told)
+    /// Goes on at `next`, if that is of any use after `error`.
+    fn failed(&mut self, next: Position<M>, error: RequestError) -> Signal<M> {
+        let text = error.to_string();
+        match error {
+            RequestError::Refused { status, .. } if matches!(status.code, 404 | 410) => {
+                self.expiries = self.expiries.saturating_add(1);
+                self.failures = 0;
+                self.position = Position::Unlisted;
+                self.pause = Some(pause(self.expiries, fastrand::f64()));
+                Signal::Failed(text)
+            }
+            RequestError::Refused { retry_after, .. } => self.fault(next, text, retry_after),
+            // An event that cannot be read would come again, unless it is the half of one at a cut.
+            RequestError::Undecodable(error) if !error.is_eof() => self.fault(Position::Unlisted, text, None),
+            RequestError::TooLarge(_) => self.fault(Position::Unlisted, text, None),
+            _ => self.fault(next, text, None),
+        }
     }
 
     fn fault(&mut self, next: Position<M>, text: String, told: Option<Duration>) -> Signal<M> {
@@ -332,21 +367,6 @@ impl<M> Pages<M> {
             size: PAGE,
             next: Next::Page(None),
         }
-    }
-}
-
-/// Whether the refusal means that the version is of no use any more: too old, or of another store, in which it is still
-/// to come.
-fn forgets(error: &RequestError) -> bool {
-    matches!(error, RequestError::Refused { status, .. }
-        if matches!(status.code, 400 | 404 | 410) || status.message.contains("Too large resource version"))
-}
-
-/// Whether a line that is no event is one because of the moment: a refusal, or the half of an event at a cut.
-fn is_transient(error: &RequestError) -> bool {
-    match error {
-        RequestError::Undecodable(error) => error.is_eof(),
-        error => !forgets(error),
     }
 }
 

@@ -1,13 +1,15 @@
-//! NetworkAttachmentDefinitions: those that pods of this node use are read once, and again when one metadata watch of
-//! all networks says that they have changed.
+//! NetworkAttachmentDefinitions: those that pods of this node use are read once, and again when one
+//! metadata watch of all networks says that they have changed.
 //!
-//! Flow: the watch is open while any pod is followed. It begins at the version of a list of one object, so that no full
-//! list is ever read; events of networks that no followed pod names are dropped. Where the API server no longer has the
-//! watch's version, the same list, and one read of each network that was read before.
+//! Flow: the watch is open while any pod is followed. It begins at the version of a list of one
+//! object, so that no full list is ever read; events of networks that no followed pod names are
+//! dropped. Where the API server no longer has the watch's version, the same list, and one read of
+//! each network that was read before.
 //!
-//! Guarantees: one connection for the watch, [`READS_AT_ONCE`] for reads; a network is not read again while the watch
-//! is open and no event of it has come, also where there is none of that name. While the watch is not open, each use
-//! reads it. Memory does not depend on networks that this node does not use.
+//! Guarantees: one connection for the watch, [`READS_AT_ONCE`] for reads; a network is not read
+//! again while the watch is open and no event of it has come, also where there is none of that
+//! name. While the watch is not open, each use reads it. Memory does not depend on networks that
+//! this node does not use.
 
 pub mod cache;
 mod file;
@@ -43,13 +45,15 @@ use object::NetworkMetadata;
 
 /// So many networks are read at once.
 pub const READS_AT_ONCE: usize = 4;
-/// So many of them because they may have changed, so that a pod's read never waits behind all of those.
+/// So many of them because they may have changed, so that a pod's read never waits behind all of
+/// those.
 const REFRESHES_AT_ONCE: usize = 2;
 /// The deadline of a read, the time in which it waits for others included.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// A read waits so long for a watch that is just being opened: what is read before cannot be kept.
 const OPENING: Duration = Duration::from_secs(1);
-/// After an outage what happened meanwhile comes so long after the watch is open again. Until then each use reads.
+/// After an outage what happened meanwhile comes so long after the watch is open again. Until then
+/// each use reads.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// What is told about the networks of followed pods.

@@ -1,6 +1,7 @@
 //! The watch of this node's pods, and whether it can be relied on.
 //!
-//! It cannot while it is not open, nor when the agent's own pod is not among the pods: then it watches another node.
+//! It cannot while it is not open, nor when the agent's own pod is not among the pods: then it
+//! watches another node.
 
 use std::collections::BTreeMap;
 

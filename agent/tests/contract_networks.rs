@@ -1,4 +1,5 @@
-//! The networks that pods use, against a scripted API server: what is asked for, how often, over how many connections.
+//! The networks that pods use, against a scripted API server: what is asked for, how often, over
+//! how many connections.
 
 #![allow(
     clippy::unwrap_used,
@@ -479,7 +480,8 @@ async fn takes_the_config_of_an_empty_spec_from_the_node() {
     .await;
 }
 
-/// What a user of the networks last heard of each: by a read, or by an event that came during or after it.
+/// What a user of the networks last heard of each: by a read, or by an event that came during or
+/// after it.
 type Heard = Rc<RefCell<BTreeMap<NetworkName, Option<String>>>>;
 
 impl Node {

@@ -244,3 +244,30 @@ async fn is_unhealthy_until_it_sees_its_own_pod() {
     server.put(Kind::Pod, pod("kube-system", "agent", "own", ""));
     until_healthy(&mut events).await;
 }
+
+/// As after a restart of the API server, which remembers nothing of before.
+#[tokio::test]
+async fn lists_soon_after_an_outage_that_a_version_outlived() {
+    let server = ScriptedApi::start().await;
+    server.put(Kind::Pod, pod("ns", "p", "u1", "a"));
+    let mut events = watched(&server, None).await;
+    until_healthy(&mut events).await;
+    server.cuts(false);
+    for _ in 0..5 {
+        until(&mut events, is_unhealthy).await;
+    }
+    server.ordered(Kind::Pod, Verb::Watch, Order::Expired);
+    server.opens();
+    let expired = until(
+        &mut events,
+        |event| matches!(event, PodEvent::Unhealthy(text) if text.contains("too old")),
+    )
+    .await;
+    // A watch whose only event is that it cannot go on has not been open.
+    assert!(!expired.contains(&PodEvent::Healthy), "{expired:?}");
+    let began = Instant::now();
+    server.obeys();
+    assert_eq!(uids(&until_healthy(&mut events).await), ["u1"]);
+    // Not the two seconds and more that the next pause of the outage would be.
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}

@@ -44,7 +44,16 @@ async fn plugins_of_two_kinds_that_hang_in_many_pods_hold_up_no_other_network_an
             begin.elapsed()
         );
         assert!(!is_plugged(&hanging).await?, "they still hang");
-        explains(ns, &hanging[0], &["wanted: net1 on", "in progress: plug net1 on", "calling multus for "]).await?;
+        explains(
+            ns,
+            &hanging[0],
+            &[
+                "wanted: net1 on",
+                "in progress: plug net1 on",
+                "calling multus for ",
+            ],
+        )
+        .await?;
 
         ns.no_orders().await?;
         futures::future::try_join_all(hanging.iter().map(|pod| pod.has_exactly(&["net1"]))).await?;

@@ -301,12 +301,12 @@ fn configure(
         version,
     };
     let definition = read.map_err(|error| {
-        let missing = matches!(error, NetworkError::Missing(_));
         let failure = Failure::new(error.to_string());
-        if missing {
-            failure.cleared_by(on(None))
-        } else {
-            failure
+        match error {
+            NetworkError::Missing(_) | NetworkError::NoFile { .. } | NetworkError::TooLarge { .. } => {
+                failure.cleared_by(on(None))
+            }
+            NetworkError::NoSuchKind | NetworkError::Api { .. } => failure,
         }
     })?;
     let NetworkDefinition {

@@ -42,6 +42,8 @@ pub struct Attachment {
     retries: [Option<Retry>; 3],
     /// The element that the last ADD was for: the retry of another one does not wait for its failures.
     tried: Option<Box<Selection>>,
+    /// A network changed while an operation was in progress.
+    changed_meanwhile: Option<Trigger>,
     removals: FlapDamping,
     /// A lost ADD may still run: its clean-up leaves a tombstone.
     lost_add: bool,
@@ -248,7 +250,20 @@ impl Attachment {
         self.retries[verb as usize].as_ref()
     }
 
-    /// Notes a failure of a verb.
+    /// Whether a network changed while an operation was in progress.
+    pub fn has_news(&self) -> bool {
+        self.changed_meanwhile.is_some()
+    }
+
+    /// Notes a failure of a verb. A network that changed while the verb was tried makes it due at once.
+    pub fn set_failed(&mut self, verb: Verb, mut retry: Retry, now: Duration) {
+        if let Some(change) = self.changed_meanwhile.take() {
+            retry.trigger(&change, now);
+        }
+        self.set_retry(verb, Some(retry));
+    }
+
+    /// Sets or clears the retry of a verb.
     pub fn set_retry(&mut self, verb: Verb, retry: Option<Retry>) {
         self.retries[verb as usize] = retry;
     }
@@ -260,6 +275,7 @@ impl Attachment {
 
     /// An ADD for this element begins.
     pub fn set_tried(&mut self, element: &Selection) {
+        self.changed_meanwhile = None;
         self.tried = Some(Box::new(element.clone()));
     }
 
@@ -272,6 +288,9 @@ impl Attachment {
 
     /// Makes due what `trigger` may have cleared.
     pub fn trigger(&mut self, trigger: &Trigger, now: Duration) {
+        if self.operation.is_some() && matches!(trigger, Trigger::Network(..)) {
+            self.changed_meanwhile = Some(trigger.clone());
+        }
         for retry in self.retries.iter_mut().flatten() {
             retry.trigger(trigger, now);
         }

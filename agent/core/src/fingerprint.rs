@@ -171,7 +171,7 @@ impl Print<'_> {
         }
         let doubtful = attachment.is_doubtful();
         self.add((
-            attachment.is_gone(),
+            (attachment.is_gone(), attachment.has_news()),
             attachment.is_lost_add(),
             doubtful,
             attachment.removals().count_at(self.measure.now),

@@ -138,7 +138,8 @@ impl Site<'_, '_> {
         let repeated = before.is_some_and(|retry| retry.error == failure.error);
         let retry = Retry::after(before, failure.clone(), self.turn.now);
         let wait = retry.due - self.now();
-        self.attachment.set_retry(verb, Some(retry));
+        let now = self.now();
+        self.attachment.set_failed(verb, retry, now);
         self.turn.count(Count::StepFailed);
         let Failure { error, rejected, .. } = failure;
         tracing::warn!(

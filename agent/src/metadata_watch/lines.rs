@@ -72,8 +72,8 @@ impl Lines {
 }
 
 impl Line {
-    /// The version that the watch has come to, and what has happened. An event of the API server's own that says that it
-    /// cannot go on is [`RequestError::Refused`].
+    /// The version that the watch has come to, and what has happened. An event of the API server's
+    /// own that says that it cannot go on is [`RequestError::Refused`].
     pub fn read<M: Metadata>(&self) -> Result<(String, Signal<M>), RequestError> {
         let event: Event<'_> = serde_json::from_str(&self.0)?;
         let object = event.object.get();

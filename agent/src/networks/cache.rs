@@ -1,8 +1,8 @@
 //! Which pods use which networks, and what is known of those networks. Pure.
 //!
-//! Guarantees: nothing is kept of a network that no followed pod names. What is held is what the API server answered
-//! after the watch had begun, and no event of that network has come since. Configs take at most [`MAX_HELD_BYTES`]; the
-//! least recently used go first.
+//! Guarantees: nothing is kept of a network that no followed pod names. What is held is what the
+//! API server answered after the watch had begun, and no event of that network has come since.
+//! Configs take at most [`MAX_HELD_BYTES`]; the least recently used go first.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -45,7 +45,8 @@ pub struct Network {
     pub resource_name: Option<String>,
 }
 
-/// A moment in the life of what is known about one network: an answer counts only if no event came since it was asked for.
+/// A moment in the life of what is known about one network: an answer counts only if no event came
+/// since it was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp(u64);
 
@@ -56,7 +57,8 @@ pub struct Cache {
     networks: BTreeMap<NetworkName, Known>,
     /// Known to have changed, and not told yet.
     changed: BTreeSet<NetworkName>,
-    /// Whether the watch has begun, so that what is read now stays true until an event says otherwise.
+    /// Whether the watch has begun, so that what is read now stays true until an event says
+    /// otherwise.
     watched: bool,
     clock: u64,
     held_bytes: usize,
@@ -157,8 +159,8 @@ impl Cache {
         Some(Stamp(known.stamp))
     }
 
-    /// Learns what was read after `stamp`. What an event has overtaken is forgotten at once. Without a watch only the
-    /// version is kept, to be compared when the watch begins.
+    /// Learns what was read after `stamp`. What an event has overtaken is forgotten at once.
+    /// Without a watch only the version is kept, to be compared when the watch begins.
     pub fn learn(&mut self, network: &NetworkName, stamp: Option<Stamp>, found: &Rc<Found>) {
         if stamp != self.stamp(network) {
             return;
@@ -191,8 +193,8 @@ impl Cache {
         self.heard_of(network, version, true);
     }
 
-    /// The watch begins, perhaps once more: what happened before is not told. The answer is what has to be read again,
-    /// because it may have changed.
+    /// The watch begins, perhaps once more: what happened before is not told. The answer is what
+    /// has to be read again, because it may have changed.
     pub fn begin(&mut self) -> Vec<NetworkName> {
         self.forget_held();
         self.watched = true;
@@ -227,7 +229,8 @@ impl Cache {
         !self.changed.is_empty()
     }
 
-    /// The first version that an event tells is a change, because a pod may wait for it after a read without a watch.
+    /// The first version that an event tells is a change, because a pod may wait for it after a
+    /// read without a watch.
     fn heard_of(&mut self, network: &NetworkName, version: Option<Version>, by_event: bool) {
         let Some(known) = self.networks.get_mut(network) else {
             return;

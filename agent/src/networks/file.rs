@@ -19,7 +19,8 @@ const MAX_FILES: usize = 1024;
 /// The largest file that is read.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// The first file of the directory, by name, whose config has the network's name: as multus looks for it. Blocks.
+/// The first file of the directory, by name, whose config has the network's name: as multus looks
+/// for it. Blocks.
 ///
 /// # Errors
 /// [`NetworkError::NoFile`], [`NetworkError::TooLarge`].

@@ -1,7 +1,7 @@
 //! One read of a network at a time, shared by all that want it.
 //!
-//! Guarantees: a request never gets an answer that was asked for before the request came. A read that nobody waits for
-//! any more is given up, and so is its permit.
+//! Guarantees: a request never gets an answer that was asked for before the request came. A read
+//! that nobody waits for any more is given up, and so is its permit.
 
 use std::{
     cell::{Cell, RefCell},
@@ -68,7 +68,8 @@ impl Flights {
         Arrival(self.clock.get())
     }
 
-    /// The read of `network` that is under way, and whether a request that came then may take its answer.
+    /// The read of `network` that is under way, and whether a request that came then may take its
+    /// answer.
     pub fn current(&self, network: &NetworkName, arrival: Arrival) -> Option<(Flight, bool)> {
         let flights = self.flights.borrow();
         let entry = flights.get(network)?;

@@ -17,7 +17,8 @@ use agent_core::network::NetworkError;
 pub const PATH: &str = "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions";
 /// The longest config that is used: it is kept in a record for each attachment.
 pub const MAX_CONFIG_BYTES: usize = 128 * 1024;
-/// The longest object that is read: a config of that length, quoted, and once more in the annotation of `kubectl apply`.
+/// The longest object that is read: a config of that length, quoted, and once more in the
+/// annotation of `kubectl apply`.
 const MAX_OBJECT_BYTES: usize = 1024 * 1024;
 /// For the whole answer.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -84,7 +85,8 @@ impl NetworkMetadata {
 /// Reads `network`. That there is none is an answer, too.
 ///
 /// # Errors
-/// [`NetworkError::NoSuchKind`], [`NetworkError::Api`], and [`NetworkError::TooLarge`] for the whole object.
+/// [`NetworkError::NoSuchKind`], [`NetworkError::Api`], and [`NetworkError::TooLarge`] for the
+/// whole object.
 pub async fn get(client: &Client, network: &NetworkName) -> Result<Found, NetworkError> {
     let failed = |cause: String| NetworkError::Api {
         network: network.clone(),

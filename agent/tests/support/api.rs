@@ -1,5 +1,6 @@
-//! An API server on a real TCP socket that keeps pods and NetworkAttachmentDefinitions, and counts what it is asked.
-//! It lists, gets and watches as the real one does, metadata only; an order changes its answers to one kind of request.
+//! An API server on a real TCP socket that keeps pods and NetworkAttachmentDefinitions, and counts
+//! what it is asked. It lists, gets and watches as the real one does, metadata only; an order
+//! changes its answers to one kind of request.
 
 mod store;
 

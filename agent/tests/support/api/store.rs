@@ -181,6 +181,8 @@ impl Store {
         if page.len() < rest.len() {
             metadata["continue"] = json!((query.skipped + page.len()).to_string());
         }
+        // As the real one writes an empty list.
+        let page = if page.is_empty() { Value::Null } else { json!(page) };
         json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": page})
     }
 }
