@@ -222,7 +222,16 @@ impl Attachment {
     pub fn call_ended(&mut self, now: Duration) {
         self.doubt_ends = Some(now);
         self.lookup = Lookup::Unknown;
-        self.lookups = (0, now);
+        if !self.lost_add {
+            self.lookups = (0, now);
+        }
+    }
+
+    /// A DEL has cleaned up after a lost ADD. libcni's cache is taken to be empty until it is read again, ever more
+    /// slowly where it keeps an entry that the DEL should have removed. `first`: the lost ADD was found out now.
+    pub fn buried(&mut self, first: bool, now: Duration) {
+        self.lookup = Lookup::Known(None);
+        self.lookups = (if first { 0 } else { self.lookups.0 }, now);
     }
 
     /// A lost ADD may still run.

@@ -267,6 +267,8 @@ impl Site<'_, '_> {
             }
         }
         self.attachment.set_lost_add(true);
+        let now = self.now();
+        self.attachment.buried(lost_now, now);
         self.attachment.set_record(record);
         self.save();
     }

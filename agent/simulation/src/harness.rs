@@ -422,18 +422,25 @@ impl Harness {
     }
 
     fn is_due(&self) -> bool {
-        let now = self.now().monotonic;
-        self.state()
-            .and_then(PodState::wake)
-            .is_some_and(|wake| wake <= now)
+        let wake = self.state().and_then(PodState::wake);
+        wake.is_some_and(|wake| wake <= self.node.now)
     }
 
     fn wake_if_due(&mut self) -> bool {
-        let due = self.is_due();
-        if due {
-            self.with_state(PodState::wake_up);
+        if !self.is_due() {
+            return false;
         }
-        due
+        let wake = |harness: &Self| harness.state().and_then(PodState::wake);
+        let before = wake(self);
+        self.with_state(PodState::wake_up);
+        if wake(self) != before || !self.queue.is_empty() {
+            return true;
+        }
+        if self.mutant.is_none() {
+            self.node
+                .break_rule("I8: the agent wakes without anything to do".to_owned());
+        }
+        false
     }
 
     /// Everything that failed is tried again now.
@@ -460,6 +467,11 @@ impl Harness {
                 call.command, call.interface
             ));
         }
+    }
+
+    /// Whether nothing was started that is neither carried out nor running.
+    pub(crate) fn has_no_work_in_hand(&self) -> bool {
+        self.queue.is_empty()
     }
 
     fn has_work(&self) -> bool {

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use agent_core::{
-    attachment::Verb,
     identity::SandboxId,
     plan::Problem,
     pod_state::PodState,
@@ -151,9 +150,14 @@ impl Node {
         plugged.into_iter().find_map(|(interface, record)| {
             let exists = self.links.contains_key(&(sandbox.clone(), interface.clone()));
             let sound = exists && matches!(record.phase, Phase::Plugged { .. });
+            // What is half done at rest is stuck.
+            let rule = match record.phase {
+                Phase::Plugged { .. } => "I2",
+                _ => "I7",
+            };
             (!sound).then(|| {
                 format!(
-                    "I2: {interface} of {sandbox} is recorded as {:?}, link: {exists}",
+                    "{rule}: {interface} of {sandbox} is recorded as {:?}, link: {exists}",
                     record.phase
                 )
             })
@@ -293,7 +297,7 @@ impl Node {
             let attachment = state
                 .and_then(|state| state.sandboxes().get(sandbox))
                 .and_then(|sandbox| sandbox.attachments().get(interface));
-            let retried = attachment.is_some_and(|attachment| attachment.retry(Verb::Plug).is_some());
+            let retried = attachment.is_some_and(|attachment| attachment.retries().next().is_some());
             if !retried && !problems().any(rejected) {
                 return Some(format!(
                     "I1: it is not reported why {network}@{interface} is not attached"

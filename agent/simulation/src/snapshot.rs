@@ -135,6 +135,7 @@ impl Harness {
 
     /// The node as it is, and the agent as it waits.
     pub fn snapshot(&self) -> Snapshot {
+        assert!(self.has_no_work_in_hand(), "the agent is at work");
         Snapshot {
             node: self.node.for_snapshot(),
             agent: self.agent.clone(),

@@ -61,5 +61,14 @@ fn a_history_prints_as_a_test() {
         panic!("nothing was found");
     };
     let history = shrink(scope, failure.history, Some(Mutant::AddsAgain));
-    insta::assert_snapshot!(as_test(scope, &history), @"");
+    insta::assert_snapshot!(as_test(scope, &history), @r#"
+    #[test]
+    fn found_by_the_explorer() {
+        let mut harness = Harness::begin(Begin::Running);
+        harness.happen(Incident::Edit(Some("a@net1")));
+        harness.disturb(4, Disturbance::Fails(Fault::LostDone));
+        harness.reconcile();
+        assert_eq!(harness.settle(), None);
+    }
+    "#);
 }

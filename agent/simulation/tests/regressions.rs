@@ -2,9 +2,13 @@
 
 use agent_simulation::{Begin, Disturbance, EffectKind, Fault, Harness, Incident, Variant};
 
-/// The place of the first effect of a kind in what the agent does next.
-fn place_of(harness: &mut Harness, kind: EffectKind) -> u32 {
+const A: Incident = Incident::Edit(Some("a@net1"));
+const NONE: Incident = Incident::Edit(Some("[]"));
+
+/// The place of the first effect of a kind in what the agent does after an incident.
+fn place_of(harness: &mut Harness, incident: Incident, kind: EffectKind) -> u32 {
     let before = harness.snapshot();
+    harness.happen(incident);
     assert!(harness.reconcile());
     let place = harness.effects().iter().position(|effect| *effect == kind);
     harness.resume(&before);
@@ -28,8 +32,9 @@ fn waits_for_a_second_del_that_the_cache_hides() {
     harness.reconcile();
     harness.happen(Incident::SandboxStarts);
     harness.reconcile();
-    harness.happen(Incident::Edit(Some("b@net1")));
-    let del = place_of(&mut harness, EffectKind::Del);
+    let edit = Incident::Edit(Some("b@net1"));
+    let del = place_of(&mut harness, edit, EffectKind::Del);
+    harness.happen(edit);
     harness.crash_at(del + 1);
     assert!(!harness.reconcile());
     harness.node.del_faults = [Fault::LostRunning].into();
@@ -40,8 +45,8 @@ fn waits_for_a_second_del_that_the_cache_hides() {
 #[test]
 fn writes_later_what_the_disk_refused() {
     let mut harness = Harness::begin(Begin::Running);
-    harness.happen(Incident::Edit(Some("a@net1")));
-    let add = place_of(&mut harness, EffectKind::Add);
+    let add = place_of(&mut harness, A, EffectKind::Add);
+    harness.happen(A);
     harness.disturb(add + 1, Disturbance::Fails(Fault::Refused));
     harness.reconcile();
     assert_eq!(harness.settle(), None);
@@ -50,29 +55,29 @@ fn writes_later_what_the_disk_refused() {
 #[test]
 fn forgets_a_status_that_was_never_written_down() {
     let mut harness = Harness::begin(Begin::Running);
-    harness.happen(Incident::Edit(Some("a@net1")));
-    let add = place_of(&mut harness, EffectKind::Add);
+    let add = place_of(&mut harness, A, EffectKind::Add);
+    harness.happen(A);
     harness.crash_at(add + 1);
     assert!(!harness.reconcile());
+    let patch = place_of(&mut harness, Incident::DiskFull, EffectKind::Patch);
     harness.happen(Incident::DiskFull);
-    let patch = place_of(&mut harness, EffectKind::Patch);
-    harness.crash_at(patch + 1);
+    harness.disturb(patch + 1, Disturbance::Meanwhile(Incident::AgentAway));
     harness.reconcile();
-    harness.restart();
-    harness.happen(Incident::Edit(Some("[]")));
-    let del = place_of(&mut harness, EffectKind::Del);
+    harness.happen(Incident::AgentAway);
+    harness.happen(Incident::AgentBack);
+    let del = place_of(&mut harness, NONE, EffectKind::Del);
+    harness.happen(NONE);
     harness.crash_at(del + 1);
-    harness.reconcile();
+    assert!(!harness.reconcile());
     assert_eq!(harness.settle(), None);
 }
 
 #[test]
 fn reads_the_status_after_a_lost_patch() {
     let mut harness = Harness::begin(Begin::Running);
-    harness.happen(Incident::Edit(Some("a@net1")));
-    let patch = place_of(&mut harness, EffectKind::Patch);
-    let edit = Incident::Edit(Some("[]"));
-    harness.disturb(patch - 1, Disturbance::Meanwhile(edit));
+    let patch = place_of(&mut harness, A, EffectKind::Patch);
+    harness.happen(A);
+    harness.disturb(patch - 1, Disturbance::Meanwhile(NONE));
     harness.disturb(patch, Disturbance::Fails(Fault::LostDone));
     harness.disturb(patch + 2, Disturbance::Meanwhile(Incident::Pass));
     harness.reconcile();
@@ -84,10 +89,9 @@ fn an_unreadable_cache_ends_no_doubt() {
     let mut harness = Harness::begin(Begin::Running);
     harness.happen(Incident::Edit(Some("a@net1,b@net2")));
     harness.reconcile();
-    harness.happen(Incident::Edit(Some("[]")));
     harness.node.del_faults = [Fault::LostRunning].into();
-    let lookup = place_of(&mut harness, EffectKind::Read);
-    harness.node.del_faults = [Fault::LostRunning].into();
+    let lookup = place_of(&mut harness, NONE, EffectKind::Read);
+    harness.happen(NONE);
     harness.disturb(lookup, Disturbance::Fails(Fault::Refused));
     harness.reconcile();
     assert_eq!(harness.settle(), None);
@@ -98,8 +102,8 @@ fn owed_releases_do_not_multiply() {
     let mut harness = Harness::begin(Begin::Running);
     harness.happen(Incident::PluginGone("host-local"));
     harness.reconcile();
-    harness.happen(Incident::Edit(Some("a@net1")));
-    let list = place_of(&mut harness, EffectKind::List);
+    let list = place_of(&mut harness, A, EffectKind::List);
+    harness.happen(A);
     for _ in 0..6 {
         harness.crash_at(list);
         harness.reconcile();

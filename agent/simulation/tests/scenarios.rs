@@ -281,7 +281,7 @@ fn an_unwritable_delegate_file_costs_no_interface() {
     harness.disturb(list, Disturbance::Fails(Fault::Refused));
     assert!(harness.reconcile());
     assert_eq!(harness.effects()[3], EffectKind::List, "{:?}", harness.effects());
-    assert_eq!(harness.links("s1"), ["a@net1", "d@def0"]);
+    assert_eq!(harness.links("s1"), ["d@def0", "a@net1"]);
     assert!(events(&harness, "FailedAddingInterface")[0].contains("delegate file"));
     harness.happen(Incident::SandboxEnds);
     rest(&mut harness);
@@ -514,7 +514,7 @@ fn writes_no_intent_before_it_has_a_permit() {
     harness.restart();
     *harness.pool().borrow_mut() = Pool::new(1);
     assert!(harness.reconcile());
-    assert_eq!(harness.links("s1"), ["a@net1", "d@def0"], "nothing was in doubt");
+    assert_eq!(harness.links("s1"), ["d@def0", "a@net1"], "nothing was in doubt");
 }
 
 #[test]
@@ -525,7 +525,7 @@ fn begins_nothing_after_it_was_asked_to_stop() {
     assert!(harness.reconcile());
     harness.stop();
     pass(&mut harness, TICK);
-    assert_eq!(harness.links("s1"), ["a@net1", "d@def0"], "what runs is finished");
+    assert_eq!(harness.links("s1"), ["d@def0", "a@net1"], "what runs is finished");
     assert!(harness.state().is_some_and(PodState::is_idle));
     assert_eq!(calls(&harness, Command::Add), 1);
 }
