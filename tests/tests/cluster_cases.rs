@@ -48,10 +48,16 @@ async fn a_corrected_network_is_plugged_at_once(#[case] refused: Refused) -> Res
         let Case { pod, nad } = is_refused(ns, refused).await?;
         let description = format!("{FAILURES} failures");
         eventually(PLUG, description, async || {
-            let count = failures(&pod, "FailedAddingInterface").await?;
-            (count >= FAILURES)
-                .then_some(())
-                .ok_or_else(|| Error::Unexpected(count.to_string()))
+            // The event of a cause that repeats is written once a minute at most.
+            let explained = ns.cluster.explain(&format!("{}/{}", ns.name, pod.name)).await?;
+            let failures = explained.lines().find_map(|line| {
+                let (times, _) = line.trim().strip_prefix("failed ")?.split_once(" times")?;
+                times.parse::<i32>().ok()
+            });
+            failures
+                .filter(|count| *count >= FAILURES)
+                .map(drop)
+                .ok_or(Error::Unexpected(explained))
         })
         .await?;
 

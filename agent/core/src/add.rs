@@ -1,6 +1,6 @@
 //! The steps of an ADD. [`crate::operation`] has the flow and the guarantees.
 
-use shared::{cni::NetworkConfig, selection::Selection};
+use shared::{cni::{DeviceNeed, NetworkConfig}, selection::Selection};
 
 use crate::{
     attachment::Verb,
@@ -317,9 +317,11 @@ fn configure(
     let on = on(Some(version.clone()));
     let config = NetworkConfig::parse(&config, network.name())
         .map_err(|error| Failure::new(format!("its config cannot run: {error}")).cleared_by(on.clone()))?;
-    if let Some(resource) = resource_name.filter(|_| config.requires_device()) {
+    let resource = resource_name.as_deref();
+    if DeviceNeed::of(resource, Some(&config)) == DeviceNeed::Required {
         let error = format!(
-            "its plugin needs a device of {resource:?}, and devices are given out only when a pod is created"
+            "its plugin requires a device of {:?}, and devices are given out only when a pod is created",
+            resource.unwrap_or_default()
         );
         return Err(Failure {
             rejected: true,
