@@ -1,6 +1,9 @@
 //! The steps of an ADD. [`crate::operation`] has the flow and the guarantees.
 
-use shared::{cni::{DeviceNeed, NetworkConfig}, selection::Selection};
+use shared::{
+    cni::{DeviceNeed, NetworkConfig},
+    selection::Selection,
+};
 
 use crate::{
     attachment::Verb,

@@ -14,7 +14,7 @@ use crate::{
     cni_state::CniState,
     effect::Effect,
     identity::{AttachmentKey, PodIdentity, SandboxId},
-    operation::{Job, Removing, Why},
+    operation::{DelStage, Job, Operation, Removing, Why},
     pod_state::PodState,
     record::{AttachmentRecord, Origin, Phase},
     sandbox_state::{End, Identity},
@@ -24,6 +24,8 @@ use crate::{
 
 /// How often a sandbox that is about to end is asked about, at most.
 const END_POLL: Duration = Duration::from_secs(2);
+/// A release that takes longer is not waited for.
+const SLOW: Duration = Duration::from_secs(2);
 /// How soon removing a sandbox's record is tried again.
 const REMOVE_RETRY: Duration = Duration::from_secs(5);
 
@@ -111,6 +113,9 @@ impl PodState {
         };
         let mut again = false;
         for interface in sandbox.in_order().into_iter().rev() {
+            if self.is_releasing(id, turn) {
+                break;
+            }
             again |= self.release_one(&(id.clone(), interface), turn);
         }
         let Some(sandbox) = self.sandboxes.get_mut(id) else {
@@ -127,6 +132,32 @@ impl PodState {
             );
         }
         again
+    }
+
+    /// Whether a release of the sandbox is in progress. One that takes long holds up no other: nothing can collide in a
+    /// sandbox that has ended.
+    fn is_releasing(&self, id: &SandboxId, turn: &mut Turn<'_>) -> bool {
+        let sandbox = self.sandboxes.get(id);
+        let attachments = sandbox
+            .into_iter()
+            .flat_map(|sandbox| sandbox.attachments.values());
+        let operations = attachments.filter_map(|attachment| attachment.operation.as_deref());
+        let mut releasing = false;
+        for operation in operations {
+            let Operation::Del(Removing {
+                why: Why::Release,
+                stage,
+                ..
+            }) = operation
+            else {
+                continue;
+            };
+            releasing |= match stage {
+                DelStage::Calling(running) => !turn.is_due(running.since + SLOW),
+                _ => true,
+            };
+        }
+        releasing
     }
 
     /// Attachments whose record was damaged are released with what libcni's cache knows of them.

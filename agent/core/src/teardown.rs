@@ -216,7 +216,7 @@ impl Teardown {
             .filter(|failed| failed.index == Some(index));
         at_add
             .zip(plugin)
-            .is_some_and(|(at_add, at_del)| at_add.cause == at_del.cause)
+            .is_some_and(|(at_add, at_del)| at_add.cause.eq_ignore_ascii_case(&at_del.cause))
     }
 
     /// The result as a plugin of `version` reads it; versions before 0.4.0 know none at DEL.

@@ -138,8 +138,10 @@ fn is_invalid_config(text: &str) -> bool {
         "json: cannot unmarshal ",
     ];
     let cause = innermost(text);
-    let begins = |beginnings: &[&str]| beginnings.iter().any(|beginning| cause.starts_with(beginning));
-    begins(&OF_MULTUS) || (cause != text && begins(&OF_PLUGINS))
+    // macvlan says "netconf" at ADD and "netConf" at DEL.
+    let cause = cause.to_ascii_lowercase();
+    let of_plugin = innermost(text) != text && OF_PLUGINS.iter().any(|words| cause.starts_with(words));
+    OF_MULTUS.iter().any(|words| innermost(text).starts_with(words)) || of_plugin
 }
 
 /// `incompatible CNI versions; config is "0.5.0", plugin supports [...]`
@@ -297,6 +299,10 @@ mod tests {
     )]
     #[case::a_netconf(
         r#"plugin type="tuning" name="plugin-1" failed (delete): failed to load netconf: json: cannot unmarshal string into Go struct field TuningConf.mtu of type int"#,
+        Refusal::InvalidConfig
+    )]
+    #[case::a_netconf_of_macvlan(
+        r#"plugin type="macvlan" name="plugin-0" failed (delete): failed to load netConf: json: cannot unmarshal string into Go struct field NetConf.mtu of type int"#,
         Refusal::InvalidConfig
     )]
     #[case::a_version(
