@@ -205,6 +205,20 @@ impl Node {
         printed.lines().map(state).collect()
     }
 
+    /// Removes the records of sandboxes that the runtime does not know any more. An agent goes on
+    /// to release what a failed test left, which would be measured with what the next test does.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub async fn drop_unreleased_records(&self) -> Result<()> {
+        let script = r#"known=$(ctr -n k8s.io containers list -q) || exit
+            for directory in "$1"/*/; do
+                sandbox=$(basename "$directory")
+                case $known in *"$sandbox"*) ;; *) rm -rf "$directory" ;; esac
+            done"#;
+        self.run(&["sh", "-c", script, "sh", RECORDS]).await.map(drop)
+    }
+
     /// Names of all files that the agent keeps about `sandbox`.
     ///
     /// # Errors

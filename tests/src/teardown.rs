@@ -59,7 +59,7 @@ impl Plugged {
     pub async fn wait_torn_down(&self, ns: &Namespace) -> Result<()> {
         let (node, sandbox) = (&ns.cluster.node, &self.pod.sandbox().await?.id);
         node.wait_torn_down(sandbox).await?;
-        self.wait_freed(ns).await?;
+        self.wait_freed(ns, |_| true).await?;
         node.wait_device(&self.device).await?;
         // A release after the end has no namespace.
         for interface in ["cold", "hot1"] {
@@ -78,22 +78,44 @@ impl Plugged {
         Ok(())
     }
 
-    /// Waits until no lease and no entry of libcni's cache is left.
+    /// Waits until no lease, no entry of libcni's cache and no record of the agent is left of what
+    /// was hot-plugged.
     ///
     /// # Errors
     /// [`Error::Deadline`] with what is left.
-    pub async fn wait_freed(&self, ns: &Namespace) -> Result<()> {
-        for nad in [&self.nic, &self.chain, &self.wires] {
-            ns.has_no_leases(nad).await?;
-        }
-        let sandbox = &self.pod.sandbox().await?.id;
-        eventually(PLUG, format!("the cache forgets {}", self.pod.name), async || {
-            let mut left = ns.cluster.node.cached_results(sandbox).await?;
-            left.retain(|name| !name.ends_with("-eth0"));
+    pub async fn wait_released(&self, ns: &Namespace) -> Result<()> {
+        self.wait_freed(ns, |interface| interface.starts_with("hot"))
+            .await?;
+        let (node, sandbox) = (&ns.cluster.node, &self.pod.sandbox().await?.id);
+        eventually(PLUG, format!("the agent forgets {}", self.pod.name), async || {
+            let left = node.state_of(sandbox).await?;
             left.is_empty()
                 .then_some(())
                 .ok_or_else(|| Error::Unexpected(left.join(", ")))
         })
+        .await
+    }
+
+    /// Waits until no lease and no entry of libcni's cache is left for some interfaces.
+    async fn wait_freed(&self, ns: &Namespace, chosen: impl Fn(&str) -> bool) -> Result<()> {
+        let (node, sandbox) = (&ns.cluster.node, &self.pod.sandbox().await?.id);
+        let pod = &self.pod.name;
+        eventually(
+            PLUG,
+            format!("leases and cache entries of {pod} are gone"),
+            async || {
+                let mut left = node.cached_results(sandbox).await?;
+                left.retain(|name| chosen(name.rsplit('-').next().unwrap_or_default()));
+                for nad in [&self.nic, &self.chain, &self.wires] {
+                    let leases = node.leases(&nad.config_name).await?.into_iter();
+                    let leases = leases.filter(|l| l.sandbox == *sandbox && chosen(&l.interface));
+                    left.extend(leases.map(|lease| lease.address));
+                }
+                left.is_empty()
+                    .then_some(())
+                    .ok_or_else(|| Error::Unexpected(left.join(", ")))
+            },
+        )
         .await
     }
 

@@ -79,6 +79,7 @@ struct Arena<'a> {
 impl<'a> Arena<'a> {
     async fn open(ns: &'a Namespace, own: &Pod, other: &Namespace, count: usize) -> Result<Self> {
         let begun = Instant::now();
+        ns.cluster.node.drop_unreleased_records().await?;
         let api = ApiDouble::start(&ns.cluster).await?;
         let cri = CriDouble::start(&ns.cluster.node).await?;
         let options = AgentOptions::default()
@@ -138,6 +139,7 @@ impl<'a> Arena<'a> {
 
     /// A changed label needs no CRI call and no API request.
     async fn label_churn(&self) {
+        self.vitals.forget();
         let churned = &self.pods[..self.pods.len().min(AT_ONCE)];
         let plugged = async {
             self.annotate_all(churned, || "blue@net1".to_owned()).await?;

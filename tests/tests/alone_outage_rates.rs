@@ -31,6 +31,7 @@ async fn many_ended_pods_cause_no_storm_during_an_outage() -> Result<()> {
     alone_for(Duration::from_secs(10 * count as u64), "outage", async |ns| {
         let own = ns.instead_of_the_agent().await?;
         let blue = ns.create_nad("blue", macvlan().host_local().recorded()).await?;
+        ns.cluster.node.drop_unreleased_records().await?;
         let outages = [Away::Multus, Away::Runtime, Away::ApiServer];
         let mut pods = ns.running_pods("p", count * outages.len(), NO_NETWORKS).await?;
         let api = ApiDouble::start(&ns.cluster).await?;
@@ -93,7 +94,9 @@ impl Outages<'_> {
         println!("{away:?} away, {} pods have ended: {rates:?}", pods.len());
 
         let back = Instant::now();
-        self.ns.comes_to_rest(RELEASED, &[], &ended, &[]).await?;
+        for sandbox in &ended {
+            self.ns.cluster.node.forgets(sandbox).await?;
+        }
         self.holds_nothing_of(&ended).await?;
         println!("{away:?} back: released {:?} later", back.elapsed());
         rates.is_bounded().then_some(()).ok_or_else(|| rates.excess())

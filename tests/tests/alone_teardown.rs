@@ -155,8 +155,7 @@ async fn the_agent_releases_what_ended_without_multus() -> Result<()> {
         }
         ns.cluster.component("start", "multus").await?;
         for (plugged, _) in &pods {
-            plugged.wait_freed(ns).await?;
-            ns.cluster.node.forgets(&plugged.pod.sandbox().await?.id).await?;
+            plugged.wait_released(ns).await?;
         }
         // The agent still plugs.
         let pod = ns.running_pod("next", NO_NETWORKS).await?;
