@@ -163,7 +163,9 @@ impl Wrong {
             "rangeStart": format!("{subnet}.10"),
             "rangeEnd": format!("{subnet}.250"),
         }]]});
-        let fixed = json!({"type": "static", "addresses": [{"address": format!("{subnet}.9/24")}]});
+        // Not of the subnet, whose addresses are leased.
+        let fixed = format!("198{}.9/24", subnet.strip_prefix("10").unwrap_or(subnet));
+        let fixed = json!({"type": "static", "addresses": [{"address": fixed}]});
         let master = if self.needs_link_only() {
             place.link
         } else {
