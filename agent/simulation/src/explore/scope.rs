@@ -265,7 +265,7 @@ pub const FIRST_SIGHT: Scope = Scope {
     ],
     faults: |effect, fault| effect == EffectKind::Read && fault == Fault::Refused,
     meanwhile: &[],
-    length: 5,
+    length: 4,
 };
 
 /// A pod that uses the node's network.
