@@ -368,10 +368,8 @@ impl Agent {
             while let Some(event) = events.next().await {
                 heartbeat.record();
                 match &event {
-                    PodEvent::Healthy => {
-                        if health.set(Dependency::Pods, Ok(())) {
-                            pods.trigger(&Trigger::Anything);
-                        }
+                    PodEvent::Healthy if health.set(Dependency::Pods, Ok(())) => {
+                        pods.trigger(&Trigger::Anything);
                     }
                     PodEvent::Unhealthy(cause) => {
                         health.set(Dependency::Pods, Err(cause.clone()));

@@ -2,7 +2,9 @@
 //! without the gate: what nobody refused is judged on the node.
 
 use serde_json::json;
-use tests::{NO_NETWORKS, Namespace, Pod, Result, alone_in_namespace, bridge, macvlan};
+use tests::{
+    Error, NO_NETWORKS, Namespace, PLUG, Pod, Result, alone_in_namespace, bridge, eventually, macvlan,
+};
 
 #[tokio::test]
 async fn carries_out_an_edit_that_was_made_while_the_agent_was_down() -> Result<()> {
@@ -57,11 +59,13 @@ async fn releases_soon_after_its_start_what_has_ended_while_it_was_down() -> Res
         ns.cluster.stop_agent().await?;
         futures::try_join!(pods[0].delete(), pods[1].begin_deletion(0), pods[2].delete())?;
         let heir = ns.running_pod("followed", "blue@net1").await?;
-        assert_eq!(
-            ns.cluster.node.leases(&blue.config_name).await?.len(),
-            4,
-            "who else would free them?"
-        );
+        eventually(PLUG, "multus frees what it lists", async || {
+            let leases = ns.cluster.node.leases(&blue.config_name).await?;
+            (leases.len() == 1)
+                .then_some(())
+                .ok_or_else(|| Error::Unexpected(format!("leases: {leases:?}")))
+        })
+        .await?;
         ns.cluster.start_agent().await?;
 
         for (watched, name) in held.iter().zip(names) {

@@ -62,7 +62,7 @@ impl Harness {
     }
 
     /// What was running comes to its end.
-    pub(crate) fn finish(&mut self, running: Running) {
+    pub(crate) fn finish(&mut self, running: &Running) {
         if running.lost {
             let (effect, ends) = (Rc::clone(&running.effect), running.ends + RUNS_ON);
             self.node.run_later(Running {

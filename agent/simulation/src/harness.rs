@@ -230,7 +230,7 @@ impl Harness {
     pub fn pass(&mut self, time: Duration) {
         self.node.now += time;
         for running in self.node.take_due() {
-            self.finish(running);
+            self.finish(&running);
         }
         let follows = self.state().is_some_and(PodState::follows_sandboxes);
         if follows && !self.node.runtime_away {
@@ -405,10 +405,11 @@ impl Harness {
                 Disturbance::Meanwhile(incident) => self.happen(incident),
             }
         }
-        if self.current.take().is_some() && self.state().is_some() {
-            if let Some(outcome) = self.carry_out(id, effect, fault) {
-                self.complete(id, outcome);
-            }
+        if self.current.take().is_some()
+            && self.state().is_some()
+            && let Some(outcome) = self.carry_out(id, effect, fault)
+        {
+            self.complete(id, outcome);
         }
         true
     }
