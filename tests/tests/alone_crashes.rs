@@ -54,7 +54,7 @@ async fn goes_on_wherever_it_was_killed_while_it_plugs_or_unplugs() -> Result<()
         // Another network under the same name: a removal and an addition in one edit.
         for (place, network) in [
             (Place::Answered, "red"),
-            (Place::EraseDue, "blue"),
+            (Place::RemovalWritten, "blue"),
             (Place::IntentWritten, "red"),
         ] {
             let list = format!("blue@kept,{network}@net1");
