@@ -8,7 +8,7 @@ use tests::{
 
 /// The double's scripts, and what the agent says of each. Multus never gets the request.
 const BAD: &[(&str, &str)] = &[
-    ("hangup", "it crashed on this request"),
+    ("hangup", "dropped this request"),
     ("reset", "the answer broke off"),
     ("empty", "the answer is empty"),
     ("null", "the result is null"),

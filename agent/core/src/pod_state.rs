@@ -135,15 +135,20 @@ impl PodState {
 
     /// Whether the pod's sandboxes matter: their changes have to be reported by [`Self::observe_sandboxes`].
     pub fn follows_sandboxes(&self) -> bool {
-        !self.sandboxes.is_empty() || self.pod.pod().is_some_and(|pod| !pod.networks.is_empty())
+        !self.sandboxes.is_empty() || self.pod.pod().is_some_and(|pod| self.asks_or_asked(pod))
     }
 
-    /// Whether the pod asks for networks, and none of its sandboxes is ready.
+    /// Whether the pod asks for networks, or did when multus may have attached them.
+    fn asks_or_asked(&self, pod: &Pod) -> bool {
+        !pod.networks.is_empty() || !self.seen.is_empty()
+    }
+
+    /// Whether the pod asks for networks, or did, and none of its sandboxes is ready.
     pub fn awaits_sandbox(&self) -> bool {
         let asks = self
             .pod
             .pod()
-            .is_some_and(|pod| !pod.terminating && !pod.networks.is_empty());
+            .is_some_and(|pod| !pod.terminating && self.asks_or_asked(pod));
         asks && newest_ready(self.listing.sandboxes.as_deref().unwrap_or_default()).is_none()
     }
 
