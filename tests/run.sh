@@ -9,6 +9,7 @@
 #   programs_*   the programs as plain processes
 #   cluster_*    on the cluster, a namespace per test: several at once, of several files
 #   alone_*      on the cluster, disturbing everybody (no agent, other multus, not installed): one at a time
+#   long_*       the same, but only when asked for: docs/development.md
 # The order only saves time. Whoever runs them otherwise is safe too: each test holds a lock, shared or alone.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -68,13 +69,13 @@ began=$SECONDS
 if (($#)); then
     for pattern in "$@"; do
         threads=$AT_ONCE
-        [[ $pattern != alone_* ]] || threads=1
+        [[ $pattern != @(alone|long)_* ]] || threads=1
         mapfile -t files < <(matching "$pattern")
         ((${#files[@]})) || { echo "error: no tests/tests/$pattern.rs" >&2; exit 2; }
         group "$threads" "${files[@]}"
     done
 else
-    mapfile -t others < <(matching '*' | grep -vE '^(programs|cluster|alone)_')
+    mapfile -t others < <(matching '*' | grep -vE '^(programs|cluster|alone|long)_')
     printf '\n--> the harness itself\n'
     "$(harness)" --quiet 2>&1 | tee -a "$output" || failed=1
     group "$AT_ONCE" "${others[@]}"

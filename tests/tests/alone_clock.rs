@@ -132,6 +132,10 @@ impl Clock<'_> {
         edited.has_event("FailedAddingInterface", late).await?;
         self.agent()?.move_clock(ahead).await?;
 
+        // A cause that repeats is told once a minute; a new one at once.
+        edited
+            .annotate(&format!("blue@kept,{late}@net2,{late}@net3"))
+            .await?;
         tells(edited, "FailedAddingInterface", late, ahead).await?;
         edited
             .annotate(&format!("blue@kept,blue@net1,{late}@net2"))

@@ -1,4 +1,4 @@
-//! The pods of `alone_restart`: what happens to each while the agent is away, and what it must have
+//! The pods of `long_restart`: what happens to each while the agent is away, and what it must have
 //! when the agent is back.
 
 use std::{

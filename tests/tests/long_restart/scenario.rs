@@ -1,4 +1,4 @@
-//! What happens to a pod of `alone_restart` that is created while the agent is away.
+//! What happens to a pod of `long_restart` that is created while the agent is away.
 
 /// One pod. `{0}` and `{1}` are the names that multus gives to the first two unnamed elements.
 pub(crate) struct Scenario {
