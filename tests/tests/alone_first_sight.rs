@@ -197,18 +197,11 @@ async fn adopts_named_elements_and_reports_a_wrong_offset() -> Result<()> {
     alone_in_namespace("offset", async |ns| {
         let setup = Setup::new(ns).await?;
         let pod = ns.running_pod("p", "blue@cold").await?;
-        pod.annotate("[]").await?;
+        pod.annotate("red@hot").await?;
         let options = AgentOptions::default().with("interfaceOffset", 1);
         let mut agent = ns.agent_that_starts(&setup.own, options).await?;
-        pod.has_exactly(&[]).await?;
+        pod.has_exactly(&["hot"]).await?;
         ns.has_no_leases(&setup.blue).await?;
-        eventually(PLUG, "readiness says that the offset is wrong", async || {
-            let (code, said) = agent.page("/readyz").await?;
-            says_offset(&said)
-                .then_some(())
-                .ok_or_else(|| Error::Unexpected(format!("{code} {said}")))
-        })
-        .await?;
         eventually(PLUG, "an event of the agent's pod says so", async || {
             let events = setup.own.events().await?;
             let said = events.iter().any(|event| says_offset(&event.message));
@@ -216,7 +209,7 @@ async fn adopts_named_elements_and_reports_a_wrong_offset() -> Result<()> {
                 .ok_or_else(|| Error::Unexpected(format!("{events:?}")))
         })
         .await?;
-        ns.is_at_rest(&[(&pod, &[])], &[], &[&setup.blue]).await?;
+        ns.is_at_rest(&[(&pod, &["hot"])], &[], &[&setup.blue]).await?;
         agent.stop().await
     })
     .await
