@@ -20,7 +20,7 @@ use crate::{
         desired::Attributes,
         observed::{Attachment as Observed, State},
     },
-    record::{AttachmentRecord, Origin, Phase},
+    record::{AttachmentRecord, Phase},
     retry::Retry,
 };
 
@@ -383,12 +383,5 @@ impl Attachment {
         }
         all.push((record.network.clone(), interfaces));
         all
-    }
-
-    /// Whether multus attached it at pod start.
-    pub fn is_cold_plugged(&self) -> bool {
-        self.record
-            .as_ref()
-            .is_some_and(|record| record.origin == Origin::ColdPlugged)
     }
 }

@@ -41,18 +41,6 @@ impl NetworkConfig {
         .to_string()
     }
 
-    /// The chain with plugin `index` left out, for a DEL that a missing binary blocks; `None` when none would remain
-    /// (multus crashes on an empty list).
-    #[must_use]
-    pub fn without_plugin(&self, index: usize) -> Option<Self> {
-        let mut config = self.clone();
-        if index >= config.plugins.len() || config.plugins.len() == 1 {
-            return None;
-        }
-        config.plugins.remove(index);
-        Some(config)
-    }
-
     /// Plugin `index` as a list of its own under the same name; `None` when there is none.
     #[must_use]
     pub fn only_plugin(&self, index: usize) -> Option<Self> {
