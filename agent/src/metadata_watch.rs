@@ -22,6 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use agent_core::backoff;
 use futures::Stream;
 use kube::{
     Client,
@@ -372,8 +373,7 @@ impl<M> Pages<M> {
 
 /// The pause after so many failures in a row. `jitter` from 0 to 1 takes up to half of it away.
 fn pause(failures: u32, jitter: f64) -> Duration {
-    let doubled = FIRST.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16)));
-    doubled.min(CAP).mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0)
+    backoff::jittered(backoff::doubled(FIRST, failures, CAP), jitter)
 }
 
 #[cfg(test)]

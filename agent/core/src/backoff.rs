@@ -7,11 +7,20 @@ pub const CAP: Duration = Duration::from_secs(60);
 /// The wait after the first failure, before jitter.
 const FIRST: Duration = Duration::from_millis(500);
 
-/// The wait after `failures` consecutive failures. `jitter` from 0 to 1 shortens it by up to half, so that
-/// what failed together is not retried together.
+/// The wait after `failures` consecutive failures of something that a pod waits for.
 pub fn delay(failures: u32, jitter: f64) -> Duration {
-    let doubled = FIRST.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16)));
-    doubled.min(CAP).mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0)
+    jittered(doubled(FIRST, failures, CAP), jitter)
+}
+
+/// The wait after `failures` in a row: `first` after one, twice as long after each further one, at most `longest`.
+pub fn doubled(first: Duration, failures: u32, longest: Duration) -> Duration {
+    let factor = 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
+    first.saturating_mul(factor).min(longest)
+}
+
+/// Shortens a wait by up to half, with `jitter` from 0 to 1, so that what failed together is not retried together.
+pub fn jittered(wait: Duration, jitter: f64) -> Duration {
+    wait.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0)
 }
 
 /// The wait before poll number `round` of something that no watch reports: short at first, linear up to `longest`.

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::backoff;
+
 /// So many times in a row are free.
 pub const FREE: u32 = 3;
 /// The pause after the last free time; it doubles with each that follows.
@@ -32,10 +34,7 @@ impl FlapDamping {
     /// When it may happen next; `None`: at any time.
     pub fn next(&self) -> Option<Duration> {
         let over = self.count.checked_sub(FREE)?;
-        let pause = FIRST
-            .saturating_mul(2_u32.saturating_pow(over.min(16)))
-            .min(LONGEST);
-        Some(self.last + pause)
+        Some(self.last + backoff::doubled(FIRST, over.saturating_add(1), LONGEST))
     }
 
     /// Whether the earlier times no longer count.

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use agent_core::backoff;
 use futures::{
     FutureExt as _,
     future::{LocalBoxFuture, Shared},
@@ -113,10 +114,10 @@ impl Pace {
             self.not_before.set(None);
             return;
         }
-        let failures = self.failures.get();
-        self.failures.set(failures.saturating_add(1));
-        let pause = FIRST.saturating_mul(2_u32.saturating_pow(failures.min(8)));
-        self.not_before.set(Some(Instant::now() + pause.min(LONGEST)));
+        let failures = self.failures.get().saturating_add(1);
+        self.failures.set(failures);
+        let pause = backoff::doubled(FIRST, failures, LONGEST);
+        self.not_before.set(Some(Instant::now() + pause));
     }
 }
 

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use agent_core::backoff;
+
 use super::token_bucket::TokenBucket;
 
 /// So many events of one namespace wait.
@@ -115,9 +117,8 @@ impl<T> Queue<T> {
         let Some(lane) = self.lanes.get_mut(namespace) else {
             return;
         };
-        let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(lane.failures.min(16)));
-        lane.not_before = now + pause.min(LONGEST_PAUSE);
         lane.failures = lane.failures.saturating_add(1);
+        lane.not_before = now + backoff::doubled(FIRST_PAUSE, lane.failures, LONGEST_PAUSE);
         lane.is_busy = false;
         if let Some(event) = again {
             if lane.waiting.is_empty() {
