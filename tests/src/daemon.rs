@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     api_double::ApiDouble,
     error::{Error, Result},
+    metrics_page,
     namespace::{NO_NETWORKS, Namespace},
     node::{Node, printed},
     pod::Pod,
@@ -299,9 +300,7 @@ impl NodeAgent {
     /// [`Error::Unexpected`] when it has no such metric.
     pub async fn metric(&self, name: &str) -> Result<f64> {
         let (_, body) = self.page("/metrics").await?;
-        let value = body
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        let value = metrics_page::value(&body, name)?;
         value.ok_or_else(|| Error::Unexpected(format!("no metric {name} in:\n{body}")))
     }
 

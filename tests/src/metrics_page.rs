@@ -2,6 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::{
+    error::{Error, Result},
+    repository,
+};
+
 /// Metrics by their exposed name.
 pub type Metrics = BTreeMap<String, Metric>;
 
@@ -66,6 +71,35 @@ pub fn exposed(text: &str, page: &Metrics) -> Metrics {
     metrics
 }
 
+/// The value of a series in an exposition, labels and all; `None` when it is not there: a metric without a value yet is
+/// not exposed. A misspelt one is not either, so the name has to be on the page.
+///
+/// # Errors
+/// [`Error::Unexpected`] for a name that is not documented, or a value that is no number.
+pub(crate) fn value(text: &str, series: &str) -> Result<Option<f64>> {
+    let name = series.split('{').next().unwrap_or_default();
+    let documented = documented(&repository::read("docs/metrics.md")?, "");
+    let histogram = ["_bucket", "_sum", "_count"]
+        .iter()
+        .find_map(|part| name.strip_suffix(part));
+    if ![Some(name), histogram]
+        .iter()
+        .flatten()
+        .any(|name| documented.contains_key(*name))
+    {
+        return Err(Error::Unexpected(format!("docs/metrics.md has no metric {name}")));
+    }
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    let number = |value: &str| {
+        value
+            .parse()
+            .map_err(|_| Error::Unexpected(format!("{series} is {value:?}")))
+    };
+    value.map(number).transpose()
+}
+
 /// The labels of a sample, but for the bounds of a histogram.
 fn labels(sample: &str) -> impl Iterator<Item = (&str, &str)> {
     let labels = sample
@@ -77,4 +111,29 @@ fn labels(sample: &str) -> impl Iterator<Item = (&str, &str)> {
         .filter_map(|label| label.split_once('='))
         .filter(|(label, _)| *label != "le")
         .map(|(label, value)| (label, value.trim_matches('"')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "dynamic_networks_agent_late_total 2\n\
+                        dynamic_networks_agent_operation_seconds_count{verb=\"add\"} 3\n";
+
+    #[test]
+    fn reads_what_is_documented() {
+        let read = |series| value(TEXT, series).unwrap();
+        assert_eq!(read("dynamic_networks_agent_late_total"), Some(2.0));
+        assert_eq!(
+            read(r#"dynamic_networks_agent_operation_seconds_count{verb="add"}"#),
+            Some(3.0)
+        );
+        assert_eq!(read("dynamic_networks_agent_owed_releases"), None);
+    }
+
+    #[test]
+    fn a_misspelt_name_is_no_zero() {
+        let read = value(TEXT, "dynamic_networks_agent_unreleased");
+        assert!(matches!(read, Err(Error::Unexpected(_))), "{read:?}");
+    }
 }

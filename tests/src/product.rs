@@ -14,6 +14,7 @@ use shared::{names::InterfaceName, selection::SelectionList};
 use crate::{
     cluster::{AGENT, Cluster, NAMESPACE, WEBHOOK},
     error::{Doing, Error, Result},
+    metrics_page,
     pod::Pod,
     repository,
     wait::{LONG, PLUG, eventually},
@@ -99,17 +100,10 @@ impl Cluster {
     /// One of the agent's metrics by its name and labels, as `/metrics` writes them; 0 when there is none yet.
     ///
     /// # Errors
-    /// [`Error::Command`] when nobody answers.
+    /// [`Error::Command`] when nobody answers, [`Error::Unexpected`] for a name that is not documented.
     pub async fn agent_metric(&self, series: &str) -> Result<f64> {
         let (_, text) = self.agent_page("/metrics").await?;
-        let value = text
-            .lines()
-            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        value.map_or(Ok(0.0), |value| {
-            value
-                .parse()
-                .map_err(|_| Error::Unexpected(format!("{series} is {value:?}")))
-        })
+        metrics_page::value(&text, series).map(Option::unwrap_or_default)
     }
 
     /// `explain` as a person asks for it, word by word as `docs/operations.md` has it.

@@ -125,7 +125,7 @@ async fn a_pod_that_ends_while_it_fails_leaves_nothing(#[case] refused: Refused)
         eventually(PLUG, "nothing waits for its release", async || {
             let unreleased = ns
                 .cluster
-                .agent_metric("dynamic_networks_agent_unreleased")
+                .agent_metric(r#"dynamic_networks_agent_attachments{state="unreleased"}"#)
                 .await?;
             (unreleased == 0.0)
                 .then_some(())
