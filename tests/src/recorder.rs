@@ -13,6 +13,7 @@ use crate::{
     node::{Node, parse},
     pod::Pod,
     process::built,
+    wait::{PLUG, eventually},
 };
 
 /// The plugin's name: the `type` of a chain that has it.
@@ -101,6 +102,23 @@ impl Pod {
         let mut calls = self.node.recorded(&self.sandbox().await?.id).await?;
         calls.retain(|recorded| recorded.call.interface == interface);
         Ok(calls)
+    }
+
+    /// Waits until the recorder has begun a call for this interface that it has not ended.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] with the calls that it saw.
+    pub async fn wait_call_running(&self, interface: &str, command: &str) -> Result<()> {
+        eventually(PLUG, format!("{command} of {interface} runs"), async || {
+            let calls = self.recorded(interface).await?;
+            let running = |seen: &Recorded| seen.call.command == command && seen.call.ended.is_none();
+            calls
+                .iter()
+                .any(running)
+                .then_some(())
+                .ok_or_else(|| Error::Unexpected(format!("{calls:?}")))
+        })
+        .await
     }
 }
 

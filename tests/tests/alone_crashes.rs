@@ -3,8 +3,8 @@
 
 use agent::failpoint::Place;
 use tests::{
-    AgentOptions, Error, NO_NETWORKS, Nad, Namespace, NodeAgent, Order, PLUG, Pod, Result,
-    alone_in_namespace, eventually, macvlan,
+    AgentOptions, Error, NO_NETWORKS, Nad, Namespace, NodeAgent, Order, Pod, Result, alone_in_namespace,
+    macvlan,
 };
 
 /// Where the agent gets to while it plugs, and while it unplugs, in this order.
@@ -111,7 +111,7 @@ async fn adds_nothing_twice_when_it_is_killed_while_a_plugin_runs() -> Result<()
         let mut agent = crashes.agent().await?;
         ns.order(&crashes.blue, "ADD", Order::Hang).await?;
         pod.annotate("blue@net1").await?;
-        runs(&pod, "net1", "ADD").await?;
+        pod.wait_call_running("net1", "ADD").await?;
         agent.kill().await?;
         let mut agent = ns
             .agent(&crashes.own, AgentOptions::default().patient(20))
@@ -125,7 +125,7 @@ async fn adds_nothing_twice_when_it_is_killed_while_a_plugin_runs() -> Result<()
         // A DEL may be sent again at any time.
         ns.order(&crashes.blue, "DEL", Order::Hang).await?;
         pod.annotate("[]").await?;
-        runs(&pod, "net1", "DEL").await?;
+        pod.wait_call_running("net1", "DEL").await?;
         agent.kill().await?;
         ns.no_orders().await?;
         let mut agent = crashes.agent().await?;
@@ -144,7 +144,7 @@ async fn finishes_a_call_before_it_ends_when_it_is_told_to() -> Result<()> {
         let mut agent = crashes.agent().await?;
         ns.order(&crashes.blue, "ADD", Order::Hang).await?;
         pod.annotate("blue@net1").await?;
-        runs(&pod, "net1", "ADD").await?;
+        pod.wait_call_running("net1", "ADD").await?;
 
         futures::try_join!(agent.stop(), async {
             // It hangs still, and the agent waits.
@@ -205,18 +205,4 @@ impl<'a> Crashes<'a> {
         let rest = self.ns.is_at_rest(pods, ended, &[&self.blue, &self.red]).await;
         rest.map_err(|error| Error::Unexpected(format!("killed at {}: {error}", place.as_str())))
     }
-}
-
-/// Waits until the plugin has begun a call that it does not end.
-async fn runs(pod: &Pod, interface: &str, command: &str) -> Result<()> {
-    eventually(PLUG, format!("{command} of {interface} runs"), async || {
-        let calls = pod.recorded(interface).await?;
-        let running = |seen: &tests::Recorded| seen.call.command == command && seen.call.ended.is_none();
-        calls
-            .iter()
-            .any(running)
-            .then_some(())
-            .ok_or_else(|| Error::Unexpected(format!("{calls:?}")))
-    })
-    .await
 }

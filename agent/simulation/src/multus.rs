@@ -338,17 +338,7 @@ impl Node {
         if parsed(&config).is_none() {
             return;
         }
-        let call = Call {
-            command: Command::Del,
-            sandbox: sandbox.clone(),
-            netns: String::new(),
-            interface,
-            pod: crate::node::identity(crate::UID),
-            config,
-            ips: Vec::new(),
-            mac: None,
-            cni_args: None,
-        };
+        let call = crate::node::del(sandbox, String::new(), interface, config);
         // The links go with the namespace in any case, so it does not matter whose they are.
         self.foreign.remove(&key(&call));
         if let Some(made_by) = self.links.get_mut(&key(&call)) {

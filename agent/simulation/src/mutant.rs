@@ -142,17 +142,8 @@ impl Harness {
             }
         }
         for (sandbox, interface, config) in owed {
-            let call = Call {
-                command: Command::Del,
-                netns: crate::node::netns(&sandbox).to_string_lossy().into_owned(),
-                sandbox,
-                interface,
-                pod: crate::node::identity(crate::UID),
-                config,
-                ips: Vec::new(),
-                mac: None,
-                cni_args: None,
-            };
+            let netns = crate::node::netns(&sandbox).to_string_lossy().into_owned();
+            let call = crate::node::del(&sandbox, netns, interface, config);
             if self.node.take_call(&call, None).is_ok() {
                 self.node.answer_call(&call, None);
             }

@@ -9,6 +9,7 @@ use std::{
 
 use agent_core::{
     cni_state::{Delegate, Entry},
+    delegate::{Call, Command},
     effect::Count,
     identity::{AttachmentKey, PodIdentity, SandboxId},
     network::NetworkDefinition,
@@ -111,7 +112,7 @@ pub struct Node {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// ADD or DEL.
-    pub command: agent_core::delegate::Command,
+    pub command: Command,
     /// The sandbox.
     pub sandbox: SandboxId,
     /// The interface.
@@ -138,6 +139,21 @@ pub fn network(name: &str) -> NetworkName {
 /// The path of a sandbox's network namespace.
 pub(crate) fn netns(sandbox: &SandboxId) -> PathBuf {
     PathBuf::from(format!("/run/netns/{sandbox}"))
+}
+
+/// A DEL in the namespace `netns`, which is empty after the sandbox has ended.
+pub(crate) fn del(sandbox: &SandboxId, netns: String, interface: InterfaceName, config: String) -> Call {
+    Call {
+        command: Command::Del,
+        sandbox: sandbox.clone(),
+        netns,
+        interface,
+        pod: identity(UID),
+        config,
+        ips: Vec::new(),
+        mac: None,
+        cni_args: None,
+    }
 }
 
 /// The identity of the pod that the agent works for.

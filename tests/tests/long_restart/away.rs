@@ -185,7 +185,10 @@ impl<'a> Setup<'a> {
             self.ns.order(leaving, "DEL", Order::Hang)
         )?;
         futures::try_join!(add.annotate("adding@hot"), del.annotate("[]"))?;
-        futures::try_join!(wait_running(&add, "ADD"), wait_running(&del, "DEL"))?;
+        futures::try_join!(
+            add.wait_call_running("hot", "ADD"),
+            del.wait_call_running("hot", "DEL")
+        )?;
         Ok([
             self.expected(add, "adding@hot", &[]).await?,
             self.expected(del, "", &[]).await?,
@@ -334,18 +337,4 @@ impl<'a> Setup<'a> {
         }
         Ok(())
     }
-}
-
-/// Waits until the recorder has begun this call for `hot` and not ended it.
-async fn wait_running(pod: &Pod, command: &str) -> Result<()> {
-    eventually(PLUG, format!("{command} of {} runs", pod.name), async || {
-        let calls = pod.recorded("hot").await?;
-        let running = |seen: &tests::Recorded| seen.call.command == command && seen.call.ended.is_none();
-        calls
-            .iter()
-            .any(running)
-            .then_some(())
-            .ok_or_else(|| Error::Unexpected(format!("{calls:?}")))
-    })
-    .await
 }
