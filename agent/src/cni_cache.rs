@@ -20,7 +20,7 @@ use shared::names::InterfaceName;
 use crate::regular_file::{self, FileError};
 use agent_core::cni_state::{Delegate, Entry};
 use agent_core::identity::SandboxId;
-pub(crate) use delegates::ATTACHED_BY;
+pub(crate) use delegates::{ATTACHED_BY, interface_name};
 use listing::Listing;
 
 /// The largest file that is read.

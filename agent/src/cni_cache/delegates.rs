@@ -12,6 +12,15 @@ const DEFAULT_INTERFACE: &str = "eth0";
 /// and its value.
 pub(crate) const ATTACHED_BY: (&str, &str) = ("attachedBy", "dynamic-networks-agent");
 
+/// The interface of the entry at `position`, as multus names it; `requested` is empty where the entry asks for no name.
+pub(crate) fn interface_name(position: u32, requested: &str) -> String {
+    match (requested, position) {
+        ("", 0) => DEFAULT_INTERFACE.to_owned(),
+        ("", position) => format!("net{position}"),
+        (requested, _) => requested.to_owned(),
+    }
+}
+
 /// Reads a whole file. Only one that is no JSON list is an error: an entry with a field of another
 /// type hides none of the others.
 pub(super) fn parse(file: &[u8]) -> Result<Vec<Delegate>, String> {
@@ -39,11 +48,7 @@ fn delegate(position: u32, entry: &str) -> Delegate {
         Err(reason) => return unreadable(reason),
     };
     let known = Delegate {
-        interface: match requested {
-            "" if default => InterfaceName::parse(DEFAULT_INTERFACE).ok(),
-            "" => Some(InterfaceName::net(position)),
-            requested => InterfaceName::parse(requested).ok(),
-        },
+        interface: InterfaceName::parse(&interface_name(position, requested)).ok(),
         requested: !requested.is_empty(),
         default,
         position,

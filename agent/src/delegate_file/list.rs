@@ -6,7 +6,7 @@ use std::ops::Range;
 use serde_json::{Map, Value, value::RawValue};
 use shared::names::{InterfaceName, NetworkName};
 
-use crate::cni_cache::ATTACHED_BY;
+use crate::cni_cache::{ATTACHED_BY, interface_name};
 
 /// A whole file.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ struct Listed {
     place: Range<usize>,
     ours: bool,
     name: String,
-    interface: Option<String>,
+    interface: String,
 }
 
 impl<'a> List<'a> {
@@ -34,7 +34,7 @@ impl<'a> List<'a> {
         }
         let mut entries = Vec::with_capacity(raw.len());
         let mut end = 0;
-        for (position, entry) in raw.into_iter().enumerate() {
+        for (position, entry) in (0..).zip(raw) {
             let entry = entry.get();
             if !entry.starts_with('{') {
                 return Err(format!("entry {position} is not an object"));
@@ -109,24 +109,19 @@ impl<'a> List<'a> {
 }
 
 impl Listed {
-    fn new(position: usize, entry: &str, place: Range<usize>) -> Self {
+    fn new(position: u32, entry: &str, place: Range<usize>) -> Self {
         // An entry that is nested too deep, or has a field of another type, is not ours.
         let fields: Map<String, Value> = serde_json::from_str(entry).unwrap_or_default();
         let text = |key| fields.get(key).and_then(Value::as_str).unwrap_or_default();
-        let requested = text("ifnameRequest");
         Self {
             place,
             ours: position > 0 && text(ATTACHED_BY.0) == ATTACHED_BY.1,
             name: text("Name").to_owned(),
-            interface: match (requested, position) {
-                ("", 0) => Some("eth0".to_owned()),
-                ("", position) => Some(format!("net{position}")),
-                (requested, _) => Some(requested.to_owned()),
-            },
+            interface: interface_name(position, text("ifnameRequest")),
         }
     }
 
     fn has(&self, interface: &InterfaceName) -> bool {
-        self.interface.as_deref() == Some(interface.as_str())
+        self.interface == interface.as_str()
     }
 }
