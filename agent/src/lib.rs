@@ -9,6 +9,7 @@ pub mod api;
 pub mod api_error;
 pub mod api_request;
 pub mod args;
+pub mod blocking;
 pub mod cni_cache;
 pub mod cri;
 pub mod delegate_file;

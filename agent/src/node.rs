@@ -29,6 +29,7 @@ use shared::{
 
 use crate::{
     api_error::{self, PatchRefusal},
+    blocking::blocking,
     cni_cache::{CacheError, CniCache},
     cri::{Cri, CriError, Listing},
     delegate_file::{self, DelegateEntry},
@@ -220,9 +221,9 @@ impl Node {
             // The plan gives no element the name of a foreign interface: what multus attached under it is gone.
             replaces_cold_plugged: true,
         };
-        let listed = tokio::task::spawn_blocking(move || delegate_file::append(&dir, &sandbox, &entry)).await;
+        let listed = blocking(move || delegate_file::append(&dir, &sandbox, &entry)).await;
         reach(Place::Listed);
-        settled(listed)
+        listed.map(drop)
     }
 
     async fn unlist_delegate(
@@ -233,7 +234,7 @@ impl Node {
     ) -> Result<(), String> {
         let dir = self.cni_dir.clone();
         let remove = move || delegate_file::remove(&dir, &sandbox, &interface, &network);
-        settled(tokio::task::spawn_blocking(remove).await)
+        blocking(remove).await.map(drop)
     }
 
     // Records.
@@ -244,11 +245,7 @@ impl Node {
         write: impl FnOnce(&Records) -> Result<(), RecordsError> + Send + 'static,
     ) -> Result<(), String> {
         let records = Arc::clone(&self.records);
-        let outcome = tokio::task::spawn_blocking(move || write(&records)).await;
-        let outcome = match outcome {
-            Ok(outcome) => outcome.map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
+        let outcome = blocking(move || write(&records)).await;
         // Success does not prove that the disk is writable (a full disk still allows removals); the probe decides.
         if let Err(error) = &outcome {
             self.health.set(Dependency::Records, Err(error.clone()));
@@ -351,15 +348,6 @@ impl Node {
         reach(Place::StatusWritten);
         self.metrics.status_patch(label);
         outcome
-    }
-}
-
-fn settled<T>(
-    outcome: Result<Result<T, delegate_file::DelegateFileError>, tokio::task::JoinError>,
-) -> Result<(), String> {
-    match outcome {
-        Ok(written) => written.map(|_| ()).map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use crate::{
+    blocking::blocking,
     pod_object,
     pod_watch::PodEvent,
     records::Records,
@@ -301,8 +302,7 @@ impl Pods {
                     let uid = self.uids.borrow_mut().remove(&error.id()).unwrap_or_default();
                     std::task::Poll::Ready((uid, Err(error)))
                 }
-                std::task::Poll::Ready(None) => std::task::Poll::Pending,
-                std::task::Poll::Pending => std::task::Poll::Pending,
+                std::task::Poll::Ready(None) | std::task::Poll::Pending => std::task::Poll::Pending,
             }
         })
         .await
@@ -310,21 +310,17 @@ impl Pods {
 
     /// The worker of a pod has ended. A pod that exists, or of which records are left, gets another one.
     fn replace(&self, uid: &str, records: BTreeMap<SandboxId, SandboxRecords>) {
-        let exists = {
+        {
             let mut entries = self.entries.borrow_mut();
             let Some(entry) = entries.get_mut(uid) else { return };
             entry.worker = None;
-            let exists = entry.pod.pod().is_some();
-            if !exists && records.is_empty() {
+            if entry.pod.pod().is_none() && records.is_empty() {
                 entries.remove(uid);
                 self.context.networks.forget(uid);
                 return;
             }
-            exists
-        };
-        if exists || !records.is_empty() {
-            self.hire(uid, records);
         }
+        self.hire(uid, records);
     }
 }
 
@@ -346,13 +342,8 @@ fn by_pod(
 /// The records of one pod as the disk has them.
 async fn reload(records: &std::sync::Arc<Records>, uid: &str) -> BTreeMap<SandboxId, SandboxRecords> {
     let records = std::sync::Arc::clone(records);
-    let loaded = tokio::task::spawn_blocking(move || records.load_all()).await;
-    match loaded {
-        Ok(Ok(loaded)) => by_pod(loaded.sandboxes).remove(uid).unwrap_or_default(),
-        Ok(Err(error)) => {
-            tracing::error!(uid, %error, "reading the records of a pod failed");
-            BTreeMap::new()
-        }
+    match blocking(move || records.load_all()).await {
+        Ok(loaded) => by_pod(loaded.sandboxes).remove(uid).unwrap_or_default(),
         Err(error) => {
             tracing::error!(uid, %error, "reading the records of a pod failed");
             BTreeMap::new()

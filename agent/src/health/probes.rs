@@ -6,7 +6,9 @@ use std::{cell::Cell, convert::Infallible, sync::Arc, time::Duration};
 use tokio::time::{sleep, timeout};
 
 use super::Health;
-use crate::{cni_cache::CniCache, cri::Cri, metrics::Dependency, multus::Multus, records::Records};
+use crate::{
+    blocking::blocking, cni_cache::CniCache, cri::Cri, metrics::Dependency, multus::Multus, records::Records,
+};
 
 /// How often an unavailable dependency is probed.
 const UNAVAILABLE: Duration = Duration::from_millis(500);
@@ -59,11 +61,7 @@ impl Probes {
 
     async fn check_records(&self) -> Result<(), String> {
         let records = Arc::clone(&self.records);
-        let checked = tokio::task::spawn_blocking(move || records.check_writable()).await;
-        match checked {
-            Ok(written) => written.map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        }
+        blocking(move || records.check_writable()).await
     }
 }
 
