@@ -85,7 +85,7 @@ impl PodState {
         if let Some(blocked) = self.blocked() {
             say(format!(
                 "blocked: {}; next try {}",
-                blocked.cause,
+                blocked.error,
                 wait(blocked.due, now)
             ));
         }

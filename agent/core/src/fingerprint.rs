@@ -11,7 +11,7 @@ use crate::{
     identity::SandboxId,
     operation::{AddStage, Adding, DelStage, Operation, Removing, Why},
     pod::Annotation,
-    pod_state::{Blocked, PodState},
+    pod_state::PodState,
     record::AttachmentRecord,
     retry::{Retry, RetryOn},
     sandbox_state::{End, Identity, SandboxState, Sight},
@@ -96,8 +96,8 @@ impl Print<'_> {
         self.add(state.wake().is_some());
     }
 
-    fn blocked(&mut self, blocked: Option<&Blocked>) {
-        self.add(blocked.map(|blocked| (&blocked.cause, blocked.failures.min(FAILURES))));
+    fn blocked(&mut self, blocked: Option<&Retry>) {
+        self.add(blocked.map(|blocked| (&blocked.error, blocked.failures.min(FAILURES))));
         if let Some(blocked) = blocked {
             self.until(blocked.due);
         }

@@ -9,7 +9,6 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use crate::{
     attachment::{Disk, Lookup},
-    backoff,
     effect::{Action, Effect, EffectId, Now, Outcome, Trigger},
     event::Event,
     identity::{AttachmentKey, PodIdentity, SandboxId},
@@ -18,6 +17,7 @@ use crate::{
     pod::{Annotation, Pod, PodObservation, SeenElements},
     publish::Publication,
     record::SandboxRecords,
+    retry::{Failure, Retry},
     sandbox::{Sandbox, newest_ready},
     sandbox_state::{End, SandboxState},
     site::Site,
@@ -36,7 +36,8 @@ pub struct PodState {
     pub(crate) publication: Publication,
     pub(crate) reported: std::collections::BTreeSet<Problem>,
     pub(crate) reported_host_network: bool,
-    pub(crate) blocked: Option<Blocked>,
+    /// Why nothing can be decided.
+    pub(crate) blocked: Option<Retry>,
     /// When the present annotation arrived, until everything that it asks for is attached.
     pub(crate) edited_at: Option<Duration>,
     in_flight: InFlight,
@@ -56,18 +57,7 @@ pub(crate) struct Listing {
     /// It became stale again while it was read.
     pub again: bool,
     /// Why it cannot be read.
-    pub blocked: Option<Blocked>,
-}
-
-/// Why nothing can be decided.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Blocked {
-    /// The cause.
-    pub cause: String,
-    /// Consecutive failures.
-    pub failures: u32,
-    /// When it is tried again.
-    pub due: Duration,
+    pub blocked: Option<Retry>,
 }
 
 impl PodState {
@@ -114,7 +104,7 @@ impl PodState {
     }
 
     /// Why nothing can be decided.
-    pub fn blocked(&self) -> Option<&Blocked> {
+    pub fn blocked(&self) -> Option<&Retry> {
         self.listing.blocked.as_ref().or(self.blocked.as_ref())
     }
 
@@ -388,22 +378,17 @@ impl PodState {
     }
 
     /// Something cannot be decided: the pod is told why, once, and it is tried again later.
-    fn blocked_by(&self, cause: String, before: Option<&Blocked>, turn: &mut Turn<'_>) -> Blocked {
-        let failures = before.map_or(0, |blocked| blocked.failures).saturating_add(1);
+    fn blocked_by(&self, cause: String, before: Option<&Retry>, turn: &mut Turn<'_>) -> Retry {
         tracing::warn!(uid = %self.uid, pod = self.pod.pod().map(|pod| tracing::field::display(&pod.identity)),
             %cause, "reconcile failed; will retry");
         if let Some(pod) = self
             .pod
             .pod()
-            .filter(|_| before.is_none_or(|blocked| blocked.cause != cause))
+            .filter(|_| before.is_none_or(|blocked| blocked.error != cause))
         {
             turn.event(&pod.identity, Event::blocked(&cause));
         }
-        Blocked {
-            cause,
-            failures,
-            due: turn.now.monotonic + backoff::delay(failures, turn.now.jitter),
-        }
+        Retry::after(before, Failure::new(cause), turn.now)
     }
 
     // The list of sandboxes.

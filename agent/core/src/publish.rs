@@ -14,13 +14,13 @@ use shared::{
 
 use crate::{
     attachment::Disk,
-    backoff,
     effect::{Effect, Outcome, PatchOutcome, StatusView},
     flap_damping::FlapDamping,
     identity::SandboxId,
     pod::Pod,
     pod_state::PodState,
     record::{AttachmentRecord, Origin, Phase},
+    retry::{Failure, Retry},
     sandbox_state::Sight,
     turn::{Purpose, Turn},
 };
@@ -43,7 +43,7 @@ pub struct Publication {
     /// A patch has failed, and may have been done all the same: the watch is not believed.
     doubted: bool,
     conflicts: u32,
-    retry: Option<StatusRetry>,
+    retry: Option<Retry>,
     /// Other writers took out what we wrote.
     restores: FlapDamping,
     /// The records have changed since the last patch.
@@ -58,17 +58,6 @@ struct Fresh {
     listing: bool,
     /// That list has come: the sandbox is still ready.
     confirmed: bool,
-}
-
-/// A failed status write.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StatusRetry {
-    /// Consecutive failures.
-    pub failures: u32,
-    /// When it is tried again.
-    pub due: Duration,
-    /// The cause.
-    pub error: String,
 }
 
 impl Publication {
@@ -105,7 +94,7 @@ impl Publication {
     }
 
     /// The failure that stands.
-    pub fn retry(&self) -> Option<&StatusRetry> {
+    pub fn retry(&self) -> Option<&Retry> {
         self.retry.as_ref()
     }
 
@@ -309,15 +298,11 @@ impl PodState {
         let publication = &mut self.publication;
         publication.fresh = None;
         publication.doubted = true;
-        let failures = publication
-            .retry
-            .as_ref()
-            .map_or(0, |retry| retry.failures)
-            .saturating_add(1);
-        let due = turn.now.monotonic + backoff::delay(failures, turn.now.jitter);
         tracing::warn!(uid = %self.uid, pod = self.pod.pod().map(|pod| tracing::field::display(&pod.identity)),
             cause = %error, "writing network-status failed; will retry");
-        publication.retry = Some(StatusRetry { failures, due, error });
+        let retry = Retry::after(publication.retry.as_ref(), Failure::new(error), turn.now);
+        let due = retry.due;
+        publication.retry = Some(retry);
         turn.wake_at(due);
     }
 
