@@ -55,7 +55,11 @@ impl Site<'_, '_> {
             (AddStage::Listing, Outcome::Written(listed)) => {
                 if let Err(cause) = listed {
                     self.turn.count(Count::DelegateFileFailed);
-                    tracing::warn!(sandbox = %self.sandbox, interface = %self.interface, %cause, "listing in multus' delegate file failed");
+                    tracing::warn!(
+                        sandbox = %self.sandbox, pod = self.pod.map(tracing::field::display),
+                        network = %adding.selection.network, interface = %self.interface, %cause,
+                        "listing in multus' delegate file failed; the agent releases the attachment at the pod's end"
+                    );
                     self.event(Event::not_listed(self.interface, &cause));
                 }
                 self.send_add(adding, pod)
@@ -80,7 +84,7 @@ impl Site<'_, '_> {
             let permit = adding.permit.take();
             let why = Why::BeforeAdd(Box::new(adding));
             let jobs: Vec<Job> = owed.iter().map(Job::of_owed).collect();
-            let mut removing = Removing::new(why, jobs, pod, self.netns);
+            let mut removing = Removing::new(why, jobs, pod);
             removing.permit = permit;
             return self.next_del(removing);
         }
@@ -262,7 +266,7 @@ impl Site<'_, '_> {
         record.since = self.turn.now.epoch;
         let teardown = Teardown::undo(&record.config, plugin, cause);
         let job = Job::of(&record, teardown, true);
-        let mut removing = Removing::new(Why::Unplug, [job], pod, self.netns).keeping(&record.owed);
+        let mut removing = Removing::new(Why::Unplug, [job], pod).keeping(&record.owed);
         removing.permit = adding.permit.take();
         self.begin_del(removing, record)
     }

@@ -120,9 +120,7 @@ impl Attachment {
     /// Changes the record in memory.
     pub fn set_record(&mut self, record: AttachmentRecord) {
         self.entries = match &record.phase {
-            Phase::Plugged { result } => CniResult::parse(result)
-                .map(|result| status::entries(&record.network, &result))
-                .unwrap_or_default(),
+            Phase::Plugged { result } => entries_of(&record, result),
             _ => Vec::new(),
         };
         self.record = Some(record);
@@ -368,9 +366,7 @@ impl Attachment {
         };
         let mut all = record.stale_status.clone();
         let Some(result) = record.result() else { return all };
-        let entries = CniResult::parse(result)
-            .map(|result| status::entries(&record.network, &result))
-            .unwrap_or_default();
+        let entries = entries_of(record, result);
         let mut interfaces: Vec<_> = entries
             .iter()
             .filter_map(|entry| InterfaceName::parse(&entry.interface).ok())
@@ -384,4 +380,11 @@ impl Attachment {
         all.push((record.network.clone(), interfaces));
         all
     }
+}
+
+/// What a result of the record's network means in network-status.
+fn entries_of(record: &AttachmentRecord, result: &serde_json::Value) -> Vec<StatusEntry> {
+    CniResult::parse(result)
+        .map(|result| status::entries(&record.network, &result))
+        .unwrap_or_default()
 }

@@ -218,11 +218,6 @@ impl PodState {
     fn start_step(&mut self, pod: &Rc<Pod>, id: &SandboxId, step: Step, turn: &mut Turn<'_>) -> bool {
         let key = (id.clone(), step.interface().clone());
         let owner = pod.identity.clone();
-        let netns = self
-            .sandboxes
-            .get(id)
-            .map(|sandbox| sandbox.netns().to_owned())
-            .unwrap_or_default();
         let began = self.at_site(&key, turn, |site| {
             let record = site.attachment.record().cloned();
             let operation = match (&step, record) {
@@ -238,16 +233,16 @@ impl PodState {
                         site.attachment.note_removal(site.turn.now.monotonic);
                     }
                     let job = site.job_of(&record);
-                    site.start_del(Removing::new(Why::Unplug, [job], &owner, &netns).keeping(&record.owed))
+                    site.start_del(Removing::new(Why::Unplug, [job], &owner).keeping(&record.owed))
                 }
                 (Step::CleanUpLostAdd(_), Some(record)) => {
                     site.attachment.set_refused_add(Some((None, Refusal::Other)));
                     let job = site.job_of(&record);
-                    site.start_del(Removing::new(Why::LostAdd, [job], &owner, &netns).keeping(&record.owed))
+                    site.start_del(Removing::new(Why::LostAdd, [job], &owner).keeping(&record.owed))
                 }
                 (Step::ReleaseOwed(_), Some(record)) => {
                     let jobs: Vec<Job> = record.owed.iter().map(Job::of_owed).collect();
-                    site.start_del(Removing::new(Why::Owed, jobs, &owner, &netns))
+                    site.start_del(Removing::new(Why::Owed, jobs, &owner))
                 }
                 (Step::Unplug(_) | Step::CleanUpLostAdd(_) | Step::ReleaseOwed(_), None) => return false,
             };

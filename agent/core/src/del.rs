@@ -286,7 +286,10 @@ impl Site<'_, '_> {
             self.save();
             return;
         }
-        tracing::info!(sandbox = %self.sandbox, network = %record.network, interface = %self.interface, "released");
+        tracing::info!(
+            sandbox = %self.sandbox, pod = self.pod.map(tracing::field::display),
+            network = %record.network, interface = %self.interface, "released"
+        );
         if record.owed.is_empty() {
             self.attachment.forget_record();
         } else {

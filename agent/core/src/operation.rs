@@ -109,8 +109,6 @@ pub struct Removing {
     pub refused: Option<String>,
     /// The pod under whose name multus is called.
     pub pod: PodIdentity,
-    /// The network namespace; empty after the sandbox has ended.
-    pub netns: String,
     /// The permit.
     pub permit: Option<EffectId>,
     /// The step.
@@ -193,7 +191,7 @@ impl Operation {
 
 impl Removing {
     /// An operation that waits for its permit.
-    pub fn new(why: Why, jobs: impl IntoIterator<Item = Job>, pod: &PodIdentity, netns: &str) -> Self {
+    pub fn new(why: Why, jobs: impl IntoIterator<Item = Job>, pod: &PodIdentity) -> Self {
         Self {
             why,
             jobs: jobs.into_iter().collect(),
@@ -201,7 +199,6 @@ impl Removing {
             owed: Vec::new(),
             refused: None,
             pod: pod.clone(),
-            netns: netns.to_owned(),
             permit: None,
             stage: DelStage::Permit,
         }

@@ -304,7 +304,8 @@ impl PodState {
         if self.listing.sandboxes.is_none() {
             return false;
         }
-        let mut again = self.follow_ends(turn);
+        self.follow_ends(turn);
+        let mut again = false;
         if let Some(pod) = present.filter(|pod| !pod.terminating)
             && let Some(ready) = self.ready_sandbox()
         {

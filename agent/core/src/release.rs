@@ -2,7 +2,8 @@
 //! because multus may not have been there. Never before the end: a pod that terminates keeps its network.
 //!
 //! *Ended* is: not ready, no running container, and the path of the network namespace gone. After that nothing in the
-//! sandbox can collide: its attachments are released independently, each under its own permit.
+//! sandbox can collide. Its attachments are released one at a time all the same, because their calls would wait for each
+//! other in multus and the plugins; one that takes long holds up no other.
 
 use std::time::Duration;
 
@@ -31,9 +32,8 @@ const REMOVE_RETRY: Duration = Duration::from_secs(5);
 
 impl PodState {
     /// Follows sandboxes that are not ready to their end, and releases those that have ended.
-    pub(crate) fn follow_ends(&mut self, turn: &mut Turn<'_>) -> bool {
+    pub(crate) fn follow_ends(&mut self, turn: &mut Turn<'_>) {
         let ids: Vec<SandboxId> = self.sandboxes.keys().cloned().collect();
-        let mut again = false;
         for id in ids {
             let Some(sandbox) = self.sandboxes.get_mut(&id) else {
                 continue;
@@ -51,7 +51,7 @@ impl PodState {
                         turn.start(Purpose::Ended(id.clone()), effect);
                     }
                 }
-                End::Ended { .. } => again |= self.release(&id, turn),
+                End::Ended { .. } => self.release(&id, turn),
                 End::Removing(due) => {
                     if due.is_some_and(|due| turn.is_due(due)) {
                         sandbox.end = End::Removing(None);
@@ -63,7 +63,6 @@ impl PodState {
                 }
             }
         }
-        again
     }
 
     pub(crate) fn end_known(&mut self, id: &SandboxId, ended: Result<bool, String>, turn: &mut Turn<'_>) {
@@ -103,23 +102,22 @@ impl PodState {
     }
 
     /// Releases what is due of a sandbox that has ended. When nothing is left, its own record goes.
-    fn release(&mut self, id: &SandboxId, turn: &mut Turn<'_>) -> bool {
+    fn release(&mut self, id: &SandboxId, turn: &mut Turn<'_>) {
         if turn.stopping {
-            return false;
+            return;
         }
         self.recover_damaged(id, turn);
         let Some(sandbox) = self.sandboxes.get(id) else {
-            return false;
+            return;
         };
-        let mut again = false;
         for interface in sandbox.in_order().into_iter().rev() {
             if self.is_releasing(id, turn) {
                 break;
             }
-            again |= self.release_one(&(id.clone(), interface), turn);
+            self.release_one(&(id.clone(), interface), turn);
         }
         let Some(sandbox) = self.sandboxes.get_mut(id) else {
-            return again;
+            return;
         };
         sandbox.prune(turn.now.monotonic);
         let recovered =
@@ -131,7 +129,6 @@ impl PodState {
                 Effect::RemoveSandbox(id.clone()),
             );
         }
-        again
     }
 
     /// Whether a release of the sandbox is in progress. One that takes long holds up no other: nothing can collide in a
@@ -228,17 +225,17 @@ impl PodState {
         sandbox.damaged.clear();
     }
 
-    fn release_one(&mut self, key: &AttachmentKey, turn: &mut Turn<'_>) -> bool {
+    fn release_one(&mut self, key: &AttachmentKey, turn: &mut Turn<'_>) {
         let grace = turn.context.timing.grace;
         let now = turn.now.monotonic;
         let Some(attachment) = self.attachment_mut(key) else {
-            return false;
+            return;
         };
         let Some(record) = attachment.record().cloned() else {
-            return false;
+            return;
         };
         if attachment.operation.is_some() || attachment.disk() == Disk::Writing {
-            return false;
+            return;
         }
         let verb = if record.phase == Phase::Owed {
             Verb::ReleaseOwed
@@ -252,7 +249,7 @@ impl PodState {
         };
         let due = attachment.retry(verb).map(|retry| retry.due).max(paused);
         if due.is_some_and(|due| !turn.is_due(due)) {
-            return false;
+            return;
         }
         let mut jobs: Vec<Job> = Vec::new();
         let released = attachment.is_gone() || record.phase == Phase::Owed;
@@ -275,16 +272,15 @@ impl PodState {
                 site.attachment.forget_record();
                 site.save();
             });
-            return false;
+            return;
         }
         let Some(pod) = self.identity_of(&key.0, turn) else {
-            return false;
+            return;
         };
         self.at_site(key, turn, |site| {
-            let operation = site.start_del(Removing::new(Why::Release, jobs, &pod, ""));
+            let operation = site.start_del(Removing::new(Why::Release, jobs, &pod));
             site.attachment.operation = Some(Box::new(operation));
         });
-        false
     }
 
     /// Multus takes a call only in the name of a pod that exists: the pod itself, else its successor of the same name,

@@ -325,10 +325,7 @@ impl PodState {
         let Some(record) = &mut sandbox.record else { return };
         if *last {
             record.adopted = true;
-            record.foreign = foreign;
-            sandbox.sight = Sight::Seen;
-            self.seen_sandbox();
-            return;
+            record.foreign.clone_from(&foreign);
         }
         if record.adopted && record.foreign == foreign {
             sandbox.sight = Sight::Seen;

@@ -75,7 +75,10 @@ impl Site<'_, '_> {
         let disk = match outcome {
             Ok(()) => Disk::Clean,
             Err(error) => {
-                tracing::error!(sandbox = %self.sandbox, interface = %self.interface, %error, "writing a record failed");
+                tracing::error!(
+                    sandbox = %self.sandbox, pod = self.pod.map(tracing::field::display),
+                    interface = %self.interface, %error, "writing a record failed; will retry"
+                );
                 Disk::Refused {
                     retry: self.now() + crate::attachment::DISK_RETRY,
                 }
@@ -170,7 +173,10 @@ impl Site<'_, '_> {
             "multus has not answered for {} s; still waiting",
             self.turn.context.timing.late.as_secs()
         );
-        tracing::warn!(sandbox = %self.sandbox, %network, interface = %self.interface, %cause, "multus call is late");
+        tracing::warn!(
+            sandbox = %self.sandbox, pod = self.pod.map(tracing::field::display), %network,
+            interface = %self.interface, %cause, "multus call is late"
+        );
         self.turn.count(Count::Late);
         if let Some(permit) = permit {
             self.turn.actions.push(Action::Late(permit));
