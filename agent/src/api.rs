@@ -1,6 +1,6 @@
 //! How the agent reaches the API server. What is here keeps a watch from being blind without
-//! knowing it: a connection that a network has lost says nothing, for ever, and a request that is
-//! tried again inside the client tells nobody.
+//! knowing it: a lost connection reports no error by itself, and a retry inside the client is not
+//! visible outside.
 
 pub mod calls;
 

@@ -131,7 +131,7 @@ impl Networks {
         self.follow(pod_uid, BTreeSet::new());
     }
 
-    /// The network as it is now.
+    /// The present state of the network.
     ///
     /// # Errors
     /// See [`NetworkError`].
@@ -166,7 +166,7 @@ impl Networks {
         })
     }
 
-    /// Keeps the watch and calls `tell` for what it says, for ever.
+    /// Keeps the watch open and calls `tell` for each event. Never returns.
     pub async fn run(&self, tell: impl Fn(NetworkEvent)) {
         loop {
             self.until(|cache| cache.is_followed()).await;

@@ -271,7 +271,7 @@ impl Records {
     }
 }
 
-/// A panic elsewhere leaves a set of paths as good as it was.
+/// The lock of a set of paths. The set stays valid if a thread that held the lock panicked.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -50,7 +50,7 @@ impl Reports {
 /// Answers questions, without end.
 pub async fn serve(Questions(mut questions): Questions, pods: &Pods) {
     while let Some(question) = questions.recv().await {
-        // Whoever asked may have gone.
+        // The caller may have disconnected.
         match question {
             Question::Explain(pod, reply) => drop(reply.send(pods.explain(&pod))),
             Question::Counts(reply) => drop(reply.send(pods.counts())),

@@ -1,4 +1,4 @@
-//! The writer of events against an API server that answers one namespace after another as it is told. Time is simulated.
+//! The writer of events against an API server whose answers the test gives, one namespace after another. Time is simulated.
 
 #![allow(
     clippy::unwrap_used,

@@ -201,7 +201,7 @@ impl Namespace {
     /// Creates a pod with this networks annotation (none: no such key) and does not wait.
     ///
     /// # Errors
-    /// [`Error::Api`], also when the gate refuses.
+    /// [`Error::Api`], among others when the webhook refuses.
     pub async fn create_pod(&self, name: &str, networks: impl Into<Option<&str>>) -> Result<Pod> {
         self.create_pod_as(name, networks, |_| ()).await
     }
@@ -209,7 +209,7 @@ impl Namespace {
     /// The same with another `spec`: `change` is given the usual one.
     ///
     /// # Errors
-    /// [`Error::Api`], also when the gate refuses.
+    /// [`Error::Api`], among others when the webhook refuses.
     pub async fn create_pod_as(
         &self,
         name: &str,
@@ -223,7 +223,7 @@ impl Namespace {
     /// The same with another object: `change` is given the usual one.
     ///
     /// # Errors
-    /// [`Error::Api`], also when the gate refuses.
+    /// [`Error::Api`], among others when the webhook refuses.
     pub async fn create_pod_from(
         &self,
         name: &str,

@@ -98,7 +98,7 @@ impl Pod {
     /// Sets the networks annotation.
     ///
     /// # Errors
-    /// [`Error::Api`], also when the gate refuses.
+    /// [`Error::Api`], among others when the webhook refuses.
     pub async fn annotate(&self, networks: &str) -> Result<()> {
         self.set(NETWORKS, json!(networks)).await
     }
@@ -106,7 +106,7 @@ impl Pod {
     /// Sets the networks annotation by the pod's status subresource.
     ///
     /// # Errors
-    /// [`Error::Api`], also when the gate refuses.
+    /// [`Error::Api`], among others when the webhook refuses.
     pub async fn annotate_by_status(&self, networks: &str) -> Result<()> {
         let patch = Patch::Merge(json!({"metadata": {"annotations": {NETWORKS: networks}}}));
         let patched = self

@@ -1,4 +1,4 @@
-//! How the webhook reaches the API server, and notices when it does not: a connection that a network has lost says nothing, for ever.
+//! How the webhook reaches the API server, and notices when it does not: a lost connection reports no error by itself.
 
 use std::{path::Path, time::Duration};
 

@@ -13,7 +13,7 @@ pub enum Reason {
     AddedInterface,
     /// An interface was unplugged.
     RemovedInterface,
-    /// A try to plug one failed, or an element cannot be acted on as it is written.
+    /// An ADD failed, or an element of the annotation is incomplete or cannot be read.
     FailedAddingInterface,
     /// A try to unplug one failed.
     FailedRemovingInterface,

@@ -209,7 +209,7 @@ impl PodState {
         turn.start(Purpose::Status, effect);
     }
 
-    /// The status as far as it is known.
+    /// The present network-status, or what has to be read before it is known.
     fn known_status(&mut self, pod: &Rc<Pod>) -> Known {
         match &self.publication.fresh {
             Some(fresh) if !fresh.confirmed => return Known::ListFirst,

@@ -75,7 +75,7 @@ impl Teardown {
         }
     }
 
-    /// Undoes an ADD that `failed` refused, as far as it is known.
+    /// Undoes an ADD that the plugin `failed` refused; `None`: the plugin is not known.
     pub fn undo(config: &str, failed: Option<FailedPlugin>, cause: &Refusal) -> Self {
         let mut teardown = Self::whole(config, None).of_failed_add(true);
         // A missing binary blocks the DEL of the whole list in any case, and that plugin never ran.

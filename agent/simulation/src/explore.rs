@@ -11,9 +11,9 @@
 //! started; it can be killed again, any number of times.
 //!
 //! After every history, and at every point of it, the outages end and the agent works on until it waits for good or
-//! repeats itself; it is killed at every point of that, too. Then the invariants are checked. Where a network cannot be
-//! attached as it is configured, both are tried: that it stays so, and that it is corrected. In each outage it is also
-//! tried that it lasts, and effects are counted.
+//! repeats itself; it is killed at every point of that, too. Then the invariants are checked. Where plugins
+//! refuse a network's configuration, two futures are tried: it stays refused, and it is corrected. Each outage is also
+//! tried as one that lasts, and its effects are counted.
 //!
 //! # Why nothing is skipped silently
 //! - States are compared by fingerprints of everything that decides the future. From equal states the same follows, so

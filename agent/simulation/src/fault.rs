@@ -28,7 +28,7 @@ pub enum EffectKind {
 /// How an effect goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Fault {
-    /// Nothing is done, and whoever was asked says so.
+    /// Nothing is done, and the answer is an error.
     Refused,
     /// A plugin fails half-way: after ADD link and address exist, after DEL the link is gone and the address is not.
     HalfDone,

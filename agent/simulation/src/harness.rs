@@ -47,7 +47,7 @@ pub struct Harness {
     pub(crate) agent: Agent,
     pub(crate) pool: Rc<RefCell<Pool>>,
     pub(crate) mutant: Option<Mutant>,
-    /// Prints what happens, for whoever studies a history.
+    /// Prints each step, for a person who reads a history.
     pub verbose: bool,
     /// The pod's number among those that share the pool.
     owner: usize,
@@ -200,7 +200,7 @@ impl Harness {
         self.pool.borrow_mut().acquire((self.owner, id));
     }
 
-    /// Something happens, and whoever watches is told.
+    /// An incident happens, and the watchers are told.
     pub fn happen(&mut self, incident: Incident) {
         if !self.can(incident) {
             return;

@@ -32,7 +32,7 @@ pub enum Incident {
     SandboxEnds,
     /// A new sandbox starts; multus attaches what the annotation asks for and writes network-status.
     SandboxStarts,
-    /// Multus tears down an ended sandbox once more, with the annotation as it is by now.
+    /// Multus tears down an ended sandbox once more, with the present annotation.
     TornDownAgain,
     /// The pod gets a deletion timestamp.
     PodTerminates,

@@ -208,7 +208,7 @@ impl Node {
         });
     }
 
-    /// Plugins find a link by its name, whoever made it.
+    /// Plugins find a link by its name. Its maker does not matter.
     pub(crate) fn remove_link(&mut self, call: &Call) {
         let key = key(call);
         let Some(made_by) = self.links.remove(&key) else {

@@ -49,7 +49,7 @@ impl Snapshot {
         self.node.has_outage() || matches!(self.agent, Agent::Away)
     }
 
-    /// A network cannot be attached as it is configured.
+    /// Plugins refuse a network's configuration.
     pub fn has_broken_network(&self) -> bool {
         self.node.has_broken_network()
     }
@@ -133,7 +133,7 @@ impl Harness {
         right && self.node.can(incident)
     }
 
-    /// The node as it is, and the agent as it waits.
+    /// The state of the node and of the waiting agent.
     pub fn snapshot(&self) -> Snapshot {
         assert!(self.has_no_work_in_hand(), "the agent is at work");
         Snapshot {

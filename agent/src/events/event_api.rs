@@ -27,7 +27,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// The longest message that the API takes, in bytes.
 const MAX_MESSAGE: usize = 1024;
 
-/// An event as it is written.
+/// An event in the form that the API server stores.
 pub(super) struct Post {
     pub(super) pod: PodIdentity,
     pub(super) reason: Reason,

@@ -21,7 +21,7 @@ const TOTAL: usize = 1024;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// So many failures in a row stop nobody, and then two a second.
+/// Failures that pause no other namespace: this number at once, then two per second.
 const FAILURES: u32 = 8;
 const FAILURES_REFILL: Duration = Duration::from_millis(500);
 

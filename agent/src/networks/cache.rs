@@ -208,7 +208,7 @@ impl Cache {
         self.watched = false;
     }
 
-    /// Takes what has changed, with the version as far as it is known.
+    /// Takes the changed networks, each with its version if that is known.
     pub fn take_changed(&mut self) -> Vec<(NetworkName, Option<String>)> {
         let changed = std::mem::take(&mut self.changed);
         let version = |network: &NetworkName| {

@@ -1,7 +1,7 @@
 //! One read of a network at a time, shared by all that want it.
 //!
 //! Guarantees: a request never gets an answer that was asked for before the request came. A read
-//! that nobody waits for any more is given up, and so is its permit.
+//! without a waiting caller is cancelled, and its permit is returned.
 
 use std::{
     cell::{Cell, RefCell},
@@ -43,7 +43,7 @@ pub struct Sent {
     clock: Rc<Cell<u64>>,
 }
 
-/// Takes a read out of the list when it ends, or when nobody waits for it any more.
+/// Removes a read from the list when it ends, or when no caller waits for it.
 struct Ending {
     flights: Rc<RefCell<BTreeMap<NetworkName, Entry>>>,
     network: NetworkName,
