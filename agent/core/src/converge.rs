@@ -22,7 +22,7 @@ use crate::{
 /// How often libcni's cache is read again for a call in doubt, at most.
 const DOUBT_POLL: Duration = Duration::from_secs(2);
 /// How often it is read again for a tombstone, and for a call that counts as lost, at most.
-const LONGEST_POLL: Duration = Duration::from_secs(30);
+pub(crate) const LONGEST_POLL: Duration = Duration::from_secs(30);
 
 impl PodState {
     /// Starts the next step of the plan. Whether another decision may follow at once.

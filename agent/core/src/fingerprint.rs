@@ -78,7 +78,12 @@ impl Print<'_> {
             sight.is_some_and(|sandbox| sandbox.sight == Sight::Seen && sandbox.unclaimed.is_empty());
         self.add((state.seen.is_empty(), (!settled).then_some(&state.seen)));
         let listing = &state.listing;
-        self.add((listing.stale, listing.reading, listing.again));
+        self.add((
+            listing.stale,
+            listing.reading,
+            listing.again,
+            listing.sandboxes.is_some(),
+        ));
         self.blocked(listing.blocked.as_ref());
         self.blocked(state.blocked.as_ref());
         for sandbox in listing.sandboxes.iter().flatten() {
@@ -88,7 +93,13 @@ impl Print<'_> {
         for sandbox in state.sandboxes.values() {
             self.sandbox(sandbox);
         }
-        self.add(state.publication.fingerprint());
+        let version = state.pod.pod().map(|pod| pod.resource_version.as_str());
+        state
+            .publication
+            .fingerprint(version, self.measure.now, &mut self.hasher);
+        if let Some(retry) = state.publication.retry() {
+            self.until(retry.due);
+        }
         self.add((&state.reported, state.reported_host_network));
         for purpose in state.in_flight().purposes() {
             self.add(std::mem::discriminant(purpose));
@@ -109,8 +120,11 @@ impl Print<'_> {
             sandbox
                 .record
                 .as_ref()
-                .map(|record| (record.adopted, record.foreign.clone())),
+                .map(|record| (record.adopted, record.netns.is_empty(), record.foreign.clone())),
         );
+        if let Some(step) = &sandbox.step {
+            self.add(format!("{step:?}"));
+        }
         self.add(match &sandbox.sight {
             Sight::Unseen => 0,
             Sight::AskingNetwork => 1,
@@ -120,6 +134,9 @@ impl Print<'_> {
             Sight::Writing { .. } => 5,
             Sight::Seen => 6,
         });
+        if matches!(sandbox.sight, Sight::TakingOver { .. } | Sight::Writing { .. }) {
+            self.add(format!("{:?}", sandbox.sight));
+        }
         match &sandbox.end {
             End::Ready => self.add(0),
             End::Ending { asking, rounds, next } => {
@@ -186,7 +203,9 @@ impl Print<'_> {
                 Lookup::Known(Some(_)) => 3,
                 Lookup::Failed => 4,
             });
-            self.add(attachment.lookups().0.min(FAILURES));
+            let (rounds, last) = attachment.lookups();
+            self.add(rounds.min(FAILURES));
+            self.until(last + crate::converge::LONGEST_POLL);
         }
         for verb in [Verb::Plug, Verb::Unplug, Verb::ReleaseOwed] {
             self.retry(attachment.retry(verb));
@@ -220,7 +239,13 @@ impl Print<'_> {
     }
 
     fn adding(&mut self, adding: &Adding) {
-        self.add((1, format!("{:?}", adding.selection), &adding.config));
+        let network = &adding.selection.network;
+        let present = (self.measure.is_present)(network, Some(&adding.version));
+        self.add((1, format!("{:?}", adding.selection), &adding.config, present));
+        self.add((adding.permit.is_some(), adding.previous.is_some()));
+        if let Some(previous) = &adding.previous {
+            record(previous, &mut self.hasher);
+        }
         let late = match adding.stage {
             AddStage::Calling(running) => Some(running),
             _ => None,
@@ -236,6 +261,12 @@ impl Print<'_> {
 
     fn removing(&mut self, removing: &Removing) {
         self.add((2, format!("{:?}", removing.jobs), format!("{:?}", removing.owed)));
+        self.add((format!("{:?}", removing.earlier), removing.refused.is_some()));
+        self.add((
+            removing.pod.uid(),
+            removing.netns.is_empty(),
+            removing.permit.is_some(),
+        ));
         self.add(std::mem::discriminant(&removing.why));
         if let Why::BeforeAdd(adding) = &removing.why {
             self.adding(adding);

@@ -105,23 +105,27 @@ impl Publication {
         }
     }
 
-    /// What decides the next comparison: for telling states apart.
-    pub fn fingerprint(&self) -> impl std::hash::Hash + use<> {
-        let view = |view: &StatusView| (view.uid.clone(), view.status.clone());
-        (
-            self.written.as_ref().map(|(_, written)| view(written)),
-            self.fresh
-                .as_ref()
-                .map(|fresh| (view(&fresh.view), fresh.confirmed)),
+    /// What decides the next comparison of a pod of this `version`, but for times: for telling states apart.
+    pub fn fingerprint(&self, version: Option<&str>, now: Duration, hasher: &mut impl std::hash::Hasher) {
+        use std::hash::Hash;
+        let written = self.written.as_ref();
+        let of_version = written.map(|(of, view)| (Some(of.as_str()) == version, &view.status));
+        let fresh = self.fresh.as_ref();
+        let fresh = fresh.map(|fresh| {
             (
-                self.in_flight,
-                self.dirty,
-                self.doubted,
-                self.conflicts,
-                self.records_changed,
-            ),
-            self.retry.as_ref().map(|retry| retry.failures.min(8)),
-        )
+                &fresh.view.uid,
+                &fresh.view.status,
+                fresh.listing,
+                fresh.confirmed,
+            )
+        });
+        (of_version, fresh).hash(hasher);
+        (self.in_flight, self.dirty, self.doubted).hash(hasher);
+        (self.conflicts, self.records_changed, self.restores.count_at(now)).hash(hasher);
+        self.retry
+            .as_ref()
+            .map(|retry| retry.failures.min(8))
+            .hash(hasher);
     }
 }
 

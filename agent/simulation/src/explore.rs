@@ -32,11 +32,13 @@
 //!
 //! A history that ends badly is shrunk and printed as a test.
 
+mod counts;
 mod explorer;
 mod history;
 pub mod scope;
 
-pub use explorer::{Counts, Explorer, Failure};
+pub use counts::Counts;
+pub use explorer::{Explorer, Failure};
 pub use history::{Move, What, as_test, replay, shrink};
 pub use scope::Scope;
 

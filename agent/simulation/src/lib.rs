@@ -14,6 +14,7 @@
     reason = "everything here is a test: a broken assumption has to stop it"
 )]
 
+mod change;
 mod crash;
 mod delegate_file;
 mod effects;
@@ -28,7 +29,9 @@ mod mutant;
 mod node;
 mod plugins;
 mod pool;
+mod rules;
 mod running;
+mod settle;
 mod snapshot;
 mod variant;
 

@@ -1,4 +1,4 @@
-//! The manners of multus and libcni, and the rules of calling them: a broken rule is noted when it happens.
+//! The manners of multus and libcni.
 //!
 //! A DEL sent while an ADD still runs answers at once, and the ADD completes afterwards. libcni's cache has an entry from
 //! the success of an ADD to the success of a DEL of a list of that name. Multus refuses calls for pods that do not exist
@@ -19,13 +19,13 @@ use shared::names::InterfaceName;
 
 use crate::{
     Fault, Node,
-    node::Seen,
     plugins::{Refused, lease, refuses_add},
     running::{RUNS_ON, Running},
-    variant::{is_part_of, kinds, list_name, parsed},
+    variant::{list_name, parsed},
 };
 
-fn key(call: &Call) -> AttachmentKey {
+/// The attachment that a call is about.
+pub(crate) fn key(call: &Call) -> AttachmentKey {
     (call.sandbox.clone(), call.interface.clone())
 }
 
@@ -220,87 +220,15 @@ impl Node {
         let record = self.record(&call.sandbox, &call.interface);
         let in_doubt = record.is_some_and(|record| matches!(record.phase, Phase::Plugging { .. }));
         let foreign = self.foreign.remove(&key);
-        if (foreign && !in_doubt) || (!foreign && made_by != list_name(&call.config)) {
+        let predecessors = self.predecessors.remove(&key);
+        let other = made_by != list_name(&call.config);
+        if (foreign && !in_doubt) || (other && !(in_doubt && (foreign || predecessors))) {
             self.break_rule(format!("I6: DEL took {} of {made_by}", call.interface));
         }
-        self.predecessors.remove(&key);
-    }
-
-    fn note(&mut self, call: &Call) {
-        self.changes += 1;
-        self.calls.push(Seen {
-            command: call.command,
-            sandbox: call.sandbox.clone(),
-            interface: call.interface.clone(),
-            plugins: kinds(&call.config),
-        });
-        let calls = self.running.iter().filter_map(Running::call);
-        let overlaps = calls.filter(|running| running.sandbox == call.sandbox).count() > 0;
-        // A sandbox that has ended has no links to fight over, and its addresses must not wait.
-        if overlaps && self.exists(&call.sandbox) {
-            let (command, interface) = (call.command, &call.interface);
-            self.break_rule(format!(
-                "I4: {command:?} of {interface} while another call of the sandbox runs"
-            ));
-        }
-    }
-
-    fn check_add(&mut self, call: &Call) {
-        let interface = &call.interface;
-        let Some(record) = self.record(&call.sandbox, interface).cloned() else {
-            self.break_rule(format!("ADD of {interface} without a durable intent"));
-            return;
-        };
-        if !matches!(record.phase, Phase::Plugging { .. }) || record.config != call.config {
-            self.break_rule(format!("ADD of {interface} without a durable intent"));
-        }
-        let is_owed = |name: &str| {
-            let mut owed = record.owed.iter();
-            owed.any(|owed| list_name(&owed.config) == name)
-        };
-        let leases = self
-            .leases
-            .iter()
-            .filter(|(_, sandbox, of)| *sandbox == call.sandbox && of == interface);
-        let link = self
-            .links
-            .get(&key(call))
-            .filter(|_| !self.foreign.contains(&key(call)) && !self.predecessors.contains(&key(call)));
-        let left = leases.map(|(name, ..)| name).chain(link);
-        if left.into_iter().any(|name| !is_owed(name)) {
-            self.break_rule(format!("ADD of {interface} twice without a DEL between"));
-        }
-        self.hot.insert(key(call));
-    }
-
-    fn check_del(&mut self, call: &Call) {
-        let interface = &call.interface;
-        let damaged = self
-            .records
-            .get(&call.sandbox)
-            .is_some_and(|records| records.damaged.contains(interface));
-        let alive = self.exists(&call.sandbox);
-        if call.netns.is_empty() && alive {
-            self.break_rule(format!("{interface} was released before its sandbox ended"));
-        }
-        let Some(record) = self.record(&call.sandbox, interface).cloned() else {
-            if !damaged {
-                self.break_rule(format!("DEL of {interface} without a record"));
-            }
-            return;
-        };
-        if self.refused.contains(&key(call)) {
-            return;
-        }
-        let owed = record.owed.iter().map(|owed| &owed.config);
-        let known = std::iter::once(&record.config).chain(owed);
-        if !known.into_iter().any(|known| is_part_of(&call.config, known)) {
-            self.break_rule(format!("DEL of {interface} with another config than its ADD"));
-        }
-        if alive && matches!(record.phase, Phase::Plugged { .. }) {
-            self.break_rule(format!(
-                "DEL of {interface} while its record says that it is attached"
-            ));
+        if other && predecessors {
+            // Only the predecessor could release its address.
+            self.leases.remove(&lease(&made_by, call));
+            self.cache.remove(&lease(&made_by, call));
         }
     }
 

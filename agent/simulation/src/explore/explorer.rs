@@ -1,43 +1,13 @@
 //! Walks through all histories of a scope, one state at a time: equal states are walked through once.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt,
-};
+use std::collections::HashSet;
 
 use super::{
     Scope,
+    counts::{Counts, Edge, count_histories},
     history::{Move, What},
 };
-use crate::{Crash, Disturbance, EffectKind, Fingerprints, Harness, Mutant, Snapshot, harness::too_late};
-
-/// What was enumerated.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
-    /// Histories, each with no crash or one at any of its points: so many paths lead through the states.
-    pub histories: f64,
-    /// Different states.
-    pub states: usize,
-    /// Reconciles that were run.
-    pub reconciles: usize,
-    /// Points at which the agent was killed.
-    pub crashes: usize,
-}
-
-impl fmt::Display for Counts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            histories,
-            states,
-            reconciles,
-            crashes,
-        } = self;
-        write!(
-            f,
-            "{histories:.0} histories through {states} states, {crashes} crash points, {reconciles} reconciles"
-        )
-    }
-}
+use crate::{Crash, Disturbance, EffectKind, Fingerprints, Harness, Mutant, Snapshot, settle::too_late};
 
 /// A history after which something is wrong.
 pub struct Failure {
@@ -63,15 +33,6 @@ pub struct Explorer<'s> {
     edges: Vec<Edge>,
     /// Waits without outages from which the agent is known to come to a good rest, and after how many ticks.
     settled: Fingerprints,
-}
-
-/// A move from state to state.
-struct Edge {
-    from: usize,
-    to: usize,
-    /// How much longer the history is.
-    happened: usize,
-    crashed: bool,
 }
 
 /// One wait on the way to a rest.
@@ -120,7 +81,7 @@ impl<'s> Explorer<'s> {
             }
         }
         self.counts.states = self.origins.len();
-        self.counts.histories = self.count_histories();
+        self.counts.histories = count_histories(&self.edges, self.origins.len(), self.length);
         Ok(self.counts)
     }
 
@@ -359,41 +320,5 @@ impl<'s> Explorer<'s> {
         }
         history.reverse();
         Failure { broken, history }
-    }
-
-    /// How many paths there are from the beginning, none longer than allowed, each with at most one crash.
-    fn count_histories(&self) -> f64 {
-        let mut out: HashMap<usize, Vec<&Edge>> = HashMap::new();
-        for edge in &self.edges {
-            out.entry(edge.from).or_default().push(edge);
-        }
-        // By length, then without and with a crash, then by state.
-        let mut paths = vec![[vec![0.0; self.origins.len()], vec![0.0; self.origins.len()]]; self.length + 1];
-        paths[0][0][0] = 1.0;
-        let mut total = 0.0;
-        for length in 0..=self.length {
-            for crashed in [false, true] {
-                // Those that have just started come first: their work makes a history no longer.
-                let starts = |state: &usize| {
-                    out.get(state)
-                        .is_some_and(|edges| edges.iter().any(|edge| edge.happened == 0))
-                };
-                let (first, second): (Vec<usize>, Vec<usize>) = (0..self.origins.len()).partition(starts);
-                for state in first.into_iter().chain(second) {
-                    let here: f64 = paths[length][usize::from(crashed)][state];
-                    if here == 0.0 {
-                        continue;
-                    }
-                    total += here;
-                    for edge in out.get(&state).into_iter().flatten() {
-                        let longer = length + edge.happened;
-                        if longer <= self.length && !(crashed && edge.crashed) {
-                            paths[longer][usize::from(crashed || edge.crashed)][edge.to] += here;
-                        }
-                    }
-                }
-            }
-        }
-        total
     }
 }
