@@ -14,19 +14,14 @@ use agent_core::{
 use shared::config::Config;
 
 use crate::{
-    Crash, Disturbance, EffectKind, Fault, Fingerprints, Incident, Mutant, Node, Pool, TICK, UID,
-    crash::Crashes, snapshot::Agent,
+    Crash, Disturbance, EffectKind, Fingerprints, Incident, Mutant, Node, Pool, TICK, UID, crash::Crashes,
+    snapshot::Agent,
 };
 
 /// How many calls a node may run at once, where a test does not say otherwise.
 pub(crate) const PERMITS: usize = 8;
-/// I8: so many effects may follow one incident or one tick.
-const MOST_EFFECTS: u32 = 60;
 /// After so long a call is late; so long a lost call may still run.
 pub(crate) const WAITS: Duration = Duration::from_secs(30);
-/// So many turns in a row without rest are no rest.
-const MOST_TURNS: u32 = 200;
-
 /// An agent on a simulated node.
 pub struct Harness {
     /// The node.
@@ -37,22 +32,22 @@ pub struct Harness {
     /// Prints each step, for a person who reads a history.
     pub verbose: bool,
     /// The pod's number among those that share the pool.
-    owner: usize,
+    pub(crate) owner: usize,
     config: Rc<Config>,
     /// Started effects that are not carried out yet.
-    queue: VecDeque<(EffectId, Effect)>,
+    pub(crate) queue: VecDeque<(EffectId, Effect)>,
     /// The effect that is being carried out.
-    current: Option<EffectId>,
+    pub(crate) current: Option<EffectId>,
     /// What disturbs the reconcile, and before which effect.
-    script: Vec<(u32, Disturbance)>,
+    pub(crate) script: Vec<(u32, Disturbance)>,
     /// Effects that are slow, if they are of that kind.
-    slow: Vec<(u32, EffectKind)>,
-    crash_at: Option<u32>,
+    pub(crate) slow: Vec<(u32, EffectKind)>,
+    pub(crate) crash_at: Option<u32>,
     /// The effects of the reconcile so far.
     pub(crate) trace: Vec<EffectKind>,
-    crashes: Option<Crashes>,
+    pub(crate) crashes: Option<Crashes>,
     /// The agent knew that the pod terminates when it began the reconcile.
-    knew_that_it_terminates: bool,
+    pub(crate) knew_that_it_terminates: bool,
 }
 
 impl Harness {
@@ -104,7 +99,7 @@ impl Harness {
         }
     }
 
-    fn context(&self) -> Rc<Context> {
+    pub(crate) fn context(&self) -> Rc<Context> {
         let grace = match self.mutant {
             Some(Mutant::DoesNotWait) => Duration::ZERO,
             _ => WAITS,
@@ -129,7 +124,7 @@ impl Harness {
     }
 
     /// Lets the core decide, and takes what it asks for.
-    fn with_state(&mut self, decide: impl FnOnce(&mut PodState, Now) -> Vec<Action>) {
+    pub(crate) fn with_state(&mut self, decide: impl FnOnce(&mut PodState, Now) -> Vec<Action>) {
         let now = self.now();
         let Agent::Waits(state) = &mut self.agent else {
             return;
@@ -215,7 +210,7 @@ impl Harness {
     }
 
     /// The watch of the pod reports what is new, if anything is.
-    fn hear(&mut self) -> bool {
+    pub(crate) fn hear(&mut self) -> bool {
         if self.node.api_away {
             return false;
         }
@@ -287,131 +282,10 @@ impl Harness {
         self.agent = Agent::Started;
     }
 
-    fn die(&mut self) {
+    pub(crate) fn die(&mut self) {
         self.clear_script();
         self.pool.borrow_mut().release_all(self.owner);
         self.node.abandon_running();
-    }
-
-    /// The worker of a pod that the disk remembers begins before the first list of pods has come.
-    fn start(&mut self) {
-        if !matches!(self.agent, Agent::Started) {
-            return;
-        }
-        let records = (*self.node.records).clone();
-        let remembered = !records.is_empty();
-        let state = PodState::new(UID, self.context(), records);
-        self.agent = Agent::Waits(Box::new(state));
-        if remembered {
-            self.with_state(PodState::wake_up);
-        }
-    }
-
-    /// The agent does what there is to do now. `false`: it died on the way and is to start again.
-    pub fn reconcile(&mut self) -> bool {
-        self.trace.clear();
-        self.start();
-        let pod = self.state().and_then(|state| state.pod().pod());
-        self.knew_that_it_terminates = pod.is_some_and(|pod| pod.terminating);
-        let mut turns = 0;
-        let lived = loop {
-            if !self.drain() {
-                break false;
-            }
-            turns += 1;
-            if turns > MOST_TURNS {
-                self.node
-                    .break_rule("I8: the agent does not come to rest".to_owned());
-                break true;
-            }
-            if !(self.hear() || self.take_granted() || self.wake_if_due() || self.mutate()) {
-                break true;
-            }
-        };
-        if lived {
-            self.clear_script();
-        } else {
-            self.restart();
-        }
-        lived
-    }
-
-    /// Carries out what was started, in order. `false`: the agent dies.
-    fn drain(&mut self) -> bool {
-        while let Some((id, effect)) = self.queue.pop_front() {
-            if !self.step(id, effect) {
-                return false;
-            }
-        }
-        true
-    }
-
-    fn step(&mut self, id: EffectId, effect: Effect) -> bool {
-        let index = u32::try_from(self.trace.len()).unwrap();
-        if let Some(crashes) = self.crashes.as_mut() {
-            crashes.before(index, &mut self.node);
-        }
-        if self.crash_at == Some(index) {
-            return false;
-        }
-        self.trace.push(EffectKind::of(&effect));
-        self.node.effects += 1;
-        if self.node.effects > MOST_EFFECTS {
-            self.node
-                .break_rule(format!("I8: more than {MOST_EFFECTS} effects at once"));
-            self.queue.clear();
-            return true;
-        }
-        if self.verbose {
-            println!("{:5} #{index} {effect:?}", self.node.now.as_secs());
-        }
-        self.current = Some(id);
-        let script = self.script.clone();
-        let is_slow = self.slow.contains(&(index, EffectKind::of(&effect)));
-        let mut fault = is_slow.then_some(Fault::Slow);
-        for (_, disturbance) in script.into_iter().filter(|(at, _)| *at == index) {
-            match disturbance {
-                Disturbance::Fails(with) => fault = Some(with),
-                Disturbance::Meanwhile(incident) => self.happen(incident),
-            }
-        }
-        if self.current.take().is_some()
-            && self.state().is_some()
-            && let Some(outcome) = self.carry_out(id, effect, fault)
-        {
-            self.complete(id, outcome);
-        }
-        true
-    }
-
-    fn take_granted(&mut self) -> bool {
-        let granted = self.pool.borrow_mut().take_granted(self.owner);
-        if let Some(id) = granted {
-            self.complete(id, Outcome::Done);
-        }
-        granted.is_some()
-    }
-
-    fn is_due(&self) -> bool {
-        let wake = self.state().and_then(PodState::wake);
-        wake.is_some_and(|wake| wake <= self.node.now)
-    }
-
-    fn wake_if_due(&mut self) -> bool {
-        if !self.is_due() {
-            return false;
-        }
-        let wake = |harness: &Self| harness.state().and_then(PodState::wake);
-        let before = wake(self);
-        self.with_state(PodState::wake_up);
-        if wake(self) != before || !self.queue.is_empty() {
-            return true;
-        }
-        if self.mutant.is_none() {
-            self.node
-                .break_rule("I8: the agent wakes without anything to do".to_owned());
-        }
-        false
     }
 
     /// Everything that failed is tried again now.

@@ -29,6 +29,7 @@ mod mutant;
 mod node;
 mod plugins;
 mod pool;
+mod reconcile;
 mod rules;
 mod running;
 mod settle;
