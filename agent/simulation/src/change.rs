@@ -215,7 +215,6 @@ impl Node {
             let records = self.records_of(&id);
             records.attachments.remove(&interface(given));
             records.damaged.insert(interface(given));
-            self.hot.remove(&(id, interface(given)));
         }
     }
 

@@ -40,7 +40,10 @@ impl Node {
         };
         let file = Rc::make_mut(file);
         let (network, interface) = (Some(network.clone()), interface.clone());
-        file.push(entry(file.len(), network, interface, config, true));
+        file.push(Delegate {
+            hot_plugged: true,
+            ..entry(file.len(), network, interface, config, true)
+        });
     }
 
     /// Takes out the entries of an attachment. Multus names an interface without `ifnameRequest` by its place in the

@@ -180,7 +180,7 @@ impl Print<'_> {
                 &delegate.network,
                 &delegate.interface,
                 &delegate.config,
-                delegate.requested,
+                (delegate.requested, delegate.hot_plugged),
             ));
         }
         self.add(node.records.contains_key(id));
