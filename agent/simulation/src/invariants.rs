@@ -18,7 +18,7 @@ use crate::{
     DEFAULT_NETWORK, Harness, Incident, Lease, Node, Variant,
     incident::OTHERS_ENTRY,
     plugins::{refuses_add, refuses_del},
-    variant::list_name,
+    variant::{is_broken, list_name},
 };
 
 impl Harness {
@@ -62,11 +62,7 @@ impl Node {
     pub(crate) fn mended_by(&self) -> Vec<Incident> {
         let broken = |name: &&str| {
             let definition = self.networks.get(&crate::network(name));
-            definition.is_some_and(|definition| {
-                ![Variant::Good, Variant::Changed]
-                    .iter()
-                    .any(|good| good.config(name) == definition.config)
-            })
+            definition.is_some_and(|definition| is_broken(&definition.config))
         };
         ["a", "b", "c", "d"]
             .into_iter()

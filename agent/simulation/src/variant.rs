@@ -86,6 +86,17 @@ pub(crate) fn has_bad_range(plugin: &Plugin) -> bool {
     ipam.is_some_and(|ipam| ipam.get("ranges").is_some())
 }
 
+/// Whether a plugin refuses this configuration for good, at ADD or DEL.
+pub(crate) fn is_broken(config: &str) -> bool {
+    parsed(config).is_none_or(|list| {
+        let bad = |plugin: &Plugin| {
+            let known = ["macvlan", "host-local", "tuning"].contains(&kind(plugin));
+            !known || has_bad_range(plugin) || plugin.contains_key("mtu") || plugin.contains_key("stubborn")
+        };
+        list.cni_version.as_deref() == Some("0.9.9") || list.plugins.iter().any(bad)
+    })
+}
+
 /// Whether `part` is the list `whole` or a part of it.
 pub(crate) fn is_part_of(part: &str, whole: &str) -> bool {
     if part == whole {
