@@ -5,14 +5,14 @@ use agent_core::{backoff, operation::PATIENCE, retry::RetryOn};
 use crate::{Harness, Incident, TICK, harness::WAITS};
 
 /// I8: so many effects a tick for each attachment, at rest and while an outage lasts.
-const MOST_PER_TICK: usize = 4;
+const MOST_PER_TICK: usize = 5;
 /// After so many ticks an outage counts as lasting, and so many more are counted.
 const LASTING: u64 = 12;
 /// I5: once nothing fails any more, all is done within the cap of the backoff and the grace period, and one tick for
 /// either, because the simulated clock wakes late.
 const LONGEST: u64 = (backoff::CAP.as_secs() + WAITS.as_secs()) / TICK.as_secs() + 2;
 /// The same where a plugin refuses a DEL for good: an ADD that fails again and again makes changes, too.
-const LONGEST_REFUSED: u64 = PATIENCE.as_secs() / TICK.as_secs() + 4 * LONGEST;
+const LONGEST_REFUSED: u64 = 2 * PATIENCE.as_secs() / TICK.as_secs() + 4 * LONGEST;
 
 /// What a rest that comes after so many ticks breaks. `refused`: a plugin refuses a DEL for good.
 pub(crate) fn too_late(ticks: u64, refused: bool) -> Option<String> {
