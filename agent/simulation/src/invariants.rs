@@ -81,7 +81,11 @@ impl Node {
             refuses_del(self, &record.config)
                 || record.owed.iter().any(|owed| refuses_del(self, &owed.config))
         };
-        self.has_broken_network() || attachments.into_iter().any(refused)
+        let delegates = self.delegates.values().flat_map(|file| file.iter());
+        let mut plugged = delegates.filter(|delegate| !delegate.default);
+        self.has_broken_network()
+            || attachments.into_iter().any(refused)
+            || plugged.any(|delegate| refuses_del(self, &String::from_utf8_lossy(&delegate.config)))
     }
 
     /// The attachments that the disk says are attached, or are to be.
