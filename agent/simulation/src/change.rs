@@ -92,7 +92,8 @@ impl Node {
         }
     }
 
-    /// A sandbox as the runtime makes it, before multus attaches anything but the cluster's network.
+    /// A sandbox as the runtime makes it, before multus attaches anything but the cluster's
+    /// network.
     pub(crate) fn start_sandbox(&mut self, id: &SandboxId) {
         let Some(pod) = self.own_pod().map(|pod| pod.identity.clone()) else {
             return;
@@ -112,7 +113,8 @@ impl Node {
         self.delegates.insert(id.clone(), vec![cluster].into());
     }
 
-    /// Multus attaches `network@interface` at the start of a sandbox. `requested`: an element names the interface.
+    /// Multus attaches `network@interface` at the start of a sandbox. `requested`: an element names
+    /// the interface.
     pub(crate) fn cold_plug(&mut self, id: &SandboxId, name: &str, given: &str, requested: bool) {
         let config = self.plug_directly(id, name, given);
         let file = self.delegates.entry(id.clone()).or_default();
@@ -189,8 +191,8 @@ impl Node {
         self.predecessors.retain(|(of, _)| of != id);
     }
 
-    /// What multus plugged and lists, or another controller plugged and the agent has no record of: when they do not
-    /// release it, it is not the agent's fault.
+    /// What multus plugged and lists, or another controller plugged and the agent has no record of:
+    /// when they do not release it, it is not the agent's fault.
     fn is_multus_own(&self, id: &SandboxId, lease: &Lease) -> bool {
         let key = (id.clone(), lease.2.clone());
         let unknown = self.predecessors.contains(&key) && self.record(id, &lease.2).is_none();

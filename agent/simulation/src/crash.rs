@@ -1,4 +1,5 @@
-//! What a crash would leave, at each point of a reconcile at which the node differs from the last one.
+//! What a crash would leave, at each point of a reconcile at which the node differs from the last
+//! one.
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
@@ -67,9 +68,9 @@ impl Node {
         !self.running.is_empty()
     }
 
-    /// A DEL was done, or runs, whose beginning the disk refused to note. The agent may do that: a full disk must not
-    /// keep interfaces in pods. Should it die before the disk has room, nothing tells the next one. So no crash is tried
-    /// here.
+    /// A DEL was done, or runs, whose beginning the disk refused to note. The agent may do that: a
+    /// full disk must not keep interfaces in pods. Should it die before the disk has room, nothing
+    /// tells the next one. So no crash is tried here.
     pub(crate) fn hides_an_unplug(&self) -> bool {
         self.refused.iter().any(|key| {
             let record = self.record(&key.0, &key.1);

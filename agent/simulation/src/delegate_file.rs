@@ -46,8 +46,8 @@ impl Node {
         });
     }
 
-    /// Takes out the entries of an attachment. Multus names an interface without `ifnameRequest` by its place in the
-    /// file, so an entry in front of such a one has to stay.
+    /// Takes out the entries of an attachment. Multus names an interface without `ifnameRequest` by
+    /// its place in the file, so an entry in front of such a one has to stay.
     pub(crate) fn unlist_delegate(
         &mut self,
         sandbox: &SandboxId,

@@ -30,7 +30,8 @@ pub enum EffectKind {
 pub enum Fault {
     /// Nothing is done, and the answer is an error.
     Refused,
-    /// A plugin fails half-way: after ADD link and address exist, after DEL the link is gone and the address is not.
+    /// A plugin fails half-way: after ADD link and address exist, after DEL the link is gone and
+    /// the address is not.
     HalfDone,
     /// Multus is not there for a moment.
     NotSent,
@@ -38,7 +39,8 @@ pub enum Fault {
     LostDone,
     /// The answer is lost while the plugin runs; it is done two ticks later.
     LostRunning,
-    /// Multus dies while the plugin runs. It is done two ticks later, but libcni's cache is never written.
+    /// Multus dies while the plugin runs. It is done two ticks later, but libcni's cache is never
+    /// written.
     Killed,
     /// Multus' handler panics on the request before it does anything; multus goes on.
     Crashed,

@@ -1,7 +1,9 @@
-//! A number for everything that decides what a node and its agent will do: equal numbers have the same future.
+//! A number for everything that decides what a node and its agent will do: equal numbers have the
+//! same future.
 //!
-//! Times count from now, versions only as "the present one or not", sandboxes by age among those of which there is a
-//! trace. What nothing reads again is left out: events, past calls, the content of results.
+//! Times count from now, versions only as "the present one or not", sandboxes by age among those of
+//! which there is a trace. What nothing reads again is left out: events, past calls, the content of
+//! results.
 
 use std::{
     collections::BTreeSet,

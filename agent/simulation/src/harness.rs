@@ -324,8 +324,8 @@ impl Harness {
         matches!(self.agent, Agent::Started) || !self.queue.is_empty() || granted || self.is_due()
     }
 
-    /// Notes every point of the next reconcile at which a crash would find the node changed, and what it would leave,
-    /// unless that is `known`.
+    /// Notes every point of the next reconcile at which a crash would find the node changed, and
+    /// what it would leave, unless that is `known`.
     pub(crate) fn note_crashes(&mut self, known: &Fingerprints) {
         self.crashes = Some(Crashes::new(known));
     }

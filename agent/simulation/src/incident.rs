@@ -12,7 +12,8 @@ use crate::{
     running::Running,
 };
 
-/// Something that happens. `Debug` writes it as Rust does, so that a history can be copied into a test.
+/// Something that happens. `Debug` writes it as Rust does, so that a history can be copied into a
+/// test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Incident {
     /// The networks annotation is written, or removed.
@@ -21,9 +22,11 @@ pub enum Incident {
     Pass,
     /// The sandbox is not ready any more; its containers run on, with network.
     SandboxFalls,
-    /// The sandbox ends: multus, if it is there, tears down what it lists; containers, links and namespace go.
+    /// The sandbox ends: multus, if it is there, tears down what it lists; containers, links and
+    /// namespace go.
     SandboxEnds,
-    /// A new sandbox starts; multus attaches what the annotation asks for and writes network-status.
+    /// A new sandbox starts; multus attaches what the annotation asks for and writes
+    /// network-status.
     SandboxStarts,
     /// Multus tears down an ended sandbox once more, with the present annotation.
     TornDownAgain,
@@ -140,8 +143,8 @@ impl Node {
         }
     }
 
-    /// The kubelet and multus can start a sandbox: they need the API server, a list that multus can read, and networks
-    /// that can be attached.
+    /// The kubelet and multus can start a sandbox: they need the API server, a list that multus can
+    /// read, and networks that can be attached.
     fn can_start(&self) -> bool {
         let free = self.ready().is_none() && !self.multus_away && !self.api_away && !self.runtime_away;
         let attachable = |name: &shared::names::NetworkName| {
@@ -165,7 +168,8 @@ impl Node {
             && list.is_some_and(|list| list.elements.iter().all(|element| attachable(&element.network)))
     }
 
-    /// A name that no one has, and that no call in doubt may be about to take: the kernel would not tell whose it is.
+    /// A name that no one has, and that no call in doubt may be about to take: the kernel would not
+    /// tell whose it is.
     fn is_free(&self, given: &str) -> bool {
         self.ready()
             .filter(|_| !self.host_network)
@@ -177,7 +181,8 @@ impl Node {
             })
     }
 
-    /// A predecessor plugs what the annotation asks for, into sandboxes that this agent has never seen.
+    /// A predecessor plugs what the annotation asks for, into sandboxes that this agent has never
+    /// seen.
     fn can_be_predecessors(&self, name: &str, given: &str) -> bool {
         let wanted = self.wanted().is_some_and(|list| {
             let mut elements = list.elements.iter();

@@ -1,5 +1,6 @@
-//! The invariants, on a node at rest. `agent_core`'s documentation lists them. What shows only on the way (overlapping
-//! calls, a DEL of another's interface, a storm) is noted when it happens: see `multus` and `harness`.
+//! The invariants, on a node at rest. `agent_core`'s documentation lists them. What shows only on
+//! the way (overlapping calls, a DEL of another's interface, a storm) is noted when it happens: see
+//! `multus` and `harness`.
 
 use std::collections::BTreeMap;
 
@@ -119,7 +120,8 @@ impl Node {
             || (unknown && records.is_some_and(foreign))
     }
 
-    /// The sandbox that the agent keeps as the annotation says: adopted, of a pod that does not terminate.
+    /// The sandbox that the agent keeps as the annotation says: adopted, of a pod that does not
+    /// terminate.
     fn kept(&self) -> Option<&SandboxId> {
         let pod = self.own_pod().filter(|pod| !pod.terminating);
         pod.and_then(|_| self.ready()).filter(|id| self.is_adopted(id))
@@ -266,7 +268,8 @@ impl Node {
         lacks.map(|id| format!("I6: multus' own network is gone from {id}"))
     }
 
-    /// I1, I7: what is wanted is attached, or it is known why not; what is not wanted is not attached.
+    /// I1, I7: what is wanted is attached, or it is known why not; what is not wanted is not
+    /// attached.
     fn records_against_wishes(&self, state: Option<&PodState>) -> Option<String> {
         let pod = self.own_pod().filter(|pod| !pod.terminating)?;
         let sandbox = self.ready().filter(|_| !self.host_network)?;

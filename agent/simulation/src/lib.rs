@@ -1,12 +1,12 @@
 //! A simulated node for the agent's core, and a model checker over it. For tests only.
 //!
-//! Multus and its plugins, the runtime, libcni's cache, the disk, the API server and the clock are small, but have their
-//! real manners. The core is the program's own: [`Harness`] drives [`agent_core::pod_state::PodState`] as the program's
-//! worker does. Every effect can fail, be slow or late; every incident can happen just before it; the agent can die
-//! before it.
+//! Multus and its plugins, the runtime, libcni's cache, the disk, the API server and the clock are
+//! small, but have their real manners. The core is the program's own: [`Harness`] drives
+//! [`agent_core::pod_state::PodState`] as the program's worker does. Every effect can fail, be slow
+//! or late; every incident can happen just before it; the agent can die before it.
 //!
-//! The clock goes in steps of [`TICK`]. The agent wakes at the first step at or after the time that it asked for: late,
-//! but never early. An effect takes no time unless a fault says so.
+//! The clock goes in steps of [`TICK`]. The agent wakes at the first step at or after the time that
+//! it asked for: late, but never early. An effect takes no time unless a fault says so.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,9 +1,10 @@
 //! The manners of multus and libcni.
 //!
-//! A DEL sent while an ADD still runs answers at once, and the ADD completes afterwards. libcni's cache has an entry from
-//! the success of an ADD to the success of a DEL of a list of that name. Multus refuses calls for pods that do not exist
-//! before it does anything. At the end of a sandbox it tears down what its delegate file lists. A plugin whose namespace
-//! goes away under it fails and leaves its address allocated.
+//! A DEL sent while an ADD still runs answers at once, and the ADD completes afterwards. libcni's
+//! cache has an entry from the success of an ADD to the success of a DEL of a list of that name.
+//! Multus refuses calls for pods that do not exist before it does anything. At the end of a sandbox
+//! it tears down what its delegate file lists. A plugin whose namespace goes away under it fails
+//! and leaves its address allocated.
 
 use std::rc::Rc;
 
@@ -216,7 +217,8 @@ impl Node {
         };
         self.changes += 1;
         self.results += 1;
-        // After a crash it cannot be known whether another's interface is what the lost ADD has left half made.
+        // After a crash it cannot be known whether another's interface is what the lost ADD has
+        // left half made.
         let record = self.record(&call.sandbox, &call.interface);
         let in_doubt = record.is_some_and(|record| matches!(record.phase, Phase::Plugging { .. }));
         let foreign = self.foreign.remove(&key);
@@ -232,7 +234,8 @@ impl Node {
         }
     }
 
-    /// Multus' teardown at the end of a sandbox: what its file lists, backwards, whatever is refused.
+    /// Multus' teardown at the end of a sandbox: what its file lists, backwards, whatever is
+    /// refused.
     pub(crate) fn tear_down(&mut self, sandbox: &SandboxId) {
         let delegates = self.delegates.remove(sandbox);
         for delegate in delegates.iter().flat_map(|list| list.iter()).rev() {
@@ -243,7 +246,8 @@ impl Node {
         }
     }
 
-    /// A later teardown finds no file and takes what the annotation lists by then, by the names that multus would give.
+    /// A later teardown finds no file and takes what the annotation lists by then, by the names
+    /// that multus would give.
     pub(crate) fn tear_down_again(&mut self, sandbox: &SandboxId) {
         let list = self.wanted();
         let elements = list.iter().flat_map(|list| &list.elements);

@@ -1,5 +1,5 @@
-//! Mistakes that an agent could make, made between the core and the node: each has to be found, or the checker checks
-//! nothing.
+//! Mistakes that an agent could make, made between the core and the node: each has to be found, or
+//! the checker checks nothing.
 
 use agent_core::{
     delegate::{Answer, Call, Command, Refusal},
@@ -112,7 +112,8 @@ impl Node {
 }
 
 impl Harness {
-    /// What a mutant does by itself, after everything that the core asked for is done. Whether it did something.
+    /// What a mutant does by itself, after everything that the core asked for is done. Whether it
+    /// did something.
     pub(crate) fn mutate(&mut self) -> bool {
         match self.mutant {
             Some(Mutant::RetriesWithoutPause) => {

@@ -30,7 +30,8 @@ pub type Lease = (String, SandboxId, InterfaceName);
 /// The simulated node. Public, so that tests can read and change it.
 #[derive(Clone, Default)]
 pub struct Node {
-    /// Links in each sandbox but `lo` and `eth0`. The value is the list's name, or says who else made it.
+    /// Links in each sandbox but `lo` and `eth0`. The value is the list's name, or says who else
+    /// made it.
     pub links: BTreeMap<AttachmentKey, String>,
     /// Addresses that IPAM has given out.
     pub leases: BTreeSet<Lease>,
@@ -84,7 +85,8 @@ pub struct Node {
     pub default_network: Option<&'static str>,
     /// Interfaces that are neither the annotation's nor the agent's.
     pub foreign: BTreeSet<AttachmentKey>,
-    /// Interfaces that another controller hot-plugged: without a record until the agent takes them over.
+    /// Interfaces that another controller hot-plugged: without a record until the agent takes them
+    /// over.
     pub predecessors: BTreeSet<AttachmentKey>,
     /// Interfaces that the agent hot-plugged.
     pub hot: BTreeSet<AttachmentKey>,
@@ -162,7 +164,8 @@ pub(crate) fn identity(uid: &str) -> PodIdentity {
 }
 
 impl Node {
-    /// A pod without networks and without a sandbox, and good networks `a` to `d`. `c` is a chain of two plugins.
+    /// A pod without networks and without a sandbox, and good networks `a` to `d`. `c` is a chain
+    /// of two plugins.
     pub fn new() -> Self {
         let mut node = Self {
             pod: Some(Rc::new(pod(UID))),

@@ -1,6 +1,7 @@
-//! The manners of the plugins: macvlan makes its link and then asks IPAM; its DEL asks IPAM first and then removes the
-//! link. host-local keeps a lease by list name, sandbox and interface, and gives out none twice. tuning checks its `mtu`.
-//! A list runs forwards at ADD and backwards at DEL, and stops at the first plugin that refuses.
+//! The manners of the plugins: macvlan makes its link and then asks IPAM; its DEL asks IPAM first
+//! and then removes the link. host-local keeps a lease by list name, sandbox and interface, and
+//! gives out none twice. tuning checks its `mtu`. A list runs forwards at ADD and backwards at DEL,
+//! and stops at the first plugin that refuses.
 
 use agent_core::delegate::{Call, FailedPlugin, Refusal};
 use shared::cni::plugin_index;

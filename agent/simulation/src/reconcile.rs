@@ -1,5 +1,5 @@
-//! What the agent does between two waits: it starts, carries out effects in the order of their start, and can die before
-//! each of them.
+//! What the agent does between two waits: it starts, carries out effects in the order of their
+//! start, and can die before each of them.
 
 use agent_core::{
     effect::{Effect, EffectId, Outcome},

@@ -58,7 +58,8 @@ impl Node {
         due
     }
 
-    /// The agent has died: calls run on without a caller, but no longer than plugins do; everything else is dropped.
+    /// The agent has died: calls run on without a caller, but no longer than plugins do; everything
+    /// else is dropped.
     pub(crate) fn abandon_running(&mut self) {
         let longest = self.now + RUNS_ON;
         self.running.retain(|running| running.call().is_some());

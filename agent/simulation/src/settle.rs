@@ -8,10 +8,11 @@ use crate::{Harness, Incident, TICK, harness::WAITS};
 const MOST_PER_TICK: usize = 5;
 /// After so many ticks an outage counts as lasting, and so many more are counted.
 const LASTING: u64 = 12;
-/// I5: once nothing fails any more, all is done within the cap of the backoff and the grace period, and one tick for
-/// either, because the simulated clock wakes late.
+/// I5: once nothing fails any more, all is done within the cap of the backoff and the grace period,
+/// and one tick for either, because the simulated clock wakes late.
 const LONGEST: u64 = (backoff::CAP.as_secs() + WAITS.as_secs()) / TICK.as_secs() + 2;
-/// The same where a plugin refuses a DEL for good: an ADD that fails again and again makes changes, too.
+/// The same where a plugin refuses a DEL for good: an ADD that fails again and again makes changes,
+/// too.
 const LONGEST_REFUSED: u64 = 2 * PATIENCE.as_secs() / TICK.as_secs() + 4 * LONGEST;
 
 /// What a rest that comes after so many ticks breaks. `refused`: a plugin refuses a DEL for good.
@@ -69,7 +70,8 @@ impl Harness {
         }
     }
 
-    /// Every outage ends, and the agent works on until nothing changes any more. The invariant that is broken then.
+    /// Every outage ends, and the agent works on until nothing changes any more. The invariant that
+    /// is broken then.
     pub fn settle(&mut self) -> Option<String> {
         self.end_outages();
         let (mut passed, mut last_change) = (Vec::<(u64, u64, usize)>::new(), 0);

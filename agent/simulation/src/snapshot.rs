@@ -28,7 +28,8 @@ pub struct Snapshot {
 /// Where histories begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begin {
-    /// A running pod without networks, of which the agent has taken first sight. Multus attaches a network of its own.
+    /// A running pod without networks, of which the agent has taken first sight. Multus attaches a
+    /// network of its own.
     Running,
     /// The pod has no sandbox yet.
     BeforeStart,
@@ -82,8 +83,8 @@ impl Node {
 }
 
 impl Harness {
-    /// A running pod to which multus has attached nothing but the cluster's network, and networks `a` to `d`. The agent
-    /// has not seen it yet.
+    /// A running pod to which multus has attached nothing but the cluster's network, and networks
+    /// `a` to `d`. The agent has not seen it yet.
     pub fn new() -> Self {
         let mut harness = Self::on(Node::new(), "{}");
         harness.node.start_sandbox(&sandbox_id("s1"));

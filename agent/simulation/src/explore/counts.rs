@@ -5,7 +5,8 @@ use std::{collections::HashMap, fmt};
 /// What was enumerated.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
-    /// Histories, each with no crash or one at any of its points: so many paths lead through the states.
+    /// Histories, each with no crash or one at any of its points: so many paths lead through the
+    /// states.
     pub histories: f64,
     /// Different states.
     pub states: usize,
@@ -42,7 +43,8 @@ pub struct Edge {
     pub crashed: bool,
 }
 
-/// How many paths there are from the beginning, none longer than allowed, each with at most one crash.
+/// How many paths there are from the beginning, none longer than allowed, each with at most one
+/// crash.
 pub fn count_histories(edges: &[Edge], states: usize, longest: usize) -> f64 {
     let mut out: HashMap<usize, Vec<&Edge>> = HashMap::new();
     for edge in edges {

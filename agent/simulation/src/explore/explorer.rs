@@ -1,4 +1,5 @@
-//! Walks through all histories of a scope, one state at a time: equal states are walked through once.
+//! Walks through all histories of a scope, one state at a time: equal states are walked through
+//! once.
 
 use std::collections::HashSet;
 
@@ -31,7 +32,8 @@ pub struct Explorer<'s> {
     /// States from which more is to happen, by the length of their history.
     open: Vec<Vec<(usize, Snapshot)>>,
     edges: Vec<Edge>,
-    /// Waits without outages from which the agent is known to come to a good rest, and after how many ticks.
+    /// Waits without outages from which the agent is known to come to a good rest, and after how
+    /// many ticks.
     settled: Fingerprints,
 }
 
@@ -98,7 +100,8 @@ impl<'s> Explorer<'s> {
         Ok(())
     }
 
-    /// Plays a move with the disturbances that it has, then with one more at each later effect, as long as the history may be.
+    /// Plays a move with the disturbances that it has, then with one more at each later effect, as
+    /// long as the history may be.
     fn try_move(
         &mut self,
         from: usize,
@@ -166,8 +169,8 @@ impl<'s> Explorer<'s> {
             .collect()
     }
 
-    /// A move has led to a state, `length` incidents from the beginning; `left` is that state, if it was not known when the move was
-    /// played. The answer is its number.
+    /// A move has led to a state, `length` incidents from the beginning; `left` is that state, if
+    /// it was not known when the move was played. The answer is its number.
     fn arrive(
         &mut self,
         from: usize,
@@ -192,8 +195,8 @@ impl<'s> Explorer<'s> {
         Ok(state)
     }
 
-    /// Outages last for a while, then they end; from here the agent has to come to a good rest, wherever it is killed on
-    /// the way, and killed again.
+    /// Outages last for a while, then they end; from here the agent has to come to a good rest,
+    /// wherever it is killed on the way, and killed again.
     fn settle(&mut self, state: usize, end: &Snapshot) -> Result<(), Failure> {
         if end.has_outage() {
             self.harness.resume(end);
@@ -222,7 +225,8 @@ impl<'s> Explorer<'s> {
         Ok(())
     }
 
-    /// One way to a rest. The answer is what crashes on it leave that was not known to be good, with the way to it.
+    /// One way to a rest. The answer is what crashes on it leave that was not known to be good,
+    /// with the way to it.
     fn come_to_rest(
         &mut self,
         state: usize,
@@ -232,7 +236,8 @@ impl<'s> Explorer<'s> {
         let (mut way, mut left_by_crashes) = (Vec::<Wait>::new(), Vec::new());
         let ticks_left = loop {
             let goes_on = what.begin(&mut self.harness);
-            // The end of an outage is reported to the agent, so what it does then does not follow from the state alone.
+            // The end of an outage is reported to the agent, so what it does then does not follow
+            // from the state alone.
             let is_state = !matches!(what, What::OutagesEnd | What::Mended);
             let fingerprint = is_state.then(|| self.harness.fingerprint());
             let settled = fingerprint.and_then(|print| self.settled.borrow().get(&print).copied());
@@ -292,7 +297,8 @@ impl<'s> Explorer<'s> {
         self.harness.too_many(effects, ticks)
     }
 
-    /// Notes how long it took from each wait to the last change. `ticks_left`: from where the harness is now.
+    /// Notes how long it took from each wait to the last change. `ticks_left`: from where the
+    /// harness is now.
     fn note_way(&self, way: &[Wait], ticks_left: u64) -> Option<String> {
         let mut last_change = (ticks_left > 0).then_some(self.harness.ticks() + ticks_left);
         let mut settled = self.settled.borrow_mut();

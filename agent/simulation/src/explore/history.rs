@@ -1,4 +1,5 @@
-//! A history: what happened, what went wrong, where the agent died. It can be replayed, shrunk, and printed as a test.
+//! A history: what happened, what went wrong, where the agent died. It can be replayed, shrunk, and
+//! printed as a test.
 
 use std::fmt::{self, Write as _};
 
