@@ -240,7 +240,7 @@ impl Pods {
         let Some(pod) = pod_object::read(object, before.as_deref()) else {
             return;
         };
-        let idle = pod.networks == agent_core::pod::Annotation::Absent;
+        let idle = pod.networks == agent_core::pod::Annotation::Absent && !pod.shows_more_networks();
         let pod = PodObservation::Present(Rc::new(pod));
         let worker = {
             let mut entries = self.entries.borrow_mut();

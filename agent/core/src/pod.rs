@@ -44,6 +44,15 @@ pub enum Annotation {
     },
 }
 
+impl Pod {
+    /// Whether network-status shows interfaces besides the cluster network's. A hint to look, and no evidence: multus may
+    /// have attached them for an annotation that was edited before the agent saw it.
+    pub fn shows_more_networks(&self) -> bool {
+        let shown = shared::status::read(self.status.as_deref());
+        shown.iter().any(|entry| !entry.default)
+    }
+}
+
 impl Annotation {
     /// Parses the annotation of a pod in `namespace`. A result equal to `before` shares its memory.
     pub fn parse(text: Option<&str>, namespace: &str, before: Option<&Self>) -> Self {

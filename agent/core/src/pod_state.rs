@@ -14,7 +14,7 @@ use crate::{
     identity::{AttachmentKey, PodIdentity, SandboxId},
     operation::{Flow, Operation},
     plan::Problem,
-    pod::{Annotation, Pod, PodObservation, SeenElements},
+    pod::{Pod, PodObservation, SeenElements},
     publish::Publication,
     record::SandboxRecords,
     retry::{Failure, Retry},
@@ -130,7 +130,9 @@ impl PodState {
 
     /// Whether the pod asks for networks, or did when multus may have attached them.
     fn asks_or_asked(&self, pod: &Pod) -> bool {
-        !pod.networks.is_empty() || !self.seen.is_empty()
+        !pod.networks.is_empty()
+            || !self.seen.is_empty()
+            || (self.sandboxes.is_empty() && pod.shows_more_networks())
     }
 
     /// Whether the pod asks for networks, or did, and none of its sandboxes is ready.
@@ -293,11 +295,7 @@ impl PodState {
     fn decide(&mut self, turn: &mut Turn<'_>) -> bool {
         self.mark_late(turn);
         let present = self.pod.pod().cloned();
-        if self.sandboxes.is_empty()
-            && !present
-                .as_ref()
-                .is_some_and(|_| !self.seen.is_empty() || self.is_unreadable())
-        {
+        if self.sandboxes.is_empty() && !present.as_ref().is_some_and(|pod| self.asks_or_asked(pod)) {
             return false;
         }
         self.list_sandboxes(turn);
@@ -319,12 +317,6 @@ impl PodState {
         }
         self.save_refused(turn);
         again
-    }
-
-    fn is_unreadable(&self) -> bool {
-        self.pod
-            .pod()
-            .is_some_and(|pod| matches!(pod.networks, Annotation::Unreadable { .. }))
     }
 
     fn settle(&mut self, purpose: Purpose, outcome: Outcome, turn: &mut Turn<'_>) {

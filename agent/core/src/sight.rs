@@ -272,7 +272,8 @@ impl PodState {
         let Some((sandbox, pod)) = self.sandboxes.get(id).zip(self.pod.pod()) else {
             return;
         };
-        for unclaimed in &sandbox.unclaimed {
+        // A pod that asks for nothing need not hear what multus attaches to every pod.
+        for unclaimed in sandbox.unclaimed.iter().filter(|_| !pod.networks.is_empty()) {
             turn.event(&pod.identity, Event::left_alone(&unclaimed.interface));
         }
     }
