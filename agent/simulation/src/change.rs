@@ -157,7 +157,11 @@ impl Node {
             attachments.push((element.network.name().to_owned(), given, requested));
         }
         self.start_sandbox(&id);
-        let mut status = r#"[{"name":"podnet","interface":"eth0","default":true,"dns":{}}"#.to_owned();
+        // The cluster network gives each sandbox another address.
+        let address = self.sandboxes.len() % 2;
+        let mut status = format!(
+            r#"[{{"name":"podnet","interface":"eth0","ips":["10.1.0.{address}"],"default":true,"dns":{{}}}}"#
+        );
         for (name, given, requested) in &attachments {
             self.cold_plug(&id, name, given, *requested);
             status += &format!(r#",{{"name":"default/{name}","interface":"{given}","dns":{{}}}}"#);

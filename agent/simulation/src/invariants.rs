@@ -137,7 +137,8 @@ impl Node {
 
     /// I2: links = records.
     fn links_against_records(&self) -> Option<String> {
-        let sandbox = self.kept()?;
+        let pod = self.own_pod().filter(|pod| !pod.terminating);
+        let sandbox = pod.and_then(|_| self.ready())?;
         let plugged = self.plugged(sandbox);
         for ((_, interface), name) in self.links.iter().filter(|((of, _), _)| of == sandbox) {
             let record = plugged.get(interface);

@@ -117,6 +117,21 @@ fn an_edit_while_the_agent_is_away_is_applied() {
     assert_eq!(harness.links("s1"), ["b@hot0", "d@net1"]);
 }
 
+#[rstest]
+#[case(Some("[]"))]
+#[case(None)]
+fn a_list_emptied_while_the_agent_is_away_is_applied(#[case] emptied: Option<&'static str>) {
+    let mut harness = Harness::begin(Begin::DefaultNetwork);
+    edit(&mut harness, "a@net5");
+    harness.happen(Incident::AgentAway);
+    harness.happen(Incident::SandboxStarts);
+    harness.happen(Incident::Edit(emptied));
+    harness.happen(Incident::AgentBack);
+    rest(&mut harness);
+    assert_eq!(harness.links("s1"), ["d@net1"]);
+    assert_eq!(harness.node.events.len(), 1, "{:?}", harness.node.events);
+}
+
 #[test]
 fn adopts_an_unnamed_element_that_comes_back() {
     let mut harness = Harness::begin(Begin::DefaultNetwork);
