@@ -365,6 +365,7 @@ fn view(object: &PartialObjectMeta<ApiPod>) -> StatusView {
     let annotations = object.metadata.annotations.as_ref();
     StatusView {
         uid: object.metadata.uid.clone().unwrap_or_default(),
+        version: object.metadata.resource_version.clone().unwrap_or_default(),
         status: annotations
             .and_then(|annotations| annotations.get(NETWORK_STATUS))
             .map(|status| status.as_str().into()),

@@ -199,6 +199,8 @@ pub enum Outcome {
 pub struct StatusView {
     /// The pod's uid.
     pub uid: String,
+    /// The pod's resourceVersion.
+    pub version: String,
     /// The network-status annotation.
     pub status: Option<std::rc::Rc<str>>,
     /// Bytes of all annotations, keys and values: the API server limits the sum.

@@ -262,11 +262,7 @@ impl Print<'_> {
     fn removing(&mut self, removing: &Removing) {
         self.add((2, format!("{:?}", removing.jobs), format!("{:?}", removing.owed)));
         self.add((format!("{:?}", removing.earlier), removing.refused.is_some()));
-        self.add((
-            removing.pod.uid(),
-            removing.netns.is_empty(),
-            removing.permit.is_some(),
-        ));
+        self.add((removing.pod.uid(), removing.permit.is_some()));
         self.add(std::mem::discriminant(&removing.why));
         if let Why::BeforeAdd(adding) = &removing.why {
             self.adding(adding);

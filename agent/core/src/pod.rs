@@ -53,6 +53,13 @@ impl Pod {
     }
 }
 
+/// Whether a pod's resourceVersion is newer than another. Kubernetes compares them as integers of any length; of
+/// anything else it is not known.
+pub(crate) fn is_newer(version: &str, than: &str) -> bool {
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    digits(version) && digits(than) && (version.len(), version) > (than.len(), than)
+}
+
 impl Annotation {
     /// Parses the annotation of a pod in `namespace`. A result equal to `before` shares its memory.
     pub fn parse(text: Option<&str>, namespace: &str, before: Option<&Self>) -> Self {

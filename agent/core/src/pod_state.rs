@@ -144,6 +144,11 @@ impl PodState {
         asks && newest_ready(self.listing.sandboxes.as_deref().unwrap_or_default()).is_none()
     }
 
+    /// The version of the pod that our last status patch made.
+    pub fn written_version(&self) -> Option<&str> {
+        self.publication.written_version()
+    }
+
     /// Whether these sandboxes are others than those that are known.
     pub fn differs(&self, sandboxes: &[Sandbox]) -> bool {
         self.listing.sandboxes.as_deref() != Some(sandboxes)

@@ -17,7 +17,7 @@ use crate::{
     effect::{Effect, Outcome, PatchOutcome, StatusView},
     flap_damping::FlapDamping,
     identity::SandboxId,
-    pod::Pod,
+    pod::{Pod, is_newer},
     pod_state::PodState,
     record::{AttachmentRecord, Origin, Phase},
     retry::{Failure, Retry},
@@ -33,8 +33,8 @@ const CONFLICTS: u32 = 5;
 /// What is known of network-status.
 #[derive(Clone, Debug, Default)]
 pub struct Publication {
-    /// The view that our last patch left, and the version of the pod that was known then.
-    written: Option<(String, StatusView)>,
+    /// The view that our last patch left. The watch may still show older versions of the pod.
+    written: Option<StatusView>,
     /// What was read after a conflict or a failure.
     fresh: Option<Fresh>,
     in_flight: bool,
@@ -90,7 +90,12 @@ impl Publication {
     pub fn wrote(&self, pod: &Pod) -> bool {
         self.written
             .as_ref()
-            .is_some_and(|(_, view)| view.status == pod.status)
+            .is_some_and(|view| view.status == pod.status)
+    }
+
+    /// The version of the pod that the last patch made.
+    pub fn written_version(&self) -> Option<&str> {
+        self.written.as_ref().map(|view| view.version.as_str())
     }
 
     /// The failure that stands.
@@ -105,11 +110,32 @@ impl Publication {
         }
     }
 
+    /// The records ask for no change. That clears no doubt: the next change may find what a patch left.
+    fn has_nothing_to_say(&mut self) {
+        self.dirty = false;
+        self.records_changed = false;
+        self.retry = None;
+        self.fresh = None;
+        self.conflicts = 0;
+    }
+
+    /// Network-status, as in this view, has what the records ask for.
+    fn is_in_line(&mut self, view: StatusView) {
+        self.has_nothing_to_say();
+        self.doubted = false;
+        self.written = Some(view);
+    }
+
     /// What decides the next comparison of a pod of this `version`, but for times: for telling states apart.
     pub fn fingerprint(&self, version: Option<&str>, now: Duration, hasher: &mut impl std::hash::Hasher) {
         use std::hash::Hash;
         let written = self.written.as_ref();
-        let of_version = written.map(|(of, view)| (Some(of.as_str()) == version, &view.status));
+        let written = written.map(|view| {
+            (
+                version.is_some_and(|than| is_newer(&view.version, than)),
+                &view.status,
+            )
+        });
         let fresh = self.fresh.as_ref();
         let fresh = fresh.map(|fresh| {
             (
@@ -119,7 +145,7 @@ impl Publication {
                 fresh.confirmed,
             )
         });
-        (of_version, fresh).hash(hasher);
+        (written, fresh).hash(hasher);
         (self.in_flight, self.dirty, self.doubted).hash(hasher);
         (self.conflicts, self.records_changed, self.restores.count_at(now)).hash(hasher);
         self.retry
@@ -149,7 +175,7 @@ impl PodState {
         }
         let change = self.change_for(id);
         if change == StatusChange::default() {
-            self.in_line(pod, None);
+            self.publication.has_nothing_to_say();
             return self.forget_published(id, turn);
         }
         let view = match self.known_status(pod) {
@@ -171,7 +197,7 @@ impl PodState {
         };
         match status::splice(view.status.as_deref(), &change) {
             Ok(None) => {
-                self.in_line(pod, Some(view));
+                self.publication.is_in_line(view);
                 self.forget_published(id, turn)
             }
             Ok(Some(new)) => {
@@ -227,32 +253,14 @@ impl PodState {
         if self.listing.stale || self.listing.reading {
             return Known::ListFirst;
         }
-        let ours = self
-            .publication
-            .written
-            .as_ref()
-            .filter(|(version, _)| *version == pod.resource_version);
-        Known::View(ours.map_or_else(
-            || StatusView {
-                uid: pod.identity.uid().to_owned(),
-                status: pod.status.clone(),
-                annotation_bytes: pod.annotation_bytes,
-            },
-            |(_, view)| view.clone(),
-        ))
-    }
-
-    fn in_line(&mut self, pod: &Rc<Pod>, view: Option<StatusView>) {
-        let publication = &mut self.publication;
-        publication.dirty = false;
-        publication.records_changed = false;
-        publication.retry = None;
-        publication.doubted = false;
-        publication.fresh = None;
-        publication.conflicts = 0;
-        if let Some(view) = view {
-            publication.written = Some((pod.resource_version.clone(), view));
-        }
+        let written = self.publication.written.as_ref();
+        let newest = written.filter(|view| is_newer(&view.version, &pod.resource_version));
+        Known::View(newest.cloned().unwrap_or_else(|| StatusView {
+            uid: pod.identity.uid().to_owned(),
+            version: pod.resource_version.clone(),
+            status: pod.status.clone(),
+            annotation_bytes: pod.annotation_bytes,
+        }))
     }
 
     pub(crate) fn status_outcome(&mut self, outcome: Outcome, turn: &mut Turn<'_>) {
@@ -272,12 +280,11 @@ impl PodState {
             }
             Outcome::Status(Err(error)) => self.status_failed(error, turn),
             Outcome::Patched(PatchOutcome::Written(view)) => {
-                let version = self.pod.pod().map(|pod| pod.resource_version.clone());
                 self.publication.fresh = None;
                 self.publication.doubted = false;
                 self.publication.conflicts = 0;
                 self.publication.retry = None;
-                self.publication.written = version.map(|version| (version, view));
+                self.publication.written = Some(view);
             }
             Outcome::Patched(PatchOutcome::Conflict) => {
                 self.publication.records_changed = true;

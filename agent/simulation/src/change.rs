@@ -66,7 +66,11 @@ impl Node {
             Incident::MultusAway => self.multus_away = true,
             Incident::MultusBack => self.multus_away = false,
             Incident::ApiAway => self.api_away = true,
-            Incident::ApiBack => self.api_away = false,
+            Incident::ApiBack => {
+                self.api_away = false;
+                // The watch begins anew, with a list.
+                self.unseen = None;
+            }
             Incident::RuntimeAway => self.runtime_away = true,
             Incident::RuntimeBack => self.runtime_away = false,
             Incident::DiskFull => self.disk_full = true,
@@ -239,6 +243,7 @@ impl Node {
     pub(crate) fn view(pod: &Pod) -> StatusView {
         StatusView {
             uid: pod.identity.uid().to_owned(),
+            version: pod.resource_version.clone(),
             status: pod.status.clone(),
             annotation_bytes: pod.annotation_bytes,
         }

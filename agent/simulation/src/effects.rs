@@ -191,6 +191,7 @@ impl Harness {
         }
         if self.mutant == Some(Mutant::ForgetsTheStatus) {
             return PatchOutcome::Written(StatusView {
+                version: node.next_version().to_string(),
                 status: Some(new.into()),
                 ..old.clone()
             });

@@ -63,6 +63,9 @@ pub enum Disturbance {
     Fails(Fault),
     /// Something happens in the meantime.
     Meanwhile(Incident),
+    /// The same, and the watch is late: it shows this version of the pod and those that follow one
+    /// by one, a tick each.
+    Unseen(Incident),
 }
 
 impl EffectKind {

@@ -67,6 +67,7 @@ fn of(node: &Node, state: Option<&PodState>, agent: u8, permits: usize) -> u64 {
             is_present: &is_present,
         }));
         print.differences(state);
+        print.unseen(state);
     }
     print.hasher.finish()
 }
@@ -200,6 +201,23 @@ impl Print<'_> {
             let mut entries: Vec<&str> = pod.status.as_deref().unwrap_or_default().split("},{").collect();
             entries.sort_unstable();
             self.add(entries);
+        }
+    }
+
+    /// What a late watch will show.
+    fn unseen(&mut self, state: &PodState) {
+        let Some(unseen) = &self.node.unseen else { return };
+        let written = state.written_version();
+        for version in unseen {
+            let pod = version.pod();
+            self.add(pod.map(|pod| {
+                (
+                    &pod.status,
+                    pod.terminating,
+                    Some(pod.resource_version.as_str()) == written,
+                )
+            }));
+            self.add(pod.map(|pod| format!("{:?}", pod.networks)));
         }
     }
 

@@ -197,6 +197,7 @@ impl Harness {
         for running in self.node.take_due() {
             self.finish(&running);
         }
+        self.show_next();
         let follows = self.state().is_some_and(PodState::follows_sandboxes);
         if follows && !self.node.runtime_away {
             let of_pod = self
@@ -214,16 +215,37 @@ impl Harness {
         if self.node.api_away {
             return false;
         }
+        let present = self.node.observed_pod();
+        if let Some(unseen) = &mut self.node.unseen {
+            if unseen.back() != Some(&present) {
+                unseen.push_back(present);
+            }
+            return false;
+        }
+        self.show(present)
+    }
+
+    fn show(&mut self, observed: PodObservation) -> bool {
         let Some(state) = self.state() else { return false };
-        let own = self.node.own_pod();
-        let observed = own.map_or(PodObservation::Gone, |pod| {
-            PodObservation::Present(Rc::clone(pod))
-        });
         if observed == *state.pod() {
             return false;
         }
         self.with_state(|state, now| state.observe_pod(observed, now));
         true
+    }
+
+    /// A late watch shows the next version, and is in time again after the last one.
+    fn show_next(&mut self) {
+        if self.node.api_away {
+            return;
+        }
+        let next = self.node.unseen.as_mut().and_then(VecDeque::pop_front);
+        if self.node.unseen.as_ref().is_some_and(VecDeque::is_empty) {
+            self.node.unseen = None;
+        }
+        if let Some(next) = next {
+            self.show(next);
+        }
     }
 
     /// In the next reconcile, `disturbance` comes just before effect number `effect`.

@@ -82,6 +82,14 @@ pub enum Incident {
 pub(crate) const OTHERS_ENTRY: &str = r#"{"name":"other/x","interface":"sx0","dns":{}}"#;
 
 impl Incident {
+    /// Whether it makes a new version of the pod.
+    pub(crate) fn is_of_pod(self) -> bool {
+        matches!(
+            self,
+            Self::Edit(_) | Self::SandboxStarts | Self::PodTerminates | Self::PodDeleted | Self::OtherWrites
+        )
+    }
+
     /// What the agent is told of it besides the pod.
     pub(crate) fn trigger(self, node: &Node) -> Option<Trigger> {
         let version = |name: &str| {

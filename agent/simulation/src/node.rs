@@ -13,7 +13,7 @@ use agent_core::{
     effect::Count,
     identity::{AttachmentKey, PodIdentity, SandboxId},
     network::NetworkDefinition,
-    pod::{Annotation, Pod},
+    pod::{Annotation, Pod, PodObservation},
     record::{AttachmentRecord, SandboxRecords},
     sandbox::Sandbox,
 };
@@ -53,6 +53,8 @@ pub struct Node {
     pub missing_plugins: BTreeSet<&'static str>,
     /// The object of the pod's name; `None`: deleted.
     pub pod: Option<Rc<Pod>>,
+    /// While the watch is late: the versions of the pod that it has not shown.
+    pub unseen: Option<VecDeque<PodObservation>>,
     /// The text of its networks annotation.
     pub annotation: Option<&'static str>,
     /// Calls that multus saw, in order.
@@ -185,6 +187,14 @@ impl Node {
     /// The pod that the agent works for, while it exists.
     pub(crate) fn own_pod(&self) -> Option<&Rc<Pod>> {
         self.pod.as_ref().filter(|pod| pod.identity.uid() == UID)
+    }
+
+    /// What a watch shows of the pod that the agent works for.
+    pub(crate) fn observed_pod(&self) -> PodObservation {
+        let own = self.own_pod();
+        own.map_or(PodObservation::Gone, |pod| {
+            PodObservation::Present(Rc::clone(pod))
+        })
     }
 
     /// The pod that the agent works for, to be changed: a new version of it.

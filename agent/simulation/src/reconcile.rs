@@ -94,6 +94,10 @@ impl Harness {
             match disturbance {
                 Disturbance::Fails(with) => fault = Some(with),
                 Disturbance::Meanwhile(incident) => self.happen(incident),
+                Disturbance::Unseen(incident) => {
+                    self.node.unseen.get_or_insert_default();
+                    self.happen(incident);
+                }
             }
         }
         if self.current.take().is_some()
@@ -101,6 +105,9 @@ impl Harness {
             && let Some(outcome) = self.carry_out(id, effect, fault)
         {
             self.complete(id, outcome);
+        }
+        if self.node.unseen.is_some() {
+            self.hear();
         }
         true
     }

@@ -62,6 +62,7 @@ impl Node {
     /// else is dropped.
     pub(crate) fn abandon_running(&mut self) {
         let longest = self.now + RUNS_ON;
+        self.unseen = None;
         self.running.retain(|running| running.call().is_some());
         for running in &mut self.running {
             running.id = None;

@@ -29,7 +29,7 @@ impl Harness {
                 return true;
             }
             let wakes = self.state().is_some_and(|state| state.wake().is_some());
-            let waits = wakes || self.node.is_busy();
+            let waits = wakes || self.node.is_busy() || self.node.unseen.is_some();
             self.happen(Incident::Pass);
             if !waits && !self.has_work() {
                 return false;

@@ -71,3 +71,8 @@ fn host_network() {
 fn everything_together() {
     explore(&scope::EVERYTHING);
 }
+
+#[test]
+fn edits_that_the_watch_shows_late() {
+    explore(&scope::LATE_WATCH);
+}

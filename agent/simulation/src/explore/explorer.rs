@@ -163,9 +163,15 @@ impl<'s> Explorer<'s> {
             .iter()
             .filter(|fault| (scope.faults)(effect, **fault));
         let meanwhile = scope.meanwhile.iter();
+        let unseen = meanwhile.clone().filter(|incident| incident.is_of_pod());
         faults
             .map(|fault| Disturbance::Fails(*fault))
-            .chain(meanwhile.map(|incident| Disturbance::Meanwhile(*incident)))
+            .chain(
+                meanwhile
+                    .clone()
+                    .map(|incident| Disturbance::Meanwhile(*incident)),
+            )
+            .chain(unseen.map(|incident| Disturbance::Unseen(*incident)))
             .collect()
     }
 

@@ -105,6 +105,7 @@ impl fmt::Display for Move {
             let what = match disturbance {
                 Disturbance::Fails(fault) => format!("Fails(Fault::{fault:?})"),
                 Disturbance::Meanwhile(incident) => format!("Meanwhile(Incident::{})", Qualified(*incident)),
+                Disturbance::Unseen(incident) => format!("Unseen(Incident::{})", Qualified(*incident)),
             };
             writeln!(f, "    harness.disturb({effect}, Disturbance::{what});")?;
         }

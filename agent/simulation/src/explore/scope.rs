@@ -165,6 +165,21 @@ pub const IN_BETWEEN: Scope = Scope {
     length: 3,
 };
 
+/// Edits that the watch shows late, while questions and patches take their time.
+pub const LATE_WATCH: Scope = Scope {
+    name: "a late watch",
+    begin: Begin::Running,
+    incidents: &[NONE, A, B],
+    faults: |effect, fault| {
+        matches!(
+            (effect, fault),
+            (EffectKind::Read | EffectKind::Patch, Fault::Slow) | (EffectKind::Patch, Fault::LostDone)
+        )
+    },
+    meanwhile: &[NONE, B],
+    length: 3,
+};
+
 /// Dependencies that do not answer a question.
 pub const QUESTIONS: Scope = Scope {
     name: "questions without an answer",

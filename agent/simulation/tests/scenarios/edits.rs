@@ -169,3 +169,33 @@ fn two_writers_that_disagree_cost_few_patches() {
     }
     assert!(effects <= 40, "{effects} effects in ten seconds");
 }
+
+/// The watch shows an edit only when a later status is written already. A patch then fails while the
+/// interface is unplugged. The agent forgets neither that status nor its doubt.
+#[test]
+fn a_late_watch_hides_nothing_that_was_written() {
+    let mut harness = Harness::new();
+    edit(&mut harness, "a@net1");
+    assert!(harness.reconcile());
+    let patch = place(&harness, EffectKind::Patch);
+    let mut harness = Harness::new();
+    edit(&mut harness, "a@net1");
+    harness.disturb(patch, Disturbance::Unseen(Incident::Edit(Some("[]"))));
+    assert!(harness.reconcile());
+    // For two ticks the watch shows nothing but the edit.
+    let unseen = harness.node.unseen.as_mut().unwrap();
+    unseen.push_front(unseen[0].clone());
+    harness.happen(Incident::Pass);
+    harness.slow(1, EffectKind::Patch);
+    harness.slow(3, EffectKind::Del);
+    assert!(harness.reconcile());
+    assert_eq!(count(&harness, EffectKind::Del), 1);
+    rest(&mut harness);
+    at_rest(&harness, &[]);
+}
+
+/// The place of the last effect of that kind in the last reconcile.
+fn place(harness: &Harness, kind: EffectKind) -> u32 {
+    let place = harness.effects().iter().rposition(|effect| *effect == kind);
+    u32::try_from(place.unwrap()).unwrap()
+}
