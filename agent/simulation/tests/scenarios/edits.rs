@@ -177,7 +177,8 @@ fn a_late_watch_hides_nothing_that_was_written() {
     let mut harness = Harness::new();
     edit(&mut harness, "a@net1");
     assert!(harness.reconcile());
-    let patch = place(&harness, EffectKind::Patch);
+    let mut effects = (0..).zip(harness.effects());
+    let (patch, _) = effects.find(|(_, kind)| **kind == EffectKind::Patch).unwrap();
     let mut harness = Harness::new();
     edit(&mut harness, "a@net1");
     harness.disturb(patch, Disturbance::Unseen(Incident::Edit(Some("[]"))));
@@ -192,10 +193,4 @@ fn a_late_watch_hides_nothing_that_was_written() {
     assert_eq!(count(&harness, EffectKind::Del), 1);
     rest(&mut harness);
     at_rest(&harness, &[]);
-}
-
-/// The place of the last effect of that kind in the last reconcile.
-fn place(harness: &Harness, kind: EffectKind) -> u32 {
-    let place = harness.effects().iter().rposition(|effect| *effect == kind);
-    u32::try_from(place.unwrap()).unwrap()
 }
