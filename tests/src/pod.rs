@@ -275,6 +275,22 @@ impl Pod {
         self.node.records(&self.sandbox().await?.id).await
     }
 
+    /// Waits until the agent keeps records of exactly these interfaces. The record of an unplugged one goes only after
+    /// network-status is written.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] with those that it keeps instead.
+    pub async fn has_records_of(&self, wanted: &[&str]) -> Result<()> {
+        eventually(PLUG, format!("records of {}", self.name), async || {
+            let mut records = self.records().await?;
+            records.sort_unstable();
+            (records == wanted)
+                .then_some(())
+                .ok_or_else(|| Error::Unexpected(format!("{records:?} instead of {wanted:?}")))
+        })
+        .await
+    }
+
     /// The addresses that host-local gave to this pod on a network.
     ///
     /// # Errors

@@ -98,7 +98,7 @@ async fn no_tenant_unplugs_an_interface_of_the_default_networks() -> Result<()> 
                 "{}: multus' ADD alone",
                 pod.name
             );
-            assert!(pod.records().await?.is_empty(), "{}", pod.name);
+            pod.has_records_of(&[]).await?;
             Ok::<_, Error>(())
         });
         futures::future::try_join_all(again).await?;
@@ -156,7 +156,7 @@ async fn judges_again_what_was_foreign_when_the_annotation_changes() -> Result<(
             let before = pod.interface("net1").await?;
             pod.annotate("red@hot").await?;
             pod.has_exactly(&["net1", "hot"]).await?;
-            assert_eq!(pod.records().await?, ["hot"], "{}", pod.name);
+            pod.has_records_of(&["hot"]).await?;
 
             match pod.name.as_str() {
                 // Another network on the same interface: a conflict, not an adoption.

@@ -16,7 +16,7 @@ async fn plugs_the_first_network_of_a_pod_that_started_with_none() -> Result<()>
         pod.has_exactly(&["net1"]).await?;
         assert_eq!(pod.network_status().await?[0].name, blue.full_name());
         assert_eq!(pod.interface("net1").await?.kind, "macvlan");
-        assert_eq!(pod.records().await?, ["net1"]);
+        pod.has_records_of(&["net1"]).await?;
         pod.has_event("AddedInterface", "net1").await?;
         Ok(())
     })
@@ -177,7 +177,7 @@ async fn unplugs_everything_for_an_empty_list_an_empty_text_and_a_deleted_key() 
         two().await?;
         pod.remove_annotation().await?;
         pod.has_exactly(&[]).await?;
-        assert!(pod.records().await?.is_empty());
+        pod.has_records_of(&[]).await?;
         Ok(())
     })
     .await

@@ -130,13 +130,7 @@ async fn leaves_a_strangers_interface_alone_and_plugs_when_it_is_gone() -> Resul
         assert_eq!(pod.interface("net1").await?, stranger);
         assert_eq!(pod.interface("net2").await?.kind, "macvlan");
         // It is tried again and again, and has an intent on the disk each time.
-        eventually(PLUG, "no record of net1 is left", async || {
-            let records = pod.records().await?;
-            let left = records == ["net2"];
-            left.then_some(())
-                .ok_or_else(|| Error::Unexpected(format!("{records:?}")))
-        })
-        .await?;
+        pod.has_records_of(&["net2"]).await?;
         assert!(
             pod.recorded("net1").await?.is_empty(),
             "no plugin was called for it"
