@@ -54,6 +54,9 @@ impl WatchHeartbeat {
     }
 }
 
+/// A line of `/readyz`. The agent is ready all the same.
+const WRONG_OFFSET: &str = "warning: the delegates of a sandbox contradict interfaceOffset; an event on this agent's pod has the details";
+
 /// The pages. One thread runs everything, so an answer to `/livez` is progress.
 pub fn router(admin: Admin) -> Router {
     Router::new()
@@ -66,11 +69,15 @@ pub fn router(admin: Admin) -> Router {
 
 async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
     let reasons = admin.health.reasons();
-    if reasons.is_empty() {
-        (StatusCode::OK, "ok\n".to_owned())
+    let (status, mut lines) = if reasons.is_empty() {
+        (StatusCode::OK, vec!["ok".to_owned()])
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n")
+        (StatusCode::SERVICE_UNAVAILABLE, reasons)
+    };
+    if admin.metrics.is_offset_contradicted() {
+        lines.push(WRONG_OFFSET.to_owned());
     }
+    (status, lines.join("\n") + "\n")
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {

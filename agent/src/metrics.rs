@@ -288,9 +288,14 @@ impl Metrics {
         self.inner.node.delegate_file_failures.inc();
     }
 
-    /// How many sandboxes have delegates that contradict `interfaceOffset`.
-    pub fn offset_contradicted(&self, sandboxes: i64) {
-        self.inner.node.offset_contradicted.set(sandboxes);
+    /// The delegates of a sandbox contradict `interfaceOffset`.
+    pub fn offset_contradicted(&self) {
+        self.inner.node.offset_contradicted.set(1);
+    }
+
+    /// Whether delegates contradict `interfaceOffset`.
+    pub fn is_offset_contradicted(&self) -> bool {
+        self.inner.node.offset_contradicted.get() != 0
     }
 
     /// A dependency is, or is not, healthy.
@@ -359,7 +364,7 @@ impl Node {
     fn register(to: &mut Registry) -> Self {
         let aside = "Records that could not be read and were moved away";
         let delegates = "Entries that could not be written into multus' delegate file or taken out of it";
-        let offset = "Sandboxes whose delegates contradict interfaceOffset";
+        let offset = "Whether the delegates of a sandbox contradict interfaceOffset";
         let dependency = "Whether a dependency is healthy (1) or not (0)";
         let watch_age = Gauge::default();
         to.register_with_unit(

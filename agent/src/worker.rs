@@ -169,7 +169,7 @@ impl Worker {
             Count::StepFailed => metrics.failed(1),
             Count::Late => metrics.late(),
             Count::DelegateFileFailed => metrics.delegate_file_failure(),
-            Count::OffsetContradicted => metrics.offset_contradicted(1),
+            Count::OffsetContradicted => metrics.offset_contradicted(),
             Count::Attached(took) => metrics.attached(took),
         }
     }

@@ -209,6 +209,8 @@ async fn adopts_named_elements_and_reports_a_wrong_offset() -> Result<()> {
                 .ok_or_else(|| Error::Unexpected(format!("{events:?}")))
         })
         .await?;
+        let (code, page) = agent.page("/readyz").await?;
+        assert!(code == 200 && says_offset(&page), "{code} {page}");
         ns.is_at_rest(&[(&pod, &["hot"])], &[], &[&setup.blue]).await?;
         agent.stop().await
     })

@@ -97,7 +97,7 @@ impl Event {
         }
     }
 
-    /// A release that is still owed: a plugin refuses the DEL of what an earlier attachment left.
+    /// A release that is still owed: the DEL of what an earlier attachment left has failed.
     pub fn release_owed(
         interface: &InterfaceName,
         network: &NetworkName,
@@ -105,7 +105,7 @@ impl Event {
         next_try: Option<Duration>,
     ) -> Self {
         let text = format!(
-            "interface {interface} is gone from network {network}, but a plugin refuses to release what it held: {cause}"
+            "interface {interface} is gone from network {network}, but what it held is not released yet: {cause}"
         );
         Self {
             next_try,

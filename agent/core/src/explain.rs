@@ -27,7 +27,7 @@ pub struct AttachmentCounts {
     pub unplugging: i64,
     /// In a sandbox that has ended, and not released yet.
     pub unreleased: i64,
-    /// A plugin refuses to release what an earlier attachment held.
+    /// What an earlier attachment held is not released yet.
     pub owed: i64,
 }
 

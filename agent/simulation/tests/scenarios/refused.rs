@@ -99,7 +99,7 @@ fn a_missing_ipam_at_del_leaks_no_lease() {
     assert!(
         failed
             .last()
-            .is_some_and(|text| text.contains("refuses to release")),
+            .is_some_and(|text| text.contains("not released yet")),
         "{failed:?}"
     );
     harness.happen(Incident::PluginBack("host-local"));
