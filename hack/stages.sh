@@ -30,11 +30,19 @@ build_image() {
 }
 
 # Starts a fresh cluster, with its components built where they are not cached, beside what runs here meanwhile.
+# CLUSTERS: names of further ones.
 start_cluster() {
     set -m
-    { tests/cluster/down.sh --quiet && tests/cluster/up.sh; } > >(sed -u 's/^/[cluster] /') 2>&1 &
+    fresh_clusters > >(sed -u 's/^/[cluster] /') 2>&1 &
     JOB=$!
     set +m
+}
+
+fresh_clusters() {
+    local name
+    for name in "" ${CLUSTERS:-}; do
+        CLUSTER=$name tests/cluster/down.sh --quiet && CLUSTER=$name tests/cluster/up.sh || return
+    done
 }
 
 await_cluster() {
@@ -44,9 +52,18 @@ await_cluster() {
     return "$status"
 }
 
+# On every cluster, the unnamed one last: kubectl is for that one afterwards.
 install() {
+    local name
+    for name in ${CLUSTERS:-} ""; do
+        export CLUSTER=$name
+        install_here ".cluster${name:+-$name}" || return
+    done
+}
+
+install_here() { # STATE
     # shellcheck source=/dev/null
-    . .cluster/env && export KUBECONFIG PATH="$CLUSTER_BIN:$PATH" &&
+    . "$1/env" && export KUBECONFIG PATH="$CLUSTER_BIN:$PATH" &&
         tests/cluster/ctl.sh load "$ARCHIVE" &&
         kubectl apply -f "$MANIFEST" &&
         kubectl -n kube-system rollout status --timeout=120s deployment/dynamic-networks-webhook &&
@@ -59,5 +76,8 @@ clean_up() {
         kill -TERM -- "-$JOB" 2>/dev/null || true
         wait "$JOB" 2>/dev/null || true
     fi
-    tests/cluster/down.sh --quiet
+    local name
+    for name in "" ${CLUSTERS:-}; do
+        CLUSTER=$name tests/cluster/down.sh --quiet || return
+    done
 }

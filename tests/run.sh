@@ -9,7 +9,7 @@
 #   programs_*   the programs as plain processes
 #   cluster_*    on the cluster, a namespace per test: several at once, of several files
 #   alone_*      on the cluster, disturbing everybody (no agent, other multus, not installed): one at a time
-#   long_*       the same, but only when asked for: docs/development.md
+# CLUSTERS="second third": further clusters that are up. The files then go to whichever cluster is free.
 # The order only saves time. Whoever runs them otherwise is safe too: each test holds a lock, shared or alone.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -31,21 +31,37 @@ group() {
         --test-threads="$threads" --format=pretty --show-output 2>&1 | tee -a "$output" || failed=1
 }
 
-# side_by_side FILE...: the same, three files at a time; what each prints comes in one piece when it is done.
-side_by_side() {
-    printf '\n--> %s (3 at a time)\n' "$*"
-    printf '%s\n' "$@" | xargs -P 3 -I FILE bash -c 'in_one_piece "$@"' _ FILE "$scratch" "$AT_ONCE" || failed=1
+# on_clusters FILE...: those files alone, and all cluster_* files as one piece of work, on as many clusters as there are.
+on_clusters() {
+    local -a clusters=(unnamed ${CLUSTERS:-})
+    printf '\n--> cluster_* %s (on %d cluster(s))\n' "$*" ${#clusters[@]}
+    export scratch AT_ONCE CLUSTER_NAMES="${clusters[*]}"
+    printf '%s\n' together "$@" |
+        xargs -P ${#clusters[@]} --process-slot-var=SLOT -I WORK bash -c 'on_a_cluster WORK' || failed=1
     cat "$scratch"/*.printed >>"$output"
 }
 
-in_one_piece() { # FILE SCRATCH THREADS
+on_a_cluster() { # WORK
+    local -a clusters
+    read -ra clusters <<<"$CLUSTER_NAMES"
+    export CLUSTER=${clusters[SLOT]#unnamed}
+    if [[ $1 == together ]]; then
+        # The longest first, or all would wait for them at the end.
+        { printf 'cluster_%s\n' refused_configs release teardown independence gate && matching 'cluster_*'; } |
+            awk '!seen[$0]++' | xargs -P 3 -I FILE bash -c 'in_one_piece FILE "$AT_ONCE"'
+    else
+        in_one_piece "$1" 1
+    fi
+}
+
+# What it prints comes in one piece when it is done.
+in_one_piece() { # FILE THREADS
     local status=0
     cargo test --quiet --locked --workspace --test "$1" -- \
-        --test-threads="$3" --format=pretty --show-output >"$2/$1.printed" 2>&1 || status=1
-    flock "$2" cat "$2/$1.printed"
+        --test-threads="$2" --format=pretty --show-output >"$scratch/$1.printed" 2>&1 || status=1
+    flock "$scratch" cat "$scratch/$1.printed"
     return "$status"
 }
-export -f in_one_piece
 
 # matching PATTERN: the test files of that name.
 matching() {
@@ -54,6 +70,7 @@ matching() {
         [[ ! -e $file ]] || basename "$file" .rs
     done
 }
+export -f on_a_cluster in_one_piece matching
 
 # The executable of the unit tests of this crate. Not `cargo test -p tests`: other packages, other features, all built anew.
 harness() {
@@ -69,24 +86,20 @@ began=$SECONDS
 if (($#)); then
     for pattern in "$@"; do
         threads=$AT_ONCE
-        [[ $pattern != @(alone|long)_* ]] || threads=1
+        [[ $pattern != alone_* ]] || threads=1
         mapfile -t files < <(matching "$pattern")
         ((${#files[@]})) || { echo "error: no tests/tests/$pattern.rs" >&2; exit 2; }
         group "$threads" "${files[@]}"
     done
 else
-    mapfile -t others < <(matching '*' | grep -vE '^(programs|cluster|alone|long)_')
+    mapfile -t others < <(matching '*' | grep -vE '^(programs|cluster|alone)_')
     printf '\n--> the harness itself\n'
     "$(harness)" --quiet 2>&1 | tee -a "$output" || failed=1
     group "$AT_ONCE" "${others[@]}"
     mapfile -t files < <(matching 'programs_*')
     group "$AT_ONCE" "${files[@]}"
-    # The longest first, or all would wait for them at the end.
-    mapfile -t files < <(printf 'cluster_%s\n' release teardown independence gate; matching 'cluster_*')
-    mapfile -t files < <(printf '%s\n' "${files[@]}" | awk '!seen[$0]++')
-    side_by_side "${files[@]}"
-    mapfile -t files < <(matching 'alone_*')
-    group 1 "${files[@]}"
+    mapfile -t files < <({ printf 'alone_%s\n' attacks gate restart crashes && matching 'alone_*'; } | awk '!seen[$0]++')
+    on_clusters "${files[@]}"
 fi
 
 awk -v seconds=$((SECONDS - began)) '

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Handles the running cluster of this checkout. NODE=2 means the second node; the first is the default.
+# Handles the running cluster of this checkout. NODE=2 means the second node; the first is the default. CLUSTER=NAME
+# means that cluster.
 #
 #   ctl.sh alive                 exit status 0 when every component of every node runs
 #   ctl.sh exec COMMAND...       runs a command in the node (its mounts, network, processes)
@@ -17,7 +18,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 if ((EUID != 0)); then
-    exec sudo -- env NODE="${NODE:-1}" "$(realpath "${BASH_SOURCE[0]}")" "$@"
+    exec sudo -- env NODE="${NODE:-1}" CLUSTER="$CLUSTER" "$(realpath "${BASH_SOURCE[0]}")" "$@"
 fi
 
 # shellcheck source=host/cgroups.sh

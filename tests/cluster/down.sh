@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Takes away the cluster of this checkout, also what a killed run left: processes, links, cgroups, files. The mounts
+# Takes away the cluster of this checkout (CLUSTER=NAME: that one), also what a killed run left: processes, links, cgroups, files. The mounts
 # are all inside the nodes' namespaces and end with them. Only the logs stay. Usage: down.sh [--quiet]
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 if ((EUID != 0)); then
-    exec sudo -- "$(realpath "${BASH_SOURCE[0]}")" "$@"
+    exec sudo -- env CLUSTER="$CLUSTER" "$(realpath "${BASH_SOURCE[0]}")" "$@"
 fi
 
 # shellcheck source=host/cgroups.sh

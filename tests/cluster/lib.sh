@@ -11,11 +11,15 @@ CHECKOUT=$(cd -P "$CLUSTER_SOURCE/../.." && pwd)
 # Many of the programs are root's, and not on the path of others everywhere.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
-# Everything that a running cluster leaves on disk; git ignores it.
-STATE=$CHECKOUT/.cluster
+# A checkout may have more than one cluster: CLUSTER=second is another one than the unnamed.
+CLUSTER=${CLUSTER:-}
+[[ $CLUSTER =~ ^[a-z0-9]*$ ]] || { echo "error: CLUSTER=$CLUSTER: a name has a-z and 0-9 only" >&2 && exit 1; }
 
-# Two checkouts on one machine differ in this, and so in the names of their links and cgroups.
-CLUSTER_ID=$(printf %s "$CHECKOUT" | sha256sum | cut -c1-8)
+# Everything that a running cluster leaves on disk; git ignores it.
+STATE=$CHECKOUT/.cluster${CLUSTER:+-$CLUSTER}
+
+# Two clusters on one machine differ in this, and so in the names of their links and cgroups.
+CLUSTER_ID=$(printf %s "$STATE" | sha256sum | cut -c1-8)
 
 # Under it, one directory per hash of the pins, and the toolchain where the machine has none.
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/dynamic-networks
@@ -38,7 +42,7 @@ as_root() {
     if ((EUID == 0)); then
         "$@"
     else
-        sudo -- "$@"
+        sudo -- env CLUSTER="$CLUSTER" "$@"
     fi
 }
 

@@ -59,7 +59,7 @@ impl Cluster {
     }
 
     async fn open(take: fn(&File) -> std::io::Result<()>) -> Result<Self> {
-        let state = repository::root().join(".cluster");
+        let state = repository::cluster_state();
         let path = state.join("env");
         let text = std::fs::read_to_string(&path)
             .map_err(|e| Error::Setup(format!("there is no local cluster: {}: {e}", path.display())))?;
@@ -110,7 +110,7 @@ impl Cluster {
 
     /// The administrator's kubeconfig file.
     pub fn kubeconfig(&self) -> PathBuf {
-        let state = repository::root().join(".cluster");
+        let state = repository::cluster_state();
         self.variable("KUBECONFIG")
             .map_or_else(|| state.join("kubeconfig"), PathBuf::from)
     }

@@ -141,7 +141,5 @@ impl Cluster {
 }
 
 fn kind_backup() -> std::path::PathBuf {
-    repository::root()
-        .join(".cluster")
-        .join("networks-kind.before-tests.json")
+    repository::cluster_state().join("networks-kind.before-tests.json")
 }

@@ -3,9 +3,9 @@
 //!
 //! `RESTART_SECONDS`: how long pods are created, edited and deleted while the agent is away.
 
-#[path = "long_restart/away.rs"]
+#[path = "alone_restart/away.rs"]
 mod away;
-#[path = "long_restart/scenario.rs"]
+#[path = "alone_restart/scenario.rs"]
 mod scenario;
 
 use std::time::{Duration, Instant};
