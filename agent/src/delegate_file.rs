@@ -26,6 +26,7 @@ mod entry;
 mod exchange;
 mod leftover;
 mod list;
+mod temporary_name;
 
 use std::{
     io,

@@ -17,10 +17,10 @@ use prometheus_client::{
 
 use agent_core::{
     delegate::{Answer, Command},
+    event::Reason,
     explain::AttachmentCounts,
 };
 
-use crate::events::Reason;
 pub use dependency::Dependency;
 use process::Process;
 use register::{counter, counters, gauge, gauges, histogram, histograms};

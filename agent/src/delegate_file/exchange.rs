@@ -18,7 +18,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{DelegateFileError, Outcome, leftover, list::List};
+use super::{DelegateFileError, Outcome, list::List, temporary_name};
 use crate::{
     cni_cache::MAX_FILE_BYTES,
     regular_file::{self, FileError, RegularFile},
@@ -171,7 +171,7 @@ fn write_beside(
 ) -> Result<PathBuf, DelegateFileError> {
     let failed = |error| DelegateFileError::io("writing a temporary file in", dir, error);
     let mut file = tempfile::Builder::new()
-        .prefix(&leftover::prefix(sandbox, &old.content, new))
+        .prefix(&temporary_name::prefix(sandbox, &old.content, new))
         .tempfile_in(dir)
         .map_err(failed)?;
     file.write_all(new).map_err(failed)?;
