@@ -5,26 +5,19 @@
 //! are the clients of multus, the runtime, the API server and the disk, one place for each.
 
 pub mod admin;
-pub mod api;
-pub mod api_error;
-pub mod api_request;
 pub mod args;
 pub mod blocking;
 pub mod cni_cache;
 pub mod cri;
 pub mod delegate_file;
-pub mod events;
 pub mod explain;
 pub mod failpoint;
 pub mod health;
-pub mod metadata_watch;
+pub mod kubernetes;
 pub mod metrics;
 pub mod multus;
-pub mod networks;
 pub mod node;
 pub mod open_files;
-pub mod pod_object;
-pub mod pod_watch;
 pub mod pods;
 pub mod records;
 pub mod regular_file;

@@ -28,17 +28,19 @@ use shared::{
 };
 
 use crate::{
-    api_error::{self, PatchRefusal},
     blocking::blocking,
     cni_cache::{CacheError, CniCache},
     cri::{Cri, CriError, Listing},
     delegate_file::{self, DelegateEntry},
     failpoint::{Place, reach},
     health::Health,
+    kubernetes::{
+        api_error::{self, PatchRefusal},
+        networks::Networks,
+        pod_object::annotation_bytes,
+    },
     metrics::{Dependency, Metrics},
     multus::Multus,
-    networks::Networks,
-    pod_object::annotation_bytes,
     records::{Durability, Records, RecordsError},
 };
 

@@ -19,8 +19,7 @@ use tokio::{
 
 use crate::{
     blocking::blocking,
-    pod_object,
-    pod_watch::PodEvent,
+    kubernetes::{pod_object, pod_watch::PodEvent},
     records::Records,
     worker::{End, Worker, WorkerContext},
 };

@@ -25,10 +25,9 @@ use tokio::{
 };
 
 use crate::{
-    events::EventSink,
+    kubernetes::{events::EventSink, networks::Networks},
     metrics::Metrics,
     multus::limiter::{self, DelegateLimiter, Permit},
-    networks::Networks,
     node::Node,
 };
 

@@ -11,7 +11,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use agent::api::calls::AT_ONCE;
+use agent::kubernetes::client::calls::AT_ONCE;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{

@@ -15,7 +15,7 @@ use std::{
 };
 
 use agent::{
-    events::{Event, EventSink, EventWriter, Reason},
+    kubernetes::events::{Event, EventSink, EventWriter, Reason},
     metrics::Metrics,
 };
 use agent_core::identity::PodIdentity;

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use agent::networks::{MAX_CONFIG_BYTES, NetworkEvent, Networks, READS_AT_ONCE};
+use agent::kubernetes::networks::{MAX_CONFIG_BYTES, NetworkEvent, Networks, READS_AT_ONCE};
 use agent_core::network::NetworkError;
 use futures::future::join_all;
 use serde_json::json;

@@ -11,7 +11,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use agent::pod_watch::{PodEvent, pod_events};
+use agent::kubernetes::pod_watch::{PodEvent, pod_events};
 use agent_core::identity::PodIdentity;
 use futures::{Stream, StreamExt as _, stream::LocalBoxStream};
 use support::{

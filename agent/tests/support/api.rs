@@ -125,8 +125,8 @@ impl ScriptedApi {
     }
 
     /// A client of it, as the agent makes one.
-    pub async fn client(&self) -> agent::api::ApiServer {
-        let made = agent::api::ApiServer::new(Some(self.kubeconfig.path())).await;
+    pub async fn client(&self) -> agent::kubernetes::client::ApiServer {
+        let made = agent::kubernetes::client::ApiServer::new(Some(self.kubeconfig.path())).await;
         made.expect("a client")
     }
 

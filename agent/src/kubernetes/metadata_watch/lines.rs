@@ -11,7 +11,7 @@ use tokio_util::{
 };
 
 use super::{Metadata, Object, Signal};
-use crate::api_request::RequestError;
+use crate::kubernetes::api_request::RequestError;
 
 /// The lines of an answer's body.
 pub struct Lines {

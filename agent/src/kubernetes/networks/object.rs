@@ -7,7 +7,7 @@ use serde::Deserialize;
 use shared::{annotations::RESOURCE_NAME, names::NetworkName};
 
 use super::cache::{Found, Network, Version};
-use crate::{
+use crate::kubernetes::{
     api_request::{self, RequestError},
     metadata_watch::Metadata,
 };

@@ -15,7 +15,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{Event, Reason, lru::Lru};
-use crate::api_error;
+use crate::kubernetes::api_error;
 use agent_core::identity::PodIdentity;
 
 /// The component that our events come from; multus' have the same reason AddedInterface, but another component.

@@ -7,7 +7,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::{Request, Response, body::Bytes};
 use kube::{Client, client::Body, core::Status};
 
-use crate::{api::calls::retry_after, api_error};
+use crate::kubernetes::{api_error, client::calls::retry_after};
 
 /// The part of a refusal that is read.
 const REFUSAL_BYTES: usize = 64 * 1024;

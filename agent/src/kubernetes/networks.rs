@@ -33,8 +33,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{
-    api::ApiServer,
+use crate::kubernetes::{
+    client::ApiServer,
     metadata_watch::{self, CAP, Signal, Source, Start},
 };
 use agent_core::network::{NetworkDefinition, NetworkError};

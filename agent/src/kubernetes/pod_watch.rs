@@ -9,8 +9,8 @@ use futures::{Stream, StreamExt as _};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::Deserialize;
 
-use crate::{
-    api::ApiServer,
+use crate::kubernetes::{
+    client::ApiServer,
     metadata_watch::{self, Metadata, Signal, Source, Start},
 };
 use agent_core::identity::PodIdentity;

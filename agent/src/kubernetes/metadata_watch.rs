@@ -31,9 +31,9 @@ use kube::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::{
-    api,
+use crate::kubernetes::{
     api_request::{self, RequestError},
+    client,
 };
 use lines::{Line, Lines};
 
@@ -271,7 +271,7 @@ impl<M: Metadata> Watcher<M> {
     }
 
     async fn open(&mut self, version: String) -> Signal<M> {
-        let mut params = WatchParams::default().timeout(api::watch_seconds());
+        let mut params = WatchParams::default().timeout(client::watch_seconds());
         if !self.source.fields.is_empty() {
             params = params.fields(&self.source.fields);
         }
