@@ -7,9 +7,8 @@
 pub mod admin;
 pub mod args;
 pub mod blocking;
-pub mod cni_cache;
+pub mod cni;
 pub mod cri;
-pub mod delegate_file;
 pub mod explain;
 pub mod failpoint;
 pub mod health;

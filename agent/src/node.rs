@@ -29,9 +29,11 @@ use shared::{
 
 use crate::{
     blocking::blocking,
-    cni_cache::{CacheError, CniCache},
+    cni::{
+        cache::{CacheError, CniCache},
+        delegate_file::{self, DelegateEntry},
+    },
     cri::{Cri, CriError, Listing},
-    delegate_file::{self, DelegateEntry},
     failpoint::{Place, reach},
     health::Health,
     kubernetes::{

@@ -36,9 +36,9 @@ use crate::{
         server::{Limits, Server},
     },
     args::{Arguments, Command, LogFormat},
-    cni_cache::CniCache,
+    cni::{cache::CniCache, delegate_file},
     cri::{Cri, Listing},
-    delegate_file, explain,
+    explain,
     failpoint::patience,
     health::{Health, probes::Probes},
     kubernetes::{

@@ -9,8 +9,8 @@
 
 use std::{fs, os::unix::ffi::OsStrExt as _, path::Path};
 
-use agent::{
-    cni_cache::{CacheError, CniCache, MAX_FILE_BYTES},
+use agent::cni::{
+    cache::{CacheError, CniCache, MAX_FILE_BYTES},
     delegate_file::{self, DelegateEntry},
 };
 use agent_core::identity::SandboxId;

@@ -17,7 +17,7 @@ use std::{
     process::Command as Process,
 };
 
-use agent::{cni_cache::CniCache, cri::Cri, multus::Multus};
+use agent::{cni::cache::CniCache, cri::Cri, multus::Multus};
 use agent_core::{
     delegate::{Answer, Call, Command, Refusal},
     identity::{PodIdentity, SandboxId},

@@ -3,13 +3,13 @@
 
 use std::{fmt::Display, fs};
 
-use agent::delegate_file::{DelegateEntry, DelegateFileError, append};
+use agent::cni::delegate_file::{DelegateEntry, DelegateFileError, append};
 use agent_core::identity::SandboxId;
 use serde_json::{Value, json};
 use shared::names::{InterfaceName, NetworkName};
 use tests::{Error, oracle};
 
-#[path = "../../agent/src/delegate_file/odd.rs"]
+#[path = "../../agent/src/cni/delegate_file/odd.rs"]
 mod odd;
 
 /// What multus 4.3.0 itself wrote at a pod start.

@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 
 use super::Health;
 use crate::{
-    blocking::blocking, cni_cache::CniCache, cri::Cri, metrics::Dependency, multus::Multus, records::Records,
+    blocking::blocking, cni::cache::CniCache, cri::Cri, metrics::Dependency, multus::Multus, records::Records,
 };
 
 /// How often an unavailable dependency is probed.

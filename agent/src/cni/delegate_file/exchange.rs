@@ -20,7 +20,7 @@ use rustix::{
 
 use super::{DelegateFileError, Outcome, list::List, temporary_name};
 use crate::{
-    cni_cache::MAX_FILE_BYTES,
+    cni::cache::MAX_FILE_BYTES,
     regular_file::{self, FileError, RegularFile},
 };
 use agent_core::identity::SandboxId;

@@ -37,7 +37,7 @@ use shared::names::{InterfaceName, NetworkName};
 
 use agent_core::identity::SandboxId;
 
-use crate::cni_cache::MAX_FILE_BYTES;
+use crate::cni::cache::MAX_FILE_BYTES;
 pub use leftover::sweep;
 
 /// A hot-plugged attachment.

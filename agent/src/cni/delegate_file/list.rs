@@ -6,7 +6,7 @@ use std::ops::Range;
 use serde_json::{Map, Value, value::RawValue};
 use shared::names::{InterfaceName, NetworkName};
 
-use crate::cni_cache::{ATTACHED_BY, interface_name};
+use crate::cni::cache::{ATTACHED_BY, interface_name};
 
 /// A whole file.
 #[derive(Debug)]

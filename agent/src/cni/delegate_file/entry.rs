@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{DelegateEntry, DelegateFileError};
-use crate::cni_cache::ATTACHED_BY;
+use crate::cni::cache::ATTACHED_BY;
 
 /// The CNI default of a config without a version.
 const OLDEST_VERSION: &str = "0.1.0";
