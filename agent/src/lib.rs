@@ -6,9 +6,9 @@
 
 pub mod admin;
 pub mod args;
-pub mod blocking;
 pub mod cni;
 pub mod cri;
+pub mod disk;
 pub mod explain;
 pub mod failpoint;
 pub mod health;
@@ -18,8 +18,6 @@ pub mod multus;
 pub mod node;
 pub mod open_files;
 pub mod pods;
-pub mod records;
-pub mod regular_file;
 pub mod reports;
 pub mod run;
 pub mod sandbox_poller;

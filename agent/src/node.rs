@@ -28,12 +28,15 @@ use shared::{
 };
 
 use crate::{
-    blocking::blocking,
     cni::{
         cache::{CacheError, CniCache},
         delegate_file::{self, DelegateEntry},
     },
     cri::{Cri, CriError, Listing},
+    disk::{
+        blocking::blocking,
+        records::{Durability, Records, RecordsError},
+    },
     failpoint::{Place, reach},
     health::Health,
     kubernetes::{
@@ -43,7 +46,6 @@ use crate::{
     },
     metrics::{Dependency, Metrics},
     multus::Multus,
-    records::{Durability, Records, RecordsError},
 };
 
 const API_DEADLINE: Duration = Duration::from_secs(10);

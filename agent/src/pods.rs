@@ -18,9 +18,8 @@ use tokio::{
 };
 
 use crate::{
-    blocking::blocking,
+    disk::{blocking::blocking, records::Records},
     kubernetes::{pod_object, pod_watch::PodEvent},
-    records::Records,
     worker::{End, Worker, WorkerContext},
 };
 

@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use agent::records::{Durability, Records, RecordsError};
+use agent::disk::records::{Durability, Records, RecordsError};
 use agent_core::{
     identity::{PodIdentity, SandboxId},
     record::{AttachmentRecord, Origin, Phase, SandboxRecord},

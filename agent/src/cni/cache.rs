@@ -17,7 +17,7 @@ use std::{
 use rustix::fs::{Mode, OFlags};
 use shared::names::InterfaceName;
 
-use crate::regular_file::{self, FileError};
+use crate::disk::regular_file::{self, FileError};
 use agent_core::cni_state::{Delegate, Entry};
 use agent_core::identity::SandboxId;
 pub(crate) use delegates::{ATTACHED_BY, interface_name};

@@ -7,7 +7,11 @@ use tokio::time::{sleep, timeout};
 
 use super::Health;
 use crate::{
-    blocking::blocking, cni::cache::CniCache, cri::Cri, metrics::Dependency, multus::Multus, records::Records,
+    cni::cache::CniCache,
+    cri::Cri,
+    disk::{blocking::blocking, records::Records},
+    metrics::Dependency,
+    multus::Multus,
 };
 
 /// How often an unavailable dependency is probed.

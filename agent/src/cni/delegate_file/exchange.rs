@@ -21,7 +21,7 @@ use rustix::{
 use super::{DelegateFileError, Outcome, list::List, temporary_name};
 use crate::{
     cni::cache::MAX_FILE_BYTES,
-    regular_file::{self, FileError, RegularFile},
+    disk::regular_file::{self, FileError, RegularFile},
 };
 use agent_core::identity::SandboxId;
 

@@ -4,7 +4,7 @@ use std::{io::ErrorKind, path::Path};
 
 use rustix::fs::StatVfsMountFlags;
 
-use super::{RecordsError, disk};
+use super::{RecordsError, atomic_file};
 
 /// What a file system says about itself.
 #[derive(Clone, Copy)]
@@ -19,7 +19,8 @@ struct Space {
 
 /// Asks the file system of `dir`. A quota does not show here: the write that fails tells.
 pub(super) fn check(dir: &Path) -> Result<(), RecordsError> {
-    let stat = rustix::fs::statvfs(dir).map_err(|error| disk::failure("checking", dir, error.into()))?;
+    let stat =
+        rustix::fs::statvfs(dir).map_err(|error| atomic_file::failure("checking", dir, error.into()))?;
     let space = Space {
         read_only: stat.f_flag.contains(StatVfsMountFlags::RDONLY),
         blocks: stat.f_blocks,
@@ -34,7 +35,7 @@ pub(super) fn check(dir: &Path) -> Result<(), RecordsError> {
 fn judge(dir: &Path, space: Space) -> Result<(), RecordsError> {
     let full = |total: u64, free: u64| total > 0 && free == 0;
     if space.read_only {
-        Err(disk::failure(
+        Err(atomic_file::failure(
             "checking",
             dir,
             ErrorKind::ReadOnlyFilesystem.into(),

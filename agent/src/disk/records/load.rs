@@ -10,7 +10,7 @@ use shared::names::InterfaceName;
 
 use super::{
     LOCK_FILE, PROBE_FILE, Records, RecordsError, SANDBOX_FILE, SET_ASIDE_DIR,
-    disk::{self, ReadError},
+    atomic_file::{self, ReadError},
     locked,
 };
 use agent_core::identity::SandboxId;
@@ -57,7 +57,7 @@ impl Records {
     /// A directory or a file cannot be read; see [`RecordsError`].
     pub fn load_all(&self) -> Result<Loaded, RecordsError> {
         let mut loaded = Loaded::default();
-        for (name, path) in disk::list(&self.dir)? {
+        for (name, path) in atomic_file::list(&self.dir)? {
             if [LOCK_FILE, PROBE_FILE, SET_ASIDE_DIR].contains(&name.as_str()) {
                 continue;
             }
@@ -66,8 +66,8 @@ impl Records {
                     let records = self.load_sandbox(&path, &mut loaded)?;
                     loaded.sandboxes.insert(id, records);
                 }
-                _ if disk::is_temporary(&name) => disk::remove(&path)?,
-                _ => match disk::read::<serde_json::Value>(&path) {
+                _ if atomic_file::is_temporary(&name) => atomic_file::remove(&path)?,
+                _ => match atomic_file::read::<serde_json::Value>(&path) {
                     Err(ReadError::Newer(version)) => self.leave(path, version, &mut loaded),
                     _ => {
                         let reason = "it is not the directory of a sandbox".to_owned();
@@ -83,12 +83,12 @@ impl Records {
         let mut records = SandboxRecords::default();
         let mut temporary = Vec::new();
         let mut emptied = BTreeSet::new();
-        for (name, path) in disk::list(dir)? {
-            let read = if disk::is_temporary(&name) {
+        for (name, path) in atomic_file::list(dir)? {
+            let read = if atomic_file::is_temporary(&name) {
                 temporary.push(path);
                 continue;
             } else if name == SANDBOX_FILE {
-                disk::read(&path).map(|record| records.sandbox = Some(record))
+                atomic_file::read(&path).map(|record| records.sandbox = Some(record))
             } else {
                 read_attachment(&name, &path).map(|(interface, record)| {
                     records.attachments.insert(interface, record);
@@ -102,7 +102,7 @@ impl Records {
                 }
                 Err(ReadError::Unreadable(reason)) => {
                     let interface = InterfaceName::parse(&name).ok();
-                    if disk::is_emptied(&path) {
+                    if atomic_file::is_emptied(&path) {
                         emptied.extend(interface.clone());
                     }
                     records.damaged.extend(interface);
@@ -112,7 +112,7 @@ impl Records {
             }
         }
         // A flushed copy was on its way to a plugin; another temporary file may not have been.
-        temporary.sort_by_key(|path| !disk::is_flushed_copy(path));
+        temporary.sort_by_key(|path| !atomic_file::is_flushed_copy(path));
         for path in temporary {
             self.recover(path, &emptied, &mut records, loaded)?;
         }
@@ -128,17 +128,17 @@ impl Records {
         records: &mut SandboxRecords,
         loaded: &mut Loaded,
     ) -> Result<(), RecordsError> {
-        let record: AttachmentRecord = match disk::read(&path) {
+        let record: AttachmentRecord = match atomic_file::read(&path) {
             Ok(record) => record,
             Err(ReadError::Io(error)) => return Err(error),
             Err(ReadError::Newer(version)) => {
                 self.leave(path, version, loaded);
                 return Ok(());
             }
-            Err(ReadError::Unreadable(_)) => return disk::remove(&path),
+            Err(ReadError::Unreadable(_)) => return atomic_file::remove(&path),
         };
         let interface = record.interface.clone();
-        let is_copy = disk::is_flushed_copy(&path);
+        let is_copy = atomic_file::is_flushed_copy(&path);
         let is_emptied = emptied.contains(&interface) && records.damaged.contains(&interface);
         let is_unnamed = !records.attachments.contains_key(&interface)
             && !records.newer.contains(&interface)
@@ -148,10 +148,10 @@ impl Records {
             return Ok(());
         }
         if !is_emptied && !is_unnamed {
-            return disk::remove(&path);
+            return atomic_file::remove(&path);
         }
         let target = path.with_file_name(interface.as_str());
-        fs::rename(&path, &target).map_err(|error| disk::failure("recovering", &target, error))?;
+        fs::rename(&path, &target).map_err(|error| atomic_file::failure("recovering", &target, error))?;
         records.damaged.remove(&interface);
         records.attachments.insert(interface, record);
         loaded.recovered.push(target);
@@ -166,7 +166,7 @@ impl Records {
     /// Moves a file away under a name that tells where it was.
     fn set_aside(&self, path: &Path, reason: String) -> Result<SetAside, RecordsError> {
         let dir = self.dir.join(SET_ASIDE_DIR);
-        disk::create_dir(&dir)?;
+        atomic_file::create_dir(&dir)?;
         let origin = path
             .strip_prefix(&self.dir)
             .unwrap_or(path)
@@ -178,7 +178,7 @@ impl Records {
             copies += 1;
             target = dir.join(format!("{origin}.{copies}"));
         }
-        fs::rename(path, &target).map_err(|error| disk::failure("setting aside", path, error))?;
+        fs::rename(path, &target).map_err(|error| atomic_file::failure("setting aside", path, error))?;
         Ok(SetAside {
             path: path.to_owned(),
             moved_to: target,
@@ -190,7 +190,7 @@ impl Records {
 /// An attachment's file bears its interface's name.
 fn read_attachment(name: &str, path: &Path) -> Result<(InterfaceName, AttachmentRecord), ReadError> {
     // A newer agent may record more than interfaces, under other names.
-    let record: Result<AttachmentRecord, ReadError> = disk::read(path);
+    let record: Result<AttachmentRecord, ReadError> = atomic_file::read(path);
     if matches!(record, Err(ReadError::Newer(_) | ReadError::Io(_))) {
         return record.map(|record| (record.interface.clone(), record));
     }

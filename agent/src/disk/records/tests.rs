@@ -6,7 +6,7 @@ use agent_core::record::Phase;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{disk::FLUSHES, *};
+use super::{atomic_file::FLUSHES, *};
 
 fn opened() -> (TempDir, Records) {
     let dir = tempfile::tempdir().unwrap();

@@ -24,7 +24,7 @@
 //! - A removal may be undone. The attachment is then released once more: DEL is idempotent.
 //! - A [`SandboxRecord`] may be lost. The runtime knows the pod, or the agent's own identity is used.
 
-mod disk;
+mod atomic_file;
 mod load;
 mod space;
 
@@ -43,7 +43,7 @@ use shared::names::InterfaceName;
 
 use agent_core::identity::SandboxId;
 use agent_core::record::{AttachmentRecord, SandboxRecord};
-pub use disk::Durability;
+pub use atomic_file::Durability;
 pub use load::{Loaded, NewerFile, SetAside};
 
 /// The sandbox's own record, beside those of its attachments; too long for an interface name.
@@ -112,8 +112,8 @@ impl Records {
     /// # Errors
     /// See [`RecordsError`].
     pub fn open(dir: &Path) -> Result<Self, RecordsError> {
-        if disk::create_dir(dir)? {
-            dir.parent().map_or(Ok(()), disk::flush_dir)?;
+        if atomic_file::create_dir(dir)? {
+            dir.parent().map_or(Ok(()), atomic_file::flush_dir)?;
         }
         let path = dir.join(LOCK_FILE);
         let lock = File::options()
@@ -121,7 +121,7 @@ impl Records {
             .truncate(false)
             .write(true)
             .open(&path)
-            .map_err(|error| disk::failure("opening", &path, error))?;
+            .map_err(|error| atomic_file::failure("opening", &path, error))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self {
                 dir: dir.to_owned(),
@@ -131,7 +131,7 @@ impl Records {
                 _lock: lock,
             }),
             Err(TryLockError::WouldBlock) => Err(RecordsError::Locked(dir.to_owned())),
-            Err(TryLockError::Error(error)) => Err(disk::failure("locking", &path, error)),
+            Err(TryLockError::Error(error)) => Err(atomic_file::failure("locking", &path, error)),
         }
     }
 
@@ -145,8 +145,8 @@ impl Records {
         space::check(&self.dir)?;
         if self.suspect.load(Ordering::Relaxed) {
             let path = self.dir.join(PROBE_FILE);
-            disk::write(&path, &serde_json::json!({}), Durability::Power)?;
-            disk::remove(&path)?;
+            atomic_file::write(&path, &serde_json::json!({}), Durability::Power)?;
+            atomic_file::remove(&path)?;
             self.suspect.store(false, Ordering::Relaxed);
         }
         Ok(())
@@ -165,8 +165,8 @@ impl Records {
         let path = self.path(sandbox, &record.interface);
         self.write(sandbox, &path, || match durability {
             Durability::Process => {
-                disk::keep_flushed(&path);
-                disk::write(&path, record, durability)
+                atomic_file::keep_flushed(&path);
+                atomic_file::write(&path, record, durability)
             }
             Durability::Power => self.write_intent(sandbox, &path, record),
         })
@@ -179,17 +179,17 @@ impl Records {
         record: &AttachmentRecord,
     ) -> Result<(), RecordsError> {
         let replaces = path.symlink_metadata().is_ok();
-        disk::write(path, record, Durability::Power)?;
+        atomic_file::write(path, record, Durability::Power)?;
         let new_dir = locked(&self.unflushed).contains(sandbox);
         if new_dir || replaces {
-            disk::flush_dir(&self.dir.join(sandbox.as_str()))?;
+            atomic_file::flush_dir(&self.dir.join(sandbox.as_str()))?;
         }
         if new_dir {
-            disk::flush_dir(&self.dir)?;
+            atomic_file::flush_dir(&self.dir)?;
             locked(&self.unflushed).remove(sandbox);
         }
         // What it kept is older than this record.
-        disk::remove(&disk::flushed_copy(path))
+        atomic_file::remove(&atomic_file::flushed_copy(path))
     }
 
     /// Writes the record of the sandbox itself; on return it survives the end of this process.
@@ -198,7 +198,9 @@ impl Records {
     /// See [`RecordsError`]. The old record, if any, is intact then.
     pub fn put_sandbox(&self, sandbox: &SandboxId, record: &SandboxRecord) -> Result<(), RecordsError> {
         let path = self.dir.join(sandbox.as_str()).join(SANDBOX_FILE);
-        self.write(sandbox, &path, || disk::write(&path, record, Durability::Process))
+        self.write(sandbox, &path, || {
+            atomic_file::write(&path, record, Durability::Process)
+        })
     }
 
     /// Removes one attachment's record; one that is gone already is fine.
@@ -209,8 +211,8 @@ impl Records {
         let path = self.path(sandbox, interface);
         self.refuse_newer(&path)?;
         // First, because alone it would be taken for the record.
-        disk::remove(&disk::flushed_copy(&path))?;
-        disk::remove(&path)
+        atomic_file::remove(&atomic_file::flushed_copy(&path))?;
+        atomic_file::remove(&path)
     }
 
     /// Forgets a sandbox: its own record and its directory; one that is gone already is fine.
@@ -225,14 +227,14 @@ impl Records {
         {
             return Ok(());
         }
-        for (name, path) in disk::list(&dir)? {
+        for (name, path) in atomic_file::list(&dir)? {
             self.refuse_newer(&path)?;
-            if name != SANDBOX_FILE && !disk::is_temporary(&name) {
+            if name != SANDBOX_FILE && !atomic_file::is_temporary(&name) {
                 let occupied = ErrorKind::DirectoryNotEmpty.into();
-                return Err(disk::failure("removing", &dir, occupied));
+                return Err(atomic_file::failure("removing", &dir, occupied));
             }
         }
-        fs::remove_dir_all(&dir).map_err(|error| disk::failure("removing", &dir, error))?;
+        fs::remove_dir_all(&dir).map_err(|error| atomic_file::failure("removing", &dir, error))?;
         locked(&self.unflushed).remove(sandbox);
         Ok(())
     }
@@ -249,7 +251,7 @@ impl Records {
         write: impl FnOnce() -> Result<(), RecordsError>,
     ) -> Result<(), RecordsError> {
         self.refuse_newer(path)?;
-        let made = disk::create_dir(&self.dir.join(sandbox.as_str()));
+        let made = atomic_file::create_dir(&self.dir.join(sandbox.as_str()));
         if matches!(made, Ok(true)) {
             locked(&self.unflushed).insert(sandbox.clone());
         }

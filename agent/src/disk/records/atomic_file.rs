@@ -10,7 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use super::RecordsError;
-use crate::regular_file::{self, FileError};
+use crate::disk::regular_file::{self, FileError};
 
 /// The format's version. Fields may be added without a new one; whatever a reader must understand needs a new one.
 const VERSION: u64 = 1;
