@@ -20,7 +20,6 @@ pub mod open_files;
 pub mod pods;
 pub mod reports;
 pub mod run;
-pub mod sandbox_poller;
 pub mod uds;
 pub mod worker;
 

@@ -41,7 +41,7 @@ use crate::{
     disk::records::{Records, RecordsError},
     explain,
     failpoint::patience,
-    health::{Health, probes::Probes},
+    health::{Health, probes::Probes, sandbox_poller::SandboxPoller},
     kubernetes::{
         client::ApiServer,
         events::{EventSink, EventWriter},
@@ -54,7 +54,6 @@ use crate::{
     open_files,
     pods::Pods,
     reports::{self, Questions},
-    sandbox_poller::SandboxPoller,
     worker::WorkerContext,
 };
 
