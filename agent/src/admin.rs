@@ -1,6 +1,9 @@
-//! The admin port: `/livez`, `/readyz`, `/metrics` for the cluster, `/explain/NAMESPACE/POD` for the node itself only.
+//! The admin port: `/livez`, `/readyz`, `/metrics` for the cluster, `/explain/NAMESPACE/POD` for the node itself only,
+//! and the command that asks for the last one.
 
+pub mod explain;
 mod places;
+pub mod reports;
 pub mod server;
 
 use std::{
@@ -17,7 +20,8 @@ use axum::{
     routing::get,
 };
 
-use crate::{health::Health, metrics::Metrics, reports::Reports};
+use crate::{health::Health, metrics::Metrics};
+use reports::Reports;
 
 /// What the pages show.
 #[derive(Clone, Debug)]

@@ -32,14 +32,14 @@ use futures::{FutureExt as _, StreamExt as _, future::LocalBoxFuture};
 
 use crate::{
     admin::{
-        self, Admin, WatchHeartbeat,
+        self, Admin, WatchHeartbeat, explain,
+        reports::{self, Questions},
         server::{Limits, Server},
     },
     args::{Arguments, Command, LogFormat},
     cni::{cache::CniCache, delegate_file},
     cri::{Cri, Listing},
     disk::records::{Records, RecordsError},
-    explain,
     failpoint::patience,
     health::{Health, probes::Probes, sandbox_poller::SandboxPoller},
     kubernetes::{
@@ -53,7 +53,6 @@ use crate::{
     node::Node,
     open_files,
     pods::Pods,
-    reports::{self, Questions},
     worker::WorkerContext,
 };
 
