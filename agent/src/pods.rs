@@ -1,5 +1,7 @@
 //! The pods of this node and their workers: one worker for each pod that has, or had, something to do.
 
+pub mod worker;
+
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
@@ -20,8 +22,8 @@ use tokio::{
 use crate::{
     disk::{blocking::blocking, records::Records},
     kubernetes::{pod_object, pod_watch::PodEvent},
-    worker::{End, Worker, WorkerContext},
 };
+use worker::{End, Worker, WorkerContext};
 
 /// How long a worker that panicked stays away before another one goes on from the records.
 const AFTER_PANIC: Duration = Duration::from_secs(10);

@@ -1,5 +1,7 @@
 //! Puts the program together and supervises it: every task runs until the end, so the first to end is the end of all.
 
+pub mod open_files;
+
 use std::{
     cell::Cell,
     collections::BTreeMap,
@@ -51,9 +53,7 @@ use crate::{
     metrics::{Dependency, Metrics},
     multus::{Multus, limiter::DelegateLimiter},
     node::Node,
-    open_files,
-    pods::Pods,
-    worker::WorkerContext,
+    pods::{Pods, worker::WorkerContext},
 };
 
 /// How long calls in flight may take after a signal to stop; then their intents are left for the next start.

@@ -16,7 +16,7 @@ use std::{
 
 use agent::{
     admin::server::{Limits, Server},
-    open_files,
+    run::open_files,
 };
 use axum::{Router, extract::ConnectInfo, routing::get};
 use support::soon;
