@@ -1,18 +1,19 @@
-//! Where a test can kill the agent: at the places between two effects, one after the other, and how it need not wait half a minute to
-//! see what comes then. Only in builds with the feature `failpoints`, which the crate `tests` turns on: the image has none of it.
+//! Where a test can kill the agent, between two effects, and how it shortens the deadlines that it would have to wait for.
+//! Only in builds with the feature `failpoints`, which the crate `tests` turns on: the image is built without it.
 
 use std::time::Duration;
 
-/// Names the directory of the armed places: a file `<place>` in it holds the agent when it gets there, and becomes `<place>.reached`.
+/// Names the directory of the armed fail points: a file `<fail point>` in it stops the agent there, and is renamed to
+/// `<fail point>.reached`.
 pub const DIRECTORY: &str = "FAILPOINTS";
-/// Seconds in place of every wait of [`patience`].
-pub const PATIENCE: &str = "FAILPOINT_PATIENCE";
-/// Seconds in place of that of [`silence`].
-pub const SILENCE: &str = "FAILPOINT_SILENCE";
+/// Seconds that replace each deadline of [`call_timeout`].
+pub const CALL_TIMEOUT: &str = "FAILPOINT_PATIENCE";
+/// Seconds that replace the deadline of [`read_timeout`].
+pub const READ_TIMEOUT: &str = "FAILPOINT_SILENCE";
 
-/// A place between two effects.
+/// A point between two effects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum FailPoint {
     /// A record is about to be written.
     RecordDue,
     /// The intent of an ADD is on the disk, nothing is sent.
@@ -41,7 +42,7 @@ pub enum Place {
     Listed,
 }
 
-impl Place {
+impl FailPoint {
     /// The name of its file.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -62,13 +63,13 @@ impl Place {
     }
 }
 
-/// The agent is at `place`. If that is armed it stays there, the whole program with it, until it is killed.
+/// The agent is at `point`. If that is armed, the whole program stops there until it is killed.
 #[cfg(feature = "failpoints")]
-pub fn reach(place: Place) {
+pub fn hit(point: FailPoint) {
     let Some(directory) = std::env::var_os(DIRECTORY).map(std::path::PathBuf::from) else {
         return;
     };
-    let armed = directory.join(place.as_str());
+    let armed = directory.join(point.as_str());
     if std::fs::rename(&armed, armed.with_extension("reached")).is_ok() {
         loop {
             std::thread::park();
@@ -76,19 +77,19 @@ pub fn reach(place: Place) {
     }
 }
 
-/// The agent is at `place`.
+/// The agent is at `point`.
 #[cfg(not(feature = "failpoints"))]
 #[inline]
-pub fn reach(_place: Place) {}
+pub fn hit(_point: FailPoint) {}
 
-/// How long to be patient with a plugin: `usual`.
-pub fn patience(usual: Duration) -> Duration {
-    seconds(PATIENCE, usual)
+/// A deadline for a call to multus: `usual`, unless [`CALL_TIMEOUT`] is set.
+pub fn call_timeout(usual: Duration) -> Duration {
+    seconds(CALL_TIMEOUT, usual)
 }
 
-/// How long the API server may be silent: `usual`.
-pub fn silence(usual: Duration) -> Duration {
-    seconds(SILENCE, usual)
+/// How long a connection to the API server may bring nothing: `usual`, unless [`READ_TIMEOUT`] is set.
+pub fn read_timeout(usual: Duration) -> Duration {
+    seconds(READ_TIMEOUT, usual)
 }
 
 #[cfg(feature = "failpoints")]

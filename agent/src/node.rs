@@ -37,7 +37,7 @@ use crate::{
         blocking::blocking,
         records::{Durability, Records, RecordsError},
     },
-    failpoint::{Place, reach},
+    failpoint::{FailPoint, hit},
     health::Health,
     kubernetes::{
         api_error::{self, PatchRefusal},
@@ -217,7 +217,7 @@ impl Node {
         interface: InterfaceName,
         config: String,
     ) -> Result<(), String> {
-        reach(Place::ListingDue);
+        hit(FailPoint::ListingDue);
         let dir = self.cni_dir.clone();
         let entry = DelegateEntry {
             network,
@@ -228,7 +228,7 @@ impl Node {
             replaces_cold_plugged: true,
         };
         let listed = blocking(move || delegate_file::append(&dir, &sandbox, &entry)).await;
-        reach(Place::Listed);
+        hit(FailPoint::Listed);
         listed.map(drop)
     }
 
@@ -265,11 +265,11 @@ impl Node {
         record: AttachmentRecord,
         durable: bool,
     ) -> Result<(), String> {
-        reach(Place::RecordDue);
+        hit(FailPoint::RecordDue);
         let written = match record.phase {
-            Phase::Plugging { .. } => Some(Place::IntentWritten),
-            Phase::Plugged { .. } => Some(Place::ResultWritten),
-            Phase::Unplugging { .. } => Some(Place::RemovalWritten),
+            Phase::Plugging { .. } => Some(FailPoint::IntentWritten),
+            Phase::Plugged { .. } => Some(FailPoint::ResultWritten),
+            Phase::Unplugging { .. } => Some(FailPoint::RemovalWritten),
             Phase::Tombstone | Phase::Owed => None,
         };
         let durability = if durable {
@@ -280,16 +280,16 @@ impl Node {
         let outcome = self
             .on_disk(move |records| records.put(&sandbox, &record, durability))
             .await;
-        written.into_iter().for_each(reach);
+        written.into_iter().for_each(hit);
         outcome
     }
 
     async fn remove_record(&self, sandbox: SandboxId, interface: InterfaceName) -> Result<(), String> {
-        reach(Place::EraseDue);
+        hit(FailPoint::EraseDue);
         let outcome = self
             .on_disk(move |records| records.remove(&sandbox, &interface))
             .await;
-        reach(Place::Erased);
+        hit(FailPoint::Erased);
         outcome
     }
 
@@ -297,7 +297,7 @@ impl Node {
         let outcome = self
             .on_disk(move |records| records.put_sandbox(&sandbox, &record))
             .await;
-        reach(Place::SandboxWritten);
+        hit(FailPoint::SandboxWritten);
         outcome
     }
 
@@ -308,7 +308,7 @@ impl Node {
         let sent = Instant::now();
         let answer = self.multus.delegate(call).await;
         self.metrics.running(-1);
-        reach(Place::Answered);
+        hit(FailPoint::Answered);
         self.metrics.operation(call.command, &answer, sent.elapsed());
         if let Answer::NotSent(error) = &answer {
             self.health.set(Dependency::Multus, Err(error.clone()));
@@ -338,7 +338,7 @@ impl Node {
             Ok(patch) => patch,
             Err(error) => return PatchOutcome::Failed(error.to_string()),
         };
-        reach(Place::StatusDue);
+        hit(FailPoint::StatusDue);
         let api = self.pods(pod.namespace());
         let params = PatchParams::default();
         let answer = within(api.patch_status(pod.name(), &params, &Patch::Json::<()>(patch))).await;
@@ -351,7 +351,7 @@ impl Node {
                 PatchRefusal::Failed => (PatchOutcome::Failed(api_error::text(&error)), "failed"),
             },
         };
-        reach(Place::StatusWritten);
+        hit(FailPoint::StatusWritten);
         self.metrics.status_patch(label);
         outcome
     }

@@ -42,7 +42,7 @@ use crate::{
     cni::{cache::CniCache, delegate_file},
     cri::{Cri, Listing},
     disk::records::{Records, RecordsError},
-    failpoint::patience,
+    failpoint::call_timeout,
     health::{Health, probes::Probes, sandbox_poller::SandboxPoller},
     kubernetes::{
         client::ApiServer,
@@ -348,8 +348,8 @@ impl Agent {
                 config: Rc::new(self.config.clone()),
                 own: self.own.clone(),
                 timing: Timing {
-                    late: patience(timing.late),
-                    grace: patience(timing.grace),
+                    late: call_timeout(timing.late),
+                    grace: call_timeout(timing.grace),
                 },
             }),
             limiter: DelegateLimiter::default(),

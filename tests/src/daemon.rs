@@ -106,8 +106,8 @@ impl Node {
 /// How an agent of a test differs from an installed one.
 pub struct AgentOptions {
     config: Value,
-    patience: u64,
-    silence: Option<u64>,
+    call_timeout: u64,
+    read_timeout: Option<u64>,
     kubeconfig: Option<String>,
     clock: Option<i64>,
     number: u16,
@@ -123,8 +123,8 @@ impl Default for AgentOptions {
     fn default() -> Self {
         Self {
             config: json!({}),
-            patience: 3,
-            silence: None,
+            call_timeout: 3,
+            read_timeout: None,
             kubeconfig: None,
             clock: None,
             number: 1,
@@ -149,8 +149,8 @@ impl AgentOptions {
 
     /// How many seconds it waits for plugins, in place of half a minute.
     #[must_use]
-    pub fn patient(mut self, seconds: u64) -> Self {
-        self.patience = seconds;
+    pub fn call_timeout(mut self, seconds: u64) -> Self {
+        self.call_timeout = seconds;
         self
     }
 
@@ -170,8 +170,8 @@ impl AgentOptions {
 
     /// After how many seconds it takes a silent API server for gone, in place of a minute.
     #[must_use]
-    pub fn silence(mut self, seconds: u64) -> Self {
-        self.silence = Some(seconds);
+    pub fn read_timeout(mut self, seconds: u64) -> Self {
+        self.read_timeout = Some(seconds);
         self
     }
 }
@@ -208,8 +208,8 @@ impl Namespace {
     pub async fn agent_that_starts(&self, own: &Pod, options: AgentOptions) -> Result<NodeAgent> {
         let node = &self.cluster.node;
         let config = format!("{DIRECTORY}/config.{}.json", options.number);
-        let places = format!("{DIRECTORY}/failpoints");
-        node.run(&["mkdir", "-p", &places]).await?;
+        let points = format!("{DIRECTORY}/failpoints");
+        node.run(&["mkdir", "-p", &points]).await?;
         node.write(&config, &options.config.to_string()).await?;
         let kubeconfig = match &options.kubeconfig {
             None => KUBECONFIG.to_owned(),
@@ -222,13 +222,13 @@ impl Namespace {
         let address = self.cluster.variable("NODE_IP").unwrap_or_default();
         let admin = format!("{address}:{}", ADMIN_PORT + options.number);
         let mut variables = vec![
-            format!("{}={places}", agent::failpoint::DIRECTORY),
-            format!("{}={}", agent::failpoint::PATIENCE, options.patience),
+            format!("{}={points}", agent::failpoint::DIRECTORY),
+            format!("{}={}", agent::failpoint::CALL_TIMEOUT, options.call_timeout),
         ];
-        let silence = options
-            .silence
-            .map(|seconds| format!("{}={seconds}", agent::failpoint::SILENCE));
-        variables.extend(silence);
+        let read_timeout = options
+            .read_timeout
+            .map(|seconds| format!("{}={seconds}", agent::failpoint::READ_TIMEOUT));
+        variables.extend(read_timeout);
         if let Some(seconds) = options.clock {
             node.write(CLOCK, &seconds.to_string()).await?;
             variables.push(format!("CLOCK_OFFSET={CLOCK}"));
@@ -338,26 +338,26 @@ impl NodeAgent {
         self.daemon.node.write(CLOCK, &seconds.to_string()).await
     }
 
-    /// Arms a place of [`agent::failpoint`]: the agent stays there when it gets there.
+    /// Arms a fail point: the agent stops there when it gets there.
     ///
     /// # Errors
     /// [`Error::Command`].
-    pub async fn holds_at(&self, place: agent::failpoint::Place) -> Result<()> {
+    pub async fn holds_at(&self, point: agent::failpoint::FailPoint) -> Result<()> {
         let script = "rm -rf \"$1\"/* && : >\"$1/$2\"";
         let directory = format!("{DIRECTORY}/failpoints");
         let node = &self.daemon.node;
-        node.run(&["sh", "-c", script, "sh", &directory, place.as_str()])
+        node.run(&["sh", "-c", script, "sh", &directory, point.as_str()])
             .await
             .map(drop)
     }
 
-    /// Waits until it stays at the place that is armed, and kills it there.
+    /// Waits until it has stopped at the armed fail point, and kills it there.
     ///
     /// # Errors
     /// [`Error::Deadline`] when it does not get there.
-    pub async fn is_killed_at(&mut self, place: agent::failpoint::Place) -> Result<()> {
-        let reached = format!("{DIRECTORY}/failpoints/{}.reached", place.as_str());
-        let description = format!("the agent is at {}", place.as_str());
+    pub async fn is_killed_at(&mut self, point: agent::failpoint::FailPoint) -> Result<()> {
+        let reached = format!("{DIRECTORY}/failpoints/{}.reached", point.as_str());
+        let description = format!("the agent is at {}", point.as_str());
         eventually(PLUG, description, async || {
             self.daemon.node.run(&["test", "-e", &reached]).await
         })

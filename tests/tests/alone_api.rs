@@ -145,7 +145,7 @@ async fn plugs_while_network_status_cannot_be_written_and_writes_it_later() -> R
 #[tokio::test]
 async fn a_partition_is_noticed_and_what_happened_behind_it_is_caught_up_with() -> Result<()> {
     alone_in_namespace("partition", async |ns| {
-        let peers = Peers::begin(ns, AgentOptions::default().silence(4)).await?;
+        let peers = Peers::begin(ns, AgentOptions::default().read_timeout(4)).await?;
         let (edited, deleted) = futures::try_join!(
             ns.running_pod("edited", NO_NETWORKS),
             ns.running_pod("deleted", NO_NETWORKS)

@@ -84,7 +84,7 @@ impl<'a> Arena<'a> {
         let api = ApiDouble::start(&ns.cluster).await?;
         let cri = CriDouble::start(&ns.cluster.node).await?;
         let options = AgentOptions::default()
-            .patient(30)
+            .call_timeout(30)
             .with("criSocketPath", CriDouble::SOCKET)
             .behind(&api);
         let agent = ns.agent(own, options).await?;

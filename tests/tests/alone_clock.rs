@@ -55,7 +55,7 @@ async fn a_call_that_may_still_run_is_waited_for_though_the_clock_was_moved_a_da
         .await?;
         agent.kill().await?;
 
-        let options = AgentOptions::default().patient(20).with_clock(DAY);
+        let options = AgentOptions::default().call_timeout(20).with_clock(DAY);
         let mut agent = ns.agent(&own, options).await?;
         eventually(PLUG, "the ADD is in doubt", async || {
             let metric = "dynamic_networks_agent_attachments{state=\"in_doubt\"}";

@@ -1,36 +1,45 @@
 //! The agent killed (SIGKILL) between any two effects and in the middle of calls: the next one goes on from what is on the disk, and the
 //! node comes to rest as if nothing had been.
 
-use agent::failpoint::Place;
+use agent::failpoint::FailPoint;
 use tests::{
     AgentOptions, Error, NO_NETWORKS, Nad, Namespace, NodeAgent, Order, Pod, Result, alone_in_namespace,
     macvlan,
 };
 
 /// Where the agent gets to while it plugs, and while it unplugs, in this order.
-const PLUGGING: [Place; 7] = [
-    Place::RecordDue,
-    Place::IntentWritten,
-    Place::Connected,
-    Place::Answered,
-    Place::ResultWritten,
-    Place::StatusDue,
-    Place::StatusWritten,
+const PLUGGING: [FailPoint; 7] = [
+    FailPoint::RecordDue,
+    FailPoint::IntentWritten,
+    FailPoint::Connected,
+    FailPoint::Answered,
+    FailPoint::ResultWritten,
+    FailPoint::StatusDue,
+    FailPoint::StatusWritten,
 ];
-const UNPLUGGING: [Place; 8] = [
-    Place::RecordDue,
-    Place::RemovalWritten,
-    Place::Connected,
-    Place::Answered,
-    Place::StatusDue,
-    Place::StatusWritten,
-    Place::EraseDue,
-    Place::Erased,
+const UNPLUGGING: [FailPoint; 8] = [
+    FailPoint::RecordDue,
+    FailPoint::RemovalWritten,
+    FailPoint::Connected,
+    FailPoint::Answered,
+    FailPoint::StatusDue,
+    FailPoint::StatusWritten,
+    FailPoint::EraseDue,
+    FailPoint::Erased,
 ];
 /// While it takes over what multus plugged at the pod's start.
-const FIRST_SIGHT: [Place; 3] = [Place::SandboxWritten, Place::RecordDue, Place::ResultWritten];
+const FIRST_SIGHT: [FailPoint; 3] = [
+    FailPoint::SandboxWritten,
+    FailPoint::RecordDue,
+    FailPoint::ResultWritten,
+];
 /// While it releases what a deleted pod leaves.
-const RELEASING: [Place; 4] = [Place::Connected, Place::Answered, Place::EraseDue, Place::Erased];
+const RELEASING: [FailPoint; 4] = [
+    FailPoint::Connected,
+    FailPoint::Answered,
+    FailPoint::EraseDue,
+    FailPoint::Erased,
+];
 
 #[tokio::test]
 async fn goes_on_wherever_it_was_killed_while_it_plugs_or_unplugs() -> Result<()> {
@@ -52,13 +61,13 @@ async fn goes_on_wherever_it_was_killed_while_it_plugs_or_unplugs() -> Result<()
             agent = crashes.edit(agent, &pod, unplugging, one).await?;
         }
         // Another network under the same name: a removal and an addition in one edit.
-        for (place, network) in [
-            (Place::Answered, "red"),
-            (Place::RemovalWritten, "blue"),
-            (Place::IntentWritten, "red"),
+        for (point, network) in [
+            (FailPoint::Answered, "red"),
+            (FailPoint::RemovalWritten, "blue"),
+            (FailPoint::IntentWritten, "red"),
         ] {
             let list = format!("blue@kept,{network}@net1");
-            agent = crashes.edit(agent, &pod, place, (&list, both.1)).await?;
+            agent = crashes.edit(agent, &pod, point, (&list, both.1)).await?;
         }
         agent.stop().await
     })
@@ -77,25 +86,25 @@ async fn goes_on_wherever_it_was_killed_at_the_first_sight_or_the_end_of_a_pod()
         }
         let mut there: Vec<(&Pod, &[&str])> = last.iter().map(|pod| (pod, &["net1"][..])).collect();
         crashes.ns.is_at_rest(&there, &[], &[&crashes.blue]).await?;
-        for place in RELEASING {
+        for point in RELEASING {
             let Some((pod, _)) = there.pop() else { break };
             let sandbox = pod.sandbox().await?.id.clone();
-            agent.holds_at(place).await?;
+            agent.holds_at(point).await?;
             pod.begin_deletion(None).await?;
-            agent.is_killed_at(place).await?;
+            agent.is_killed_at(point).await?;
             agent = crashes.agent().await?;
-            crashes.rest(place, &there, &[sandbox]).await?;
+            crashes.rest(point, &there, &[sandbox]).await?;
         }
-        for (index, place) in FIRST_SIGHT.into_iter().enumerate() {
-            agent.holds_at(place).await?;
+        for (index, point) in FIRST_SIGHT.into_iter().enumerate() {
+            agent.holds_at(point).await?;
             let pod = ns.running_pod(&format!("first{index}"), "blue@cold").await?;
             let sandbox = pod.sandbox().await?.id.clone();
-            agent.is_killed_at(place).await?;
+            agent.is_killed_at(point).await?;
             agent = crashes.agent().await?;
             pod.annotate("blue@net1").await?;
-            crashes.rest(place, &[(&pod, &["net1"])], &[]).await?;
+            crashes.rest(point, &[(&pod, &["net1"])], &[]).await?;
             pod.begin_deletion(None).await?;
-            crashes.rest(place, &[], &[sandbox]).await?;
+            crashes.rest(point, &[], &[sandbox]).await?;
         }
         agent.stop().await
     })
@@ -114,7 +123,7 @@ async fn adds_nothing_twice_when_it_is_killed_while_a_plugin_runs() -> Result<()
         pod.wait_call_running("net1", "ADD").await?;
         agent.kill().await?;
         let mut agent = ns
-            .agent(&crashes.own, AgentOptions::default().patient(20))
+            .agent(&crashes.own, AgentOptions::default().call_timeout(20))
             .await?;
         ns.no_orders().await?;
 
@@ -182,27 +191,29 @@ impl<'a> Crashes<'a> {
     }
 
     async fn agent(&self) -> Result<NodeAgent> {
-        self.ns.agent(&self.own, AgentOptions::default().patient(2)).await
+        self.ns
+            .agent(&self.own, AgentOptions::default().call_timeout(2))
+            .await
     }
 
-    /// Has the agent killed at `place` of an edit; the next one, which is returned, brings the node to rest.
+    /// Has the agent killed at `point` of an edit; the next one, which is returned, brings the node to rest.
     async fn edit(
         &self,
         mut agent: NodeAgent,
         pod: &Pod,
-        place: Place,
+        point: FailPoint,
         (list, wanted): (&str, &[&str]),
     ) -> Result<NodeAgent> {
-        agent.holds_at(place).await?;
+        agent.holds_at(point).await?;
         pod.annotate(list).await?;
-        agent.is_killed_at(place).await?;
+        agent.is_killed_at(point).await?;
         let agent = self.agent().await?;
-        self.rest(place, &[(pod, wanted)], &[]).await?;
+        self.rest(point, &[(pod, wanted)], &[]).await?;
         Ok(agent)
     }
 
-    async fn rest(&self, place: Place, pods: &[(&Pod, &[&str])], ended: &[String]) -> Result<()> {
+    async fn rest(&self, point: FailPoint, pods: &[(&Pod, &[&str])], ended: &[String]) -> Result<()> {
         let rest = self.ns.is_at_rest(pods, ended, &[&self.blue, &self.red]).await;
-        rest.map_err(|error| Error::Unexpected(format!("killed at {}: {error}", place.as_str())))
+        rest.map_err(|error| Error::Unexpected(format!("killed at {}: {error}", point.as_str())))
     }
 }

@@ -152,7 +152,7 @@ impl Peers {
         let own = ns.instead_of_the_agent().await?;
         let double = MultusDouble::start(&ns.cluster.node).await?;
         let options = AgentOptions::default()
-            .patient(2)
+            .call_timeout(2)
             .with("multusSocketPath", MultusDouble::SOCKET);
         Ok(Self {
             agent: ns.agent(&own, options).await?,

@@ -37,7 +37,7 @@ async fn many_ended_pods_cause_no_storm_during_an_outage() -> Result<()> {
         let api = ApiDouble::start(&ns.cluster).await?;
         let cri = CriDouble::start(&ns.cluster.node).await?;
         let options = AgentOptions::default()
-            .patient(30)
+            .call_timeout(30)
             .with("criSocketPath", CriDouble::SOCKET)
             .behind(&api);
         let node = Outages {

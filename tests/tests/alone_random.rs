@@ -107,7 +107,10 @@ const OFTEN: [(Happening, u32); 15] = [
 const DAY: i64 = 24 * 60 * 60;
 
 fn options(api: &ApiDouble, clock: i64) -> AgentOptions {
-    AgentOptions::default().behind(api).silence(3).with_clock(clock)
+    AgentOptions::default()
+        .behind(api)
+        .read_timeout(3)
+        .with_clock(clock)
 }
 
 struct History<'a> {

@@ -105,7 +105,7 @@ async fn queued_calls_are_done_soon_after_a_restart() -> Result<()> {
         let own = ns.instead_of_the_agent().await?;
         let blue = ns.create_nad("blue", macvlan().host_local().recorded()).await?;
         let pods = ns.running_pods("p", QUEUED, NO_NETWORKS).await?;
-        let options = || AgentOptions::default().patient(GRACE);
+        let options = || AgentOptions::default().call_timeout(GRACE);
         let mut agent = ns.agent(&own, options()).await?;
         ns.order(&blue, "ADD", Order::Hang).await?;
         try_join_all(pods.iter().map(|pod| pod.annotate("blue@net1"))).await?;

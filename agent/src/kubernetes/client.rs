@@ -15,7 +15,7 @@ use crate::failpoint;
 
 /// A connection on which nothing has come for so long is given up: the longest that anything waits
 /// after a fault. Shorter, and a large cluster would do little but renew watches.
-const SILENCE: Duration = Duration::from_secs(60);
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// The part of it by which the API server is to end a watch earlier, so that a good connection is
 /// never silent for that long.
 const MARGIN: u32 = 10;
@@ -43,7 +43,7 @@ impl ApiServer {
             None => Config::incluster()
                 .map_err(|error| format!("no kubeconfig, and not in a cluster: {error}"))?,
         };
-        config.read_timeout = Some(silence());
+        config.read_timeout = Some(read_timeout());
         config.reset_reader_on_write = true;
         config.default_retry = false;
         let address = config.cluster_url.to_string();
@@ -57,7 +57,7 @@ impl ApiServer {
 
 /// After so many seconds the API server is to end a watch.
 pub fn watch_seconds() -> u32 {
-    let longest = (silence() - silence() / MARGIN).as_secs();
+    let longest = (read_timeout() - read_timeout() / MARGIN).as_secs();
     u32::try_from(longest).unwrap_or(u32::MAX)
 }
 
@@ -72,6 +72,6 @@ fn client(config: Config) -> Result<Client, String> {
     Client::try_from(config).map_err(|error| format!("no client for the API server: {error}"))
 }
 
-fn silence() -> Duration {
-    failpoint::silence(SILENCE)
+fn read_timeout() -> Duration {
+    failpoint::read_timeout(READ_TIMEOUT)
 }

@@ -12,7 +12,7 @@ use hyper::{
 use tokio::select;
 
 use crate::{
-    failpoint::{self, Place},
+    failpoint::{self, FailPoint},
     uds::{self, DialError, Dialled, Socket},
 };
 
@@ -56,7 +56,7 @@ pub(super) async fn exchange(
         .map_err(|error| Failure::NotSent(error.to_string()))?;
     let Dialled { stream, socket } = uds::dial(sockets).await.map_err(Failure::Unreachable)?;
     if *request.method() == Method::POST {
-        failpoint::reach(Place::Connected);
+        failpoint::hit(FailPoint::Connected);
     }
     let (sender, connection) = http1::handshake(stream)
         .await

@@ -94,7 +94,7 @@ impl<'a> Setup<'a> {
 
     pub(crate) fn options(&self) -> AgentOptions {
         AgentOptions::default()
-            .patient(GRACE)
+            .call_timeout(GRACE)
             .with("interfaceOffset", self.offset)
     }
 
