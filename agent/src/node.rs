@@ -14,6 +14,7 @@ use agent_core::{
     effect::{Effect, Now, Outcome, PatchOutcome, StatusView},
     identity::{PodIdentity, SandboxId},
     record::{AttachmentRecord, Phase, SandboxRecord},
+    sandbox::Network,
 };
 use k8s_openapi::api::core::v1::Pod as ApiPod;
 use kube::{
@@ -96,11 +97,7 @@ impl Node {
     pub async fn carry_out(&self, pod_uid: &str, effect: Effect) -> Outcome {
         match effect {
             Effect::ListSandboxes => Outcome::Sandboxes(self.sandboxes_of(pod_uid).await),
-            Effect::SandboxNetwork(sandbox) => {
-                let found = self.cri.sandbox(&sandbox).await;
-                let found = self.noted_cri(found);
-                Outcome::Network(found.map(|found| found.map(|(_, network)| network)))
-            }
+            Effect::SandboxNetwork(sandbox) => Outcome::Network(self.sandbox_network(&sandbox).await),
             Effect::HasEnded { sandbox, netns } => Outcome::Ended(self.has_ended(&sandbox, &netns).await),
             Effect::ReadCniState(sandbox) => Outcome::CniState(self.cni_state(&sandbox).await),
             Effect::ReadCniEntry {
@@ -163,10 +160,28 @@ impl Node {
         Ok(of_pod.cloned().collect())
     }
 
+    async fn sandbox_network(&self, sandbox: &SandboxId) -> Result<Option<Network>, String> {
+        let found = self.cri.sandbox(sandbox).await;
+        let network = self.noted_cri(found)?.map(|(_, network)| network);
+        if let Some(Network::Namespace(netns)) = &network
+            && let Some(path) = below_run(netns, &self.host_run)
+            && !tokio::fs::try_exists(&path).await.unwrap_or(true)
+        {
+            return Err(format!(
+                "the runtime names the network namespace {}, but there is no {}: the sandbox has just ended, or \
+                 HOST_RUN is not where the node's /run is mounted",
+                netns.display(),
+                path.display()
+            ));
+        }
+        Ok(network)
+    }
+
     /// The namespace is looked at first: while it exists, the runtime need not be asked.
     async fn has_ended(&self, sandbox: &SandboxId, netns: &str) -> Result<bool, String> {
         if !netns.is_empty() {
-            let path = as_mounted(Path::new(netns), &self.host_run);
+            let netns = Path::new(netns);
+            let path = below_run(netns, &self.host_run).unwrap_or_else(|| netns.to_owned());
             if tokio::fs::try_exists(path).await.unwrap_or(true) {
                 return Ok(false);
             }
@@ -379,12 +394,11 @@ fn view(object: &PartialObjectMeta<ApiPod>) -> StatusView {
     }
 }
 
-/// Where a path below the node's `/run` (or `/var/run`, which is the same) is seen from here.
-fn as_mounted(path: &Path, host_run: &Path) -> PathBuf {
-    let below = ["/var/run", "/run"]
-        .iter()
-        .find_map(|run| path.strip_prefix(run).ok());
-    below.map_or_else(|| path.to_owned(), |below| host_run.join(below))
+/// Where a path below the node's `/run` (or `/var/run`, which is the same) is seen from here; `None` for other paths.
+fn below_run(path: &Path, host_run: &Path) -> Option<PathBuf> {
+    let mut runs = ["/var/run", "/run"].iter();
+    let below = runs.find_map(|run| path.strip_prefix(run).ok());
+    below.map(|below| host_run.join(below))
 }
 
 #[cfg(test)]
@@ -394,22 +408,14 @@ mod tests {
     use super::*;
 
     #[rstest]
-    #[case("/var/run/netns/cni-1", "/host/run/netns/cni-1")]
-    #[case("/run/netns/cni-1", "/host/run/netns/cni-1")]
-    #[case("/running/netns", "/running/netns")]
-    #[case("/proc/1/ns/net", "/proc/1/ns/net")]
-    fn finds_the_nodes_namespaces_below_its_mount(#[case] on_node: &str, #[case] here: &str) {
+    #[case("/var/run/netns/cni-1", Some("/host/run/netns/cni-1"))]
+    #[case("/run/netns/cni-1", Some("/host/run/netns/cni-1"))]
+    #[case("/running/netns", None)]
+    #[case("/proc/1/ns/net", None)]
+    fn finds_the_nodes_namespaces_below_its_mount(#[case] on_node: &str, #[case] here: Option<&str>) {
         assert_eq!(
-            as_mounted(Path::new(on_node), Path::new("/host/run")),
-            Path::new(here)
+            below_run(Path::new(on_node), Path::new("/host/run")),
+            here.map(PathBuf::from)
         );
-    }
-
-    #[test]
-    fn patches_the_one_annotation_that_it_tests() {
-        let key = STATUS_POINTER
-            .trim_start_matches("/metadata/annotations/")
-            .replace("~1", "/");
-        assert_eq!(key, NETWORK_STATUS);
     }
 }
