@@ -31,7 +31,7 @@ group() {
         --test-threads="$threads" --format=pretty --show-output 2>&1 | tee -a "$output" || failed=1
 }
 
-# on_clusters FILE...: those files alone, and all cluster_* files as one piece of work, on as many clusters as there are.
+# on_clusters FILE...: each of those files, and the other cluster_* files together, on as many clusters as there are.
 on_clusters() {
     local -a clusters=(unnamed ${CLUSTERS:-})
     printf '\n--> cluster_* %s (on %d cluster(s))\n' "$*" ${#clusters[@]}
@@ -47,8 +47,8 @@ on_a_cluster() { # WORK
     export CLUSTER=${clusters[SLOT]#unnamed}
     if [[ $1 == together ]]; then
         # The longest first, or all would wait for them at the end.
-        { printf 'cluster_%s\n' refused_configs release teardown independence gate && matching 'cluster_*'; } |
-            awk '!seen[$0]++' | xargs -P 3 -I FILE bash -c 'in_one_piece FILE "$AT_ONCE"'
+        { printf 'cluster_%s\n' release teardown independence gate && matching 'cluster_*'; } |
+            awk '!seen[$0]++ && $0 != "cluster_refused_configs"' | xargs -P 3 -I FILE bash -c 'in_one_piece FILE "$AT_ONCE"'
     else
         in_one_piece "$1" 1
     fi
@@ -98,8 +98,9 @@ else
     group "$AT_ONCE" "${others[@]}"
     mapfile -t files < <(matching 'programs_*')
     group "$AT_ONCE" "${files[@]}"
+    # This one has a node to itself, with its 48 pods.
     mapfile -t files < <({ printf 'alone_%s\n' attacks gate restart crashes && matching 'alone_*'; } | awk '!seen[$0]++')
-    on_clusters "${files[@]}"
+    on_clusters cluster_refused_configs "${files[@]}"
 fi
 
 awk -v seconds=$((SECONDS - began)) '

@@ -30,7 +30,7 @@ pub(crate) const RUN: &str = "tests.dynamic-networks.invalid/run";
 pub const NO_NETWORKS: Option<&str> = None;
 
 /// No test may take longer; what hangs is dumped like what fails.
-const TEST: Duration = Duration::from_secs(240);
+const TEST: Duration = Duration::from_secs(400);
 
 /// One test's own namespace, or its share of kube-system.
 pub struct Namespace {
