@@ -12,3 +12,4 @@ pub mod selection;
 pub mod status;
 pub mod validate;
 pub mod violation;
+mod work;

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::{
     json::{Quoted, Sink},
     names::{InterfaceName, NetworkName},
-    violation::Violation,
+    violation::Violations,
 };
 
 /// The interface of a pod's cluster network: never an element's.
@@ -22,6 +22,12 @@ pub const DEFAULT_INTERFACE: &str = "eth0";
 pub const MAX_BYTES: usize = 64 * 1024;
 /// An annotation may list this many networks.
 pub const MAX_ELEMENTS: usize = 64;
+/// An element may ask for this many addresses.
+pub const MAX_IPS: usize = 64;
+/// An element may ask for this many port mappings.
+pub const MAX_PORT_MAPPINGS: usize = 256;
+/// An element may name this many gateways: one of each family.
+pub const MAX_DEFAULT_ROUTES: usize = 2;
 /// JSON in the annotation may be nested this deep.
 pub const MAX_DEPTH: usize = 16;
 
@@ -184,9 +190,9 @@ impl SelectionList {
     /// Parses an annotation value (`None`: the key is missing) of a pod in `pod_namespace`.
     ///
     /// # Errors
-    /// Every violation that one element or the list shows by itself, in element order. Never panics, never slower than
-    /// linear in the (bounded) size.
-    pub fn parse(annotation: Option<&str>, pod_namespace: &str) -> Result<Self, Vec<Violation>> {
+    /// The violations that one element or the list shows by itself, in element order. Never panics; the time is linear in
+    /// the size, which is bounded.
+    pub fn parse(annotation: Option<&str>, pod_namespace: &str) -> Result<Self, Violations> {
         parse::list(annotation.unwrap_or_default(), pod_namespace)
     }
 

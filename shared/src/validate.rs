@@ -12,13 +12,15 @@ use crate::{
     names::NetworkName,
     selection::{Selection, SelectionList},
     status::StatusEntry,
-    violation::{Violation, shortened},
+    violation::{Violation, Violations, shortened},
 };
 
-/// What kubectl shows of a warning without complaint, in characters (the API server's own advice).
-const MAX_WARNING: usize = 120;
+/// The characters of a warning: to these the API server cuts all of them when they have more than 4,096 together.
+const MAX_WARNING: usize = 256;
 /// Leaves room for the warning itself.
-const MAX_NETWORK_IN_WARNING: usize = 40;
+const MAX_NETWORK_IN_WARNING: usize = 80;
+/// An answer has this many warnings.
+const MAX_WARNINGS: usize = 10;
 
 /// What is known about one network.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,21 +82,65 @@ pub struct Subject<'a> {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Findings {
     /// Why the request is refused.
-    pub violations: Vec<Violation>,
-    /// Legal but surprising; printable ASCII, each at most 120 characters.
-    pub warnings: Vec<String>,
+    pub violations: Violations,
+    /// Legal but surprising.
+    pub warnings: Warnings,
+}
+
+/// Up to ten warnings of up to 256 characters, all printable ASCII; where there are more, the last one says how many.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Warnings {
+    texts: Vec<String>,
+    count: usize,
+}
+
+impl Warnings {
+    /// Adds a warning; what a line cannot hold is escaped or cut off.
+    pub fn push(&mut self, text: &str) {
+        self.count += 1;
+        if self.count <= MAX_WARNINGS {
+            let ascii: String = text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
+            self.texts.push(shortened(&ascii, MAX_WARNING));
+        } else {
+            self.texts.truncate(MAX_WARNINGS - 1);
+            self.texts
+                .push(format!("and {} more warnings", self.count - self.texts.len()));
+        }
+    }
+
+    /// As they are shown.
+    pub fn into_texts(self) -> Vec<String> {
+        self.texts
+    }
+}
+
+impl std::ops::Deref for Warnings {
+    type Target = [String];
+
+    fn deref(&self) -> &[String] {
+        &self.texts
+    }
+}
+
+/// What has been found so far. Bounded: an element breaks few rules about its surroundings.
+#[derive(Default)]
+struct Found {
+    violations: Vec<Violation>,
+    warnings: Warnings,
 }
 
 /// Judges one list by every rule about its surroundings. On update, only elements and fields that are new or changed are judged: what
 /// was there before never blocks an unrelated edit, least of all its neighbour's removal.
 pub fn validate(subject: &Subject<'_>, config: &Config, networks: &dyn Networks) -> Findings {
-    let mut findings = Findings::default();
+    let mut findings = Found::default();
     let previous = previous::of(subject);
     if subject.host_network
         && matches!(subject.operation, Operation::Create)
         && !subject.list.elements.is_empty()
     {
-        findings.warn("the pod uses the host's network: its networks annotation has no effect");
+        findings
+            .warnings
+            .push("the pod uses the host's network: its networks annotation has no effect");
     }
     for (index, (element, previous)) in subject.list.elements.iter().zip(&previous).enumerate() {
         let findings = &mut findings;
@@ -110,18 +156,17 @@ pub fn validate(subject: &Subject<'_>, config: &Config, networks: &dyn Networks)
     }
     interfaces::judge(subject, config, &previous, &mut findings);
     findings.violations.sort_by_key(|violation| violation.element);
-    findings
+    Findings {
+        violations: findings.violations.into_iter().collect(),
+        warnings: findings.warnings,
+    }
 }
 
-impl Findings {
-    fn warn(&mut self, text: &str) {
-        let ascii: String = text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
-        self.warnings.push(shortened(&ascii, MAX_WARNING));
-    }
-
+impl Found {
     fn warn_of(&mut self, index: usize, element: &Selection, text: &str) {
         let network = shortened(&element.network.to_string(), MAX_NETWORK_IN_WARNING);
-        self.warn(&format!("element {index} ({network}): {text}"));
+        self.warnings
+            .push(&format!("element {index} ({network}): {text}"));
     }
 }
 

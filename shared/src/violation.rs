@@ -37,8 +37,8 @@ macro_rules! rules {
 rules! {
     /// Larger than 64 KiB.
     AnnotationSize, "annotation-size", true, "The annotation is at most 64 KiB long.";
-    /// More than 64 elements.
-    ElementCount, "element-count", true, "The annotation lists at most 64 networks.";
+    /// More elements, ips or portMappings than are allowed.
+    ElementCount, "element-count", true, "The annotation lists at most 64 networks, and an element at most 64 ips and 256 portMappings.";
     /// Nested deeper than 16 levels.
     JsonDepth, "json-depth", true, "JSON is nested at most 16 levels deep.";
     /// Not JSON, although one of `[`, `{`, `"` says that it should be.
@@ -186,13 +186,90 @@ impl fmt::Display for Violation {
     }
 }
 
+/// Violations are listed up to this many.
+pub const MAX_LISTED: usize = 20;
+
+/// The first [`MAX_LISTED`] violations that were found, and how many more there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Violations {
+    listed: Vec<Violation>,
+    unlisted: usize,
+}
+
+impl Violations {
+    /// Whether further violations are only counted.
+    pub fn is_full(&self) -> bool {
+        self.listed.len() >= MAX_LISTED
+    }
+
+    /// Lists a violation while there is room, else counts it.
+    pub fn push(&mut self, violation: Violation) {
+        if self.is_full() {
+            self.unlisted += 1;
+        } else {
+            self.listed.push(violation);
+        }
+    }
+
+    /// How many violations there are beyond those that are listed.
+    pub fn unlisted(&self) -> usize {
+        self.unlisted
+    }
+}
+
+impl std::ops::Deref for Violations {
+    type Target = [Violation];
+
+    fn deref(&self) -> &[Violation] {
+        &self.listed
+    }
+}
+
+impl FromIterator<Violation> for Violations {
+    fn from_iter<I: IntoIterator<Item = Violation>>(violations: I) -> Self {
+        let mut all = Self::default();
+        violations.into_iter().for_each(|violation| all.push(violation));
+        all
+    }
+}
+
+impl From<Violation> for Violations {
+    fn from(violation: Violation) -> Self {
+        std::iter::once(violation).collect()
+    }
+}
+
+impl IntoIterator for Violations {
+    type Item = Violation;
+    type IntoIter = std::vec::IntoIter<Violation>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.listed.into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Violations {
+    type Item = &'a Violation;
+    type IntoIter = std::slice::Iter<'a, Violation>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl<const N: usize> PartialEq<[Violation; N]> for Violations {
+    fn eq(&self, other: &[Violation; N]) -> bool {
+        self.unlisted == 0 && self.listed == other
+    }
+}
+
 /// `text` made fit for a message: control characters escaped, and cut to 80 characters (the cut shows as `...`).
 pub fn shown(text: &str) -> String {
     shortened(text, SHOWN_CHARACTERS)
 }
 
 /// As [`shown`], for at most `limit` characters.
-pub(crate) fn shortened(text: &str, limit: usize) -> String {
+pub fn shortened(text: &str, limit: usize) -> String {
     let mut escaped = String::new();
     let mut count = 0;
     // Escapes make a character longer, so more than `limit` characters of the source are never needed.

@@ -11,7 +11,7 @@ use shared::{
     selection::{MAX_BYTES, MAX_DEPTH, MAX_ELEMENTS, SelectionList},
     status::StatusEntry,
     validate::{Network, Networks, Operation, Subject, similar, validate},
-    violation::{Rule, Violation, shown},
+    violation::{Rule, Violations, shown},
 };
 
 /// What kubectl puts before a violation; where there are several, each is a line of a list.
@@ -21,7 +21,7 @@ const AS_KUBECTL_PRINTS: &str =
 const INTRODUCTION: &str = "# Rules of the networks annotation
 
 Everything that a pod's annotation `k8s.v1.cni.cncf.io/networks` can be refused for. The webhook checks a pod that is created or edited;
-the agent reads the list again on the node. Every violation of a list is reported at once; kubectl prints each in a line of this form:
+the agent reads the list again on the node. Up to 20 violations of a list are reported at once, and how many more there are; kubectl prints each in a line of this form:
 
     * metadata.annotations[k8s.v1.cni.cncf.io/networks]: element 1 (\"default/foo\"), field interface, value \"a/b\": what is wrong and what to write [rule interface-name]
 
@@ -123,7 +123,7 @@ impl Networks for Cluster {
     }
 }
 
-fn refusals(rule: Rule) -> Vec<Violation> {
+fn refusals(rule: Rule) -> Violations {
     let (before, after) = match example(rule) {
         Example::List(text) => {
             return SelectionList::parse(Some(&text), "default")

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use shared::{
     selection::{Selection, SelectionList},
-    violation::{Rule, Violation},
+    violation::{Rule, Violations},
 };
 use tests::{Error, generate, oracle};
 
@@ -106,7 +106,7 @@ impl Tally {
         Ok(())
     }
 
-    fn count(&mut self, ours: &Result<SelectionList, Vec<Violation>>, theirs: &oracle::Answer) {
+    fn count(&mut self, ours: &Result<SelectionList, Violations>, theirs: &oracle::Answer) {
         self.cases += 1;
         self.multus_accepted += u64::from(theirs.error.is_empty());
         match ours {
@@ -131,7 +131,7 @@ impl Tally {
     }
 }
 
-fn agree(ours: &Result<SelectionList, Vec<Violation>>, theirs: &oracle::Answer) -> Result<(), String> {
+fn agree(ours: &Result<SelectionList, Violations>, theirs: &oracle::Answer) -> Result<(), String> {
     match ours {
         Ok(_) if !theirs.error.is_empty() => Err(format!("we accept it, multus says {}", theirs.error)),
         Ok(list) => {

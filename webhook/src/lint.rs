@@ -207,6 +207,9 @@ fn admission(change: &Change<'_>, config: &Config, known: &Known) -> Judged {
     let Findings { violations, warnings } =
         verdict::judge(&change, verdict::parse(&change), mode, config, known);
     lines.extend(violations.iter().map(|violation| format!("error: {violation}")));
+    if violations.unlisted() > 0 {
+        lines.push(format!("error: and {} more", violations.unlisted()));
+    }
     lines.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
     let (outcome, headline) = match (violations.is_empty(), filled.is_some()) {
         (false, _) => (Outcome::Refused, "refused"),

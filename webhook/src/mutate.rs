@@ -12,13 +12,16 @@ use shared::{
 
 use crate::review::Change;
 
+/// A patch is at most this long: 256 KiB in base64. Only a list that consists of control characters would need more.
+const MAX_PATCH: usize = 192 * 1024;
+
 /// One for each element that gets one.
 type Names = Vec<Option<InterfaceName>>;
 
-/// The JSON patch that fills in missing interface names; `None` when there is nothing to do.
+/// The JSON patch that fills in missing interface names; `None` when there is nothing to do, or the patch would be too long.
 pub fn fill(change: &Change<'_>, mode: InterfaceNames, config: &Config) -> Option<Vec<u8>> {
     let (list, names) = missing(change, mode, config)?;
-    Some(patch::fill_networks(&list, &names))
+    Some(patch::fill_networks(&list, &names)).filter(|patch| patch.len() <= MAX_PATCH)
 }
 
 /// The networks annotation with missing interface names filled in; `None` when there is nothing to do.

@@ -9,7 +9,7 @@ mod objects;
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use shared::annotations;
+use shared::{annotations, violation::shortened};
 
 pub use answer::{Answer, Cause, Details, Refusal};
 use objects::Object;
@@ -18,6 +18,9 @@ use objects::Object;
 const API_VERSION: &str = "admission.k8s.io/v1";
 /// Its kind.
 const KIND: &str = "AdmissionReview";
+
+/// Characters of a parser's words in an answer and in the log.
+const MAX_CAUSE: usize = 512;
 
 /// A review whose envelope could be read.
 #[derive(Debug, Deserialize)]
@@ -288,9 +291,15 @@ pub fn read(body: &[u8]) -> Result<Request<'_>, Unreadable> {
         }
         Err(error) => error.to_string(),
     };
+    // A parser repeats what it did not expect, however long that is.
+    let cause = shortened(&cause, MAX_CAUSE);
     // The exception: read again for the uid alone, so that the answer can say what is wrong with the rest.
-    let Object(review): Object<Review<'_, OnlyUid>> = serde_json::from_slice(body)
-        .map_err(|error| Unreadable::Review(format!("the body is no AdmissionReview: {error}")))?;
+    let Object(review): Object<Review<'_, OnlyUid>> = serde_json::from_slice(body).map_err(|error| {
+        Unreadable::Review(shortened(
+            &format!("the body is no AdmissionReview: {error}"),
+            MAX_CAUSE,
+        ))
+    })?;
     let OnlyUid { uid } = envelope(&review.api_version, &review.kind, review.request)?;
     if uid.is_empty() {
         Err(without_uid())

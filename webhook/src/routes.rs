@@ -176,7 +176,7 @@ impl Gate {
         };
         let mut findings = verdict::judge(change, parsed, mode, &self.config, known);
         if !label_is_readable {
-            findings.warnings.push(LABEL_WARNING.to_owned());
+            findings.warnings.push(LABEL_WARNING);
         }
         let rules = verdict::broken_rules(&findings);
         let verdict = if rules.is_empty() { "allowed" } else { "refused" };

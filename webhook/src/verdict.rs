@@ -5,14 +5,21 @@ use shared::{
     config::{Config, InterfaceNames},
     selection::SelectionList,
     status,
-    validate::{self, Findings, Networks, Operation, Subject},
-    violation::{Rule, Violation},
+    validate::{self, Findings, Networks, Operation, Subject, Warnings},
+    violation::{Rule, Violation, Violations, shortened},
 };
 
 use crate::review::{Answer, Cause, Change, Details, Refusal, Request};
 
+/// What all causes of a refusal take of the answer, in bytes of JSON; the rest is counted. The whole answer stays below 16 KiB.
+const CAUSES: usize = 8 * 1024;
+/// What its message takes, which says the same in one line.
+const MESSAGE: usize = 2 * 1024;
+/// Characters of the longest name that an object has.
+const MAX_NAME: usize = 253;
+
 /// The networks annotation of a change, as far as it can be read.
-pub type Parsed = Result<SelectionList, Vec<Violation>>;
+pub type Parsed = Result<SelectionList, Violations>;
 
 /// Reads the annotation that would be stored.
 pub fn parse(change: &Change<'_>) -> Parsed {
@@ -32,7 +39,7 @@ pub fn judge(
         Err(violations) => {
             return Findings {
                 violations,
-                warnings: Vec::new(),
+                warnings: Warnings::default(),
             };
         }
     };
@@ -70,23 +77,24 @@ pub fn answer(request: &Request<'_>, change: &Change<'_>, findings: Findings) ->
     } else {
         Answer::refused(request.uid.clone(), refusal(request, change, &violations))
     };
-    answer.warnings = warnings;
+    answer.warnings = warnings.into_texts();
     answer
 }
 
 /// A refusal as the API server itself would word an invalid pod: `kubectl` prints one line per cause, and `kubectl edit`
 /// opens the text again with the causes above it.
-fn refusal(request: &Request<'_>, change: &Change<'_>, violations: &[Violation]) -> Refusal {
-    let name = request.display_name();
+fn refusal(request: &Request<'_>, change: &Change<'_>, violations: &Violations) -> Refusal {
+    let name = shortened(&request.display_name(), MAX_NAME);
     let texts: Vec<String> = violations.iter().map(Violation::to_string).collect();
+    let count = texts.len() + violations.unlisted();
     let message = format!(
         "pod {}/{name}: annotation {}: {}",
-        change.namespace,
+        shortened(change.namespace, MAX_NAME),
         annotations::NETWORKS,
-        texts.join("; ")
+        within(MESSAGE, &texts, count, 0).join("; ")
     );
     let field = format!("metadata.annotations[{}]", annotations::NETWORKS);
-    let causes = texts
+    let causes = within(CAUSES, &texts, count, field.len() + 64)
         .into_iter()
         .map(|message| Cause {
             reason: "FieldValueInvalid",
@@ -95,7 +103,7 @@ fn refusal(request: &Request<'_>, change: &Change<'_>, violations: &[Violation])
         })
         .collect();
     let details = Details {
-        name: name.into_owned(),
+        name,
         kind: "Pod",
         causes,
     };
@@ -105,6 +113,30 @@ fn refusal(request: &Request<'_>, change: &Change<'_>, violations: &[Violation])
         message,
         details: Some(details),
     }
+}
+
+/// As many of `texts` as fit into `budget` bytes of JSON, each with `envelope` bytes around it, and how many more there are of the
+/// `count`. Always the first.
+fn within(budget: usize, texts: &[String], count: usize, envelope: usize) -> Vec<String> {
+    // Escapes make a text longer: each character counts as what JSON makes of it at most.
+    let size = |text: &String| {
+        let escaped = text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
+        text.len() + escaped + envelope
+    };
+    let mut left = budget;
+    let fits = |text: &&String| {
+        let room = left.checked_sub(size(text));
+        left = room.unwrap_or_default();
+        room.is_some()
+    };
+    let mut told: Vec<String> = texts.iter().take_while(fits).cloned().collect();
+    if told.is_empty() {
+        told.extend(texts.first().cloned());
+    }
+    if count > told.len() {
+        told.push(format!("and {} more", count - told.len()));
+    }
+    told
 }
 
 /// The refusal of a review whose content could not be read.

@@ -4,11 +4,14 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
-use super::{Attributes, Bandwidth, PortMapping, json::Reader};
+use super::{
+    Attributes, Bandwidth, MAX_DEFAULT_ROUTES, MAX_IPS, MAX_PORT_MAPPINGS, PortMapping, json::Reader,
+};
 use crate::{
     address,
     json::{self, Member, Node, Tree},
     violation::Rule,
+    work,
 };
 
 const ADDRESS_FORM: &str = "write for example \"10.10.10.11/24\" or \"fd00::11/64\"";
@@ -36,12 +39,11 @@ pub(super) fn attributes(reader: &mut Reader<'_>) -> Option<Attributes> {
 
 fn ips(reader: &mut Reader<'_>) -> Vec<String> {
     let mut ips = Vec::new();
-    for text in strings(
-        reader,
-        "ips",
-        Rule::IpAddress,
-        "a list of strings, such as [\"10.10.10.11/24\"]",
-    ) {
+    let wanted = "a list of strings, such as [\"10.10.10.11/24\"]";
+    let Some(items) = list(reader, "ips", wanted, (MAX_IPS, Rule::ElementCount)) else {
+        return ips;
+    };
+    for text in strings(reader, "ips", items, Rule::IpAddress, wanted) {
         let legal = if text.contains('/') {
             address::parse_cidr(text).is_some()
         } else {
@@ -58,15 +60,37 @@ fn ips(reader: &mut Reader<'_>) -> Vec<String> {
     ips
 }
 
-/// The strings of a list; a null among them is refused under `rule`, another type as a wrong type.
-fn strings<'a>(reader: &mut Reader<'a>, key: &'static str, rule: Rule, wanted: &str) -> Vec<&'a str> {
-    let Some(value) = reader.value(key) else {
-        return Vec::new();
-    };
+/// The items of a list; `None` when there is none, or one that is refused: of a list that is too long, no item is read.
+fn list<'a>(
+    reader: &mut Reader<'a>,
+    key: &'static str,
+    wanted: &str,
+    (limit, rule): (usize, Rule),
+) -> Option<&'a [Node<'a>]> {
+    let value = reader.value(key)?;
     let Tree::List(items) = &value.tree else {
         reader.refuse_type(key, value, wanted);
-        return Vec::new();
+        return None;
     };
+    if items.len() > limit {
+        let message = format!(
+            "has {} entries, at most {limit} are allowed; list fewer",
+            items.len()
+        );
+        reader.refuse(rule, key, value.raw, message);
+        return None;
+    }
+    Some(items)
+}
+
+/// The strings among `items`; a null is refused under `rule`, another type as a wrong type.
+fn strings<'a>(
+    reader: &mut Reader<'_>,
+    key: &'static str,
+    items: &'a [Node<'a>],
+    rule: Rule,
+    wanted: &str,
+) -> Vec<&'a str> {
     let mut texts = Vec::new();
     for item in items {
         match &item.tree {
@@ -108,13 +132,11 @@ fn cni_args(reader: &mut Reader<'_>) -> Option<Map<String, Value>> {
 
 fn default_route(reader: &mut Reader<'_>) -> Option<Vec<IpAddr>> {
     reader.value("default-route")?;
+    let wanted = "a list of gateways, such as [\"10.10.10.1\"]";
+    let limit = (MAX_DEFAULT_ROUTES, Rule::DefaultRoute);
+    let items = list(reader, "default-route", wanted, limit).unwrap_or_default();
     let mut gateways = Vec::new();
-    for text in strings(
-        reader,
-        "default-route",
-        Rule::DefaultRoute,
-        "a list of gateways, such as [\"10.10.10.1\"]",
-    ) {
+    for text in strings(reader, "default-route", items, Rule::DefaultRoute, wanted) {
         match address::parse_ip(text) {
             Some(gateway) => gateways.push(gateway),
             None => {
@@ -137,13 +159,8 @@ pub(super) fn count_by_family(gateways: &[IpAddr]) -> [usize; 2] {
 
 fn port_mappings(reader: &mut Reader<'_>) -> Vec<PortMapping> {
     const WANTED: &str = "a list of objects, such as [{\"hostPort\":8080,\"containerPort\":80}]";
-    let Some(value) = reader.value("portMappings") else {
-        return Vec::new();
-    };
-    let Tree::List(items) = &value.tree else {
-        reader.refuse_type("portMappings", value, WANTED);
-        return Vec::new();
-    };
+    let limit = (MAX_PORT_MAPPINGS, Rule::ElementCount);
+    let items = list(reader, "portMappings", WANTED, limit).unwrap_or_default();
     let mut mappings = Vec::new();
     for item in items {
         match &item.tree {
@@ -248,6 +265,7 @@ fn rate_and_burst(
 }
 
 fn nested<'a>(members: &'a [Member<'a>], key: &str) -> Option<&'a Node<'a>> {
+    work::add(members.len());
     members
         .iter()
         .rfind(|member| member.key == key)

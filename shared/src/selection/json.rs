@@ -1,6 +1,6 @@
 //! The JSON format: a list of objects, with the keys that Go's encoding/json would recognise.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use super::{
     Attributes, Lead, MAX_DEPTH, MAX_ELEMENTS, Selection, Slot, fields,
@@ -9,7 +9,8 @@ use super::{
 use crate::{
     json::{self, JsonError, Member, Node, Sink, Tree},
     names::{InterfaceName, NetworkName, NetworkNameError, is_label, is_subdomain},
-    violation::{Rule, Violation, shown},
+    violation::{Rule, Violation, Violations, shown},
+    work,
 };
 
 const EXAMPLE: &str = r#"[{"name":"macvlan1","interface":"net1"}]"#;
@@ -37,7 +38,7 @@ const SHORTEST: usize = 12;
 /// Up to this many members, comparing each with all before it is the quickest way to find duplicates.
 const FEW: usize = 16;
 
-pub(super) fn read(source: &str, pod_namespace: &str, draft: &mut Draft) -> Result<(), Vec<Violation>> {
+pub(super) fn read(source: &str, pod_namespace: &str, draft: &mut Draft) -> Result<(), Violations> {
     draft.expect(MAX_ELEMENTS.min(source.len() / SHORTEST));
     let mut count = 0;
     let other = json::items(source, MAX_DEPTH, |item| {
@@ -53,13 +54,13 @@ pub(super) fn read(source: &str, pod_namespace: &str, draft: &mut Draft) -> Resu
             reader.element(item);
         }
     })
-    .map_err(|error| vec![syntax_violation(source, &error)])?;
+    .map_err(|error| syntax_violation(source, &error))?;
     if let Some(node) = other {
         let message = format!(
             "the annotation is {}, not a list; write a list, also for one network: {EXAMPLE}",
             node.kind()
         );
-        return Err(vec![Violation::of_list(Rule::JsonList, message).value(source)]);
+        return Err(Violation::of_list(Rule::JsonList, message).value(source).into());
     }
     check_count(count)
 }
@@ -184,11 +185,13 @@ impl<'a> Reader<'a> {
 
     fn find(&self, key: &str) -> Option<&'a Member<'a>> {
         // The last one, as in Go; duplicates are refused anyway.
+        work::add(self.members.len());
         self.members.iter().rfind(|member| member.key == key)
     }
 
     /// Whether it has no key but those.
     pub fn has_only(&self, keys: &[&str]) -> bool {
+        work::add(self.members.len());
         self.members
             .iter()
             .all(|member| keys.contains(&member.key.as_ref()))
@@ -223,13 +226,17 @@ impl<'a> Reader<'a> {
         self.push(violation);
     }
 
-    fn push(&mut self, violation: Violation) {
-        let network = self.network_as_written();
-        self.draft.violations.push(violation.network(network));
+    fn push(&mut self, mut violation: Violation) {
+        // Finding the name takes as long as the element has members: not for a violation that is only counted.
+        if !self.draft.violations.is_full() {
+            violation = violation.network(self.network_as_written());
+        }
+        self.draft.violations.push(violation);
     }
 
     /// Refuses keys that Go would take for one of `known` although they are written differently.
     pub fn check_keys(&mut self, members: &[Member<'_>], known: &[&str]) {
+        work::add(members.len());
         for member in members {
             let key = member.key.as_ref();
             if known.contains(&key) {
@@ -256,8 +263,9 @@ impl<'a> Reader<'a> {
             }
             Tree::List(items) => items.iter().for_each(|item| self.check_values(item)),
             Tree::Object(members) => {
-                let mut seen = BTreeSet::new();
+                let mut seen = HashSet::new();
                 for (index, member) in members.iter().enumerate() {
+                    work::add(index.min(FEW));
                     let repeated = if members.len() <= FEW {
                         members.iter().take(index).any(|other| other.key == member.key)
                     } else {

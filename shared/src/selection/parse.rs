@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::{DEFAULT_INTERFACE, Format, MAX_BYTES, MAX_ELEMENTS, Selection, SelectionList, Slot, json, text};
 use crate::{
     names::InterfaceName,
-    violation::{Rule, Violation},
+    violation::{Rule, Violation, Violations},
 };
 
 /// A list while it is being read.
@@ -17,16 +17,16 @@ pub(super) struct Draft {
     /// IPv4 and IPv6 gateways of the default-routes so far.
     gateways: [usize; 2],
     /// What is wrong with it.
-    pub violations: Vec<Violation>,
+    pub violations: Violations,
 }
 
-pub(super) fn list(source: &str, pod_namespace: &str) -> Result<SelectionList, Vec<Violation>> {
+pub(super) fn list(source: &str, pod_namespace: &str) -> Result<SelectionList, Violations> {
     if source.len() > MAX_BYTES {
         let message = format!(
             "the annotation has {} bytes, at most {MAX_BYTES} are allowed; list fewer networks",
             source.len()
         );
-        return Err(vec![Violation::of_list(Rule::AnnotationSize, message)]);
+        return Err(Violation::of_list(Rule::AnnotationSize, message).into());
     }
     let mut draft = Draft::default();
     let format = if source.is_empty() {
@@ -42,13 +42,13 @@ pub(super) fn list(source: &str, pod_namespace: &str) -> Result<SelectionList, V
 }
 
 /// Refuses more elements than are allowed, before any is looked at.
-pub(super) fn check_count(count: usize) -> Result<(), Vec<Violation>> {
+pub(super) fn check_count(count: usize) -> Result<(), Violations> {
     if count <= MAX_ELEMENTS {
         return Ok(());
     }
     let message =
         format!("the annotation lists {count} networks, at most {MAX_ELEMENTS} are allowed; list fewer");
-    Err(vec![Violation::of_list(Rule::ElementCount, message)])
+    Err(Violation::of_list(Rule::ElementCount, message).into())
 }
 
 impl Draft {
@@ -111,7 +111,7 @@ impl Draft {
         Some(violation.field("interface").value(name))
     }
 
-    fn finish(self, source: &str, format: Format) -> Result<SelectionList, Vec<Violation>> {
+    fn finish(self, source: &str, format: Format) -> Result<SelectionList, Violations> {
         if !self.violations.is_empty() {
             return Err(self.violations);
         }

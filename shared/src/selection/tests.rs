@@ -2,9 +2,9 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::violation::Rule;
+use crate::{violation::Rule, work};
 
-fn parse(annotation: &str) -> Result<SelectionList, Vec<Violation>> {
+fn parse(annotation: &str) -> Result<SelectionList, Violations> {
     SelectionList::parse(Some(annotation), "ns")
 }
 
@@ -404,5 +404,96 @@ proptest! {
         let list = parse(&source).unwrap();
         prop_assert_eq!(list.with_interfaces(&vec![net("net1"); count]), list.source());
         prop_assert_eq!(list.source(), source);
+    }
+}
+
+/// Annotations of about `size` bytes that repeat one piece; most of the pieces break a rule each time.
+fn repeated(size: usize) -> Vec<String> {
+    let shapes = [
+        (r#"[{"name":"a","portMappings":["#, "{}", "]}]"),
+        (r#"[{"name":"a","ips":["#, r#""x""#, "]}]"),
+        (r#"[{"name":"a","ips":["#, "null", "]}]"),
+        (r#"[{"name":"a","default-route":["#, "1", "]}]"),
+        (r#"[{"name":"a","#, r#""x":1"#, "}]"),
+        (r#"[{"name":"a","#, r#""NAME":1"#, "}]"),
+        (r#"[{"name":"a","#, r#""ſ":1"#, "}]"),
+        (r#"[{"name":"a","cni-args":{"#, r#""x":1"#, "}}]"),
+        (r#"[{"name":"a","cni-args":{"x":["#, "9007199254740993", "]}}]"),
+        (r#"[{"name":"a","bandwidth":{"#, r#""ingressrate":1"#, "}}]"),
+        (r#"[{"name":"a","x":[["#, "[]", "]]}]"),
+        ("[", "null", "]"),
+        ("[", r#"{"name":"A","interface":"lo"}"#, "]"),
+        ("", "a@lo", ""),
+        ("", "", ""),
+    ];
+    let of = |(begin, piece, end): &(&str, &str, &str)| {
+        let count = (size - begin.len() - end.len()) / (piece.len() + 1);
+        format!("{begin}{}{end}", vec![*piece; count].join(","))
+    };
+    let long_name = format!(
+        r#"[{{"name":"{}",{}}}]"#,
+        "A".repeat(size / 2),
+        vec![r#""x":1"#; size / 12].join(",")
+    );
+    shapes.iter().map(of).chain([long_name]).collect()
+}
+
+#[test]
+fn parsing_takes_steps_in_proportion_to_the_size() {
+    let steps = |annotation: &str| {
+        work::take();
+        let _ = SelectionList::parse(Some(annotation), "default");
+        work::take()
+    };
+    let (small, large) = (repeated(8 * 1024), repeated(64 * 1024));
+    for (small, large) in small.iter().zip(&large) {
+        let (few, many) = (steps(small), steps(large));
+        assert!(many <= 9 * few + 1000, "{few} and {many} steps for {:.60}", large);
+        assert!(many <= 16 * large.len(), "{many} steps for {:.60}", large);
+    }
+}
+
+#[test]
+fn at_most_twenty_violations_are_listed_and_the_others_counted() {
+    for annotation in repeated(64 * 1024) {
+        let Err(violations) = SelectionList::parse(Some(&annotation), "default") else {
+            continue;
+        };
+        assert!((1..=20).contains(&violations.len()), "{annotation:.60}");
+        let few = violations.len() < 20;
+        assert!(!few || violations.unlisted() == 0, "{annotation:.60}");
+    }
+}
+
+#[rstest]
+#[case("ips", r#""10.0.0.1""#, MAX_IPS, Rule::ElementCount)]
+#[case(
+    "portMappings",
+    r#"{"hostPort":1,"containerPort":1}"#,
+    MAX_PORT_MAPPINGS,
+    Rule::ElementCount
+)]
+#[case("default-route", r#""10.0.0.1""#, MAX_DEFAULT_ROUTES, Rule::DefaultRoute)]
+fn lists_of_an_element_are_bounded(
+    #[case] key: &str,
+    #[case] item: &str,
+    #[case] limit: usize,
+    #[case] rule: Rule,
+) {
+    let annotation = |count| {
+        let items = vec![item; count].join(",");
+        format!(r#"[{{"name":"a","{key}":[{items}]}}]"#)
+    };
+    let violations = |count| SelectionList::parse(Some(&annotation(count)), "default").err();
+    let over = violations(limit + 1).unwrap();
+    assert_eq!((over.len(), over[0].rule, over[0].field), (1, rule, Some(key)));
+    assert!(
+        over[0].message.contains(&format!("at most {limit} are allowed")),
+        "{}",
+        over[0]
+    );
+    // Two gateways of one family are refused for another reason.
+    if key != "default-route" {
+        assert_eq!(violations(limit), None);
     }
 }

@@ -6,12 +6,12 @@ use super::{
 };
 use crate::{
     names::{InterfaceName, NetworkName, NetworkNameError, is_label, is_label_of_any_length, is_subdomain},
-    violation::{Rule, Violation},
+    violation::{Rule, Violation, Violations},
 };
 
 const FORM: &str = "write [namespace/]name[@interface], for example \"default/macvlan1@net1\"";
 
-pub(super) fn read(source: &str, pod_namespace: &str, draft: &mut Draft) -> Result<(), Vec<Violation>> {
+pub(super) fn read(source: &str, pod_namespace: &str, draft: &mut Draft) -> Result<(), Violations> {
     check_count(source.split(',').count())?;
     let mut start = 0;
     for (index, item) in source.split(',').enumerate() {

@@ -1,6 +1,6 @@
 //! One element in its surroundings: its network, and what it asks of it.
 
-use super::{Findings, Network, Networks, Operation, Subject, isolation_allows, previous::Previous};
+use super::{Found, Network, Networks, Operation, Subject, isolation_allows, previous::Previous};
 use crate::{
     cni::{Capabilities, Capability, DeviceNeed},
     config::{Config, MissingNetworks},
@@ -111,7 +111,7 @@ pub(super) struct Judge<'a> {
     pub index: usize,
     pub element: &'a Selection,
     pub previous: Previous<'a>,
-    pub findings: &'a mut Findings,
+    pub findings: &'a mut Found,
 }
 
 impl Judge<'_> {

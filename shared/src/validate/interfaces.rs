@@ -1,6 +1,6 @@
 //! The interface names of a list: those that are missing, and those that multus gives to others at pod start.
 
-use super::{Findings, Operation, Subject, previous::Previous};
+use super::{Found, Operation, Subject, previous::Previous};
 use crate::{
     config::{Config, InterfaceNames},
     names::InterfaceName,
@@ -9,12 +9,7 @@ use crate::{
     violation::{Rule, Violation},
 };
 
-pub(super) fn judge(
-    subject: &Subject<'_>,
-    config: &Config,
-    previous: &[Previous<'_>],
-    findings: &mut Findings,
-) {
+pub(super) fn judge(subject: &Subject<'_>, config: &Config, previous: &[Previous<'_>], findings: &mut Found) {
     let offset = config.offset_in(subject.namespace);
     let proposed = match &subject.operation {
         Operation::Create => {
@@ -42,7 +37,7 @@ pub(super) fn judge(
 }
 
 /// Names that multus could not give at pod start: it does not avoid clashes.
-fn judge_start(subject: &Subject<'_>, offset: u32, findings: &mut Findings) {
+fn judge_start(subject: &Subject<'_>, offset: u32, findings: &mut Found) {
     if subject.interface_names == InterfaceNames::Off {
         return;
     }
@@ -98,7 +93,7 @@ fn judge_unnamed(
     index: usize,
     element: &Selection,
     name: &InterfaceName,
-    findings: &mut Findings,
+    findings: &mut Found,
 ) {
     let write = match subject.list.format {
         Format::Text => format!("{}@{name}", element.network),

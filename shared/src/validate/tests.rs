@@ -140,6 +140,12 @@ impl Case {
     }
 }
 
+fn warnings(texts: &[&str]) -> Warnings {
+    let mut warnings = Warnings::default();
+    texts.iter().for_each(|text| warnings.push(text));
+    warnings
+}
+
 fn rules(findings: &Findings) -> Vec<Rule> {
     findings
         .violations
@@ -190,7 +196,7 @@ fn an_unknown_network_is_a_warning_by_default_with_what_may_have_been_meant() {
     let findings = Case::default().create("plian@net1");
     assert_eq!(findings.violations, []);
     assert_eq!(
-        findings.warnings,
+        *findings.warnings,
         ["element 0 (default/plian): no such NetworkAttachmentDefinition; did you mean default/plain?"]
     );
 }
@@ -320,7 +326,7 @@ fn what_reaches_plugins_in_other_ways_is_a_warning(#[case] field: &str, #[case] 
     assert_eq!(
         Case::default().create(&annotation),
         Findings {
-            warnings: vec![warning.to_owned()],
+            warnings: warnings(&[warning]),
             ..Findings::default()
         }
     );
@@ -377,7 +383,7 @@ fn a_device_that_may_be_needed_is_a_warning() {
     let findings = case.edit("", &[], "perhaps@net1");
     assert_eq!(findings.violations, []);
     assert_eq!(
-        findings.warnings,
+        *findings.warnings,
         ["element 0 (default/perhaps): it may need a device, which only a new pod is given"]
     );
     assert_eq!(case.create("perhaps@net1"), Findings::default());
@@ -433,7 +439,7 @@ fn under_isolation_no_network_is_suggested_that_may_not_be_used() {
         };
         let name = missing.trim_end_matches("@net1");
         assert_eq!(
-            case.create(missing).warnings,
+            *case.create(missing).warnings,
             [format!(
                 "element 0 ({name}): no such NetworkAttachmentDefinition{suggested}"
             )]
@@ -487,7 +493,7 @@ fn other_changes_of_a_plugged_interface_are_warned_about() {
     let findings = Case::default().edit("a@net1", &[("default/a", "net1")], &changed);
     assert_eq!(findings.violations, []);
     assert_eq!(
-        findings.warnings,
+        *findings.warnings,
         ["element 0 (default/a): the interface is plugged, a changed bandwidth is not applied"]
     );
 }
@@ -501,10 +507,10 @@ fn a_pod_on_the_hosts_network_takes_no_more_networks() {
     let findings = case.create("a@net1,b@net2");
     assert_eq!(findings.violations, []);
     assert_eq!(
-        findings.warnings,
+        *findings.warnings,
         ["the pod uses the host's network: its networks annotation has no effect"]
     );
-    assert_eq!(case.create("").warnings, Vec::<String>::new());
+    assert_eq!(case.create("").warnings, Warnings::default());
     assert_eq!(rules(&case.edit("", &[], "a@net1")), [Rule::HostNetwork]);
     assert_eq!(case.edit("a@net1,b@net2", &[], "a@net1"), Findings::default());
 }
@@ -514,7 +520,7 @@ fn an_ipam_claim_beside_ips_is_a_warning() {
     let both = json(r#","ips":["10.0.0.1"],"ipam-claim-reference":"c""#);
     let warning =
         "element 0 (default/a): ips and ipam-claim-reference together: some IPAM plugins refuse that";
-    assert_eq!(Case::default().create(&both).warnings, [warning]);
+    assert_eq!(*Case::default().create(&both).warnings, [warning]);
     assert_eq!(Case::default().edit(&both, &[], &both), Findings::default());
 }
 
@@ -542,12 +548,12 @@ fn warn_says_so_and_fill_says_it_only_of_running_pods() {
         ..Case::default()
     };
     assert_eq!(
-        warn.create("a").warnings,
+        *warn.create("a").warnings,
         ["element 0 (default/a): no interface name; write default/a@net1"]
     );
     let unplugged = "element 0 (default/a): no interface name, so it is not plugged; write default/a@net1";
-    assert_eq!(warn.edit("", &[], "a").warnings, [unplugged]);
-    assert_eq!(Case::default().edit("", &[], "a").warnings, [unplugged]);
+    assert_eq!(*warn.edit("", &[], "a").warnings, [unplugged]);
+    assert_eq!(*Case::default().edit("", &[], "a").warnings, [unplugged]);
     assert_eq!(Case::default().create("a"), Findings::default());
 }
 
@@ -641,10 +647,29 @@ fn warnings_are_short_printable_ascii() {
         mode: InterfaceNames::Warn,
         ..Case::default()
     };
-    for warning in case.create(&long).warnings {
+    for warning in case.create(&long).warnings.iter() {
         assert!(
-            warning.len() <= 120 && warning.bytes().all(|b| (b' '..=b'~').contains(&b)),
+            warning.len() <= 256 && warning.bytes().all(|b| (b' '..=b'~').contains(&b)),
             "{warning}"
         );
     }
+}
+
+#[test]
+fn of_many_warnings_the_last_one_says_how_many_more() {
+    let case = Case {
+        mode: InterfaceNames::Warn,
+        ..Case::default()
+    };
+    let ten = case.create(&["a"; 10].join(",")).warnings;
+    assert!(ten.len() == 10 && ten[9].contains("no interface name"), "{ten:?}");
+    let many = case.create(&["a"; 64].join(",")).warnings;
+    assert_eq!((many.len(), many[9].as_str()), (10, "and 55 more warnings"));
+}
+
+#[test]
+fn of_many_violations_twenty_are_listed_in_order() {
+    let violations = rejecting().create(&["zz"; 64].join(",")).violations;
+    assert_eq!((violations.len(), violations.unlisted()), (20, 44));
+    assert_eq!(violations[19].element, Some(19));
 }

@@ -31,7 +31,7 @@ async fn warnings(gate: &Gate, review: &Value) -> Vec<String> {
     assert_eq!(answer["allowed"], true, "{answer}");
     let warnings: Vec<String> = serde_json::from_value(answer["warnings"].clone()).unwrap_or_default();
     assert!(
-        warnings.iter().all(|warning| warning.len() <= 120),
+        warnings.iter().all(|warning| warning.len() <= 256),
         "{warnings:?}"
     );
     warnings
@@ -454,4 +454,84 @@ async fn the_status_annotation_of_the_stored_pod_decides_what_is_adopted() {
     let answer = ask(&gate, "/mutate", &update(&stored, &sent)).await;
 
     assert_eq!(networks_of(&patched(&sent, &answer)), "a@net7");
+}
+
+/// The largest answer without its patch, and the largest patch.
+const MAX_ANSWER: usize = 16 * 1024;
+const MAX_PATCH: usize = 256 * 1024;
+
+/// An annotation of one piece, repeated up to the size that is allowed.
+fn repeated() -> impl Strategy<Value = String> {
+    let shapes = prop::sample::select(vec![
+        (r#"[{"name":"a","portMappings":["#, "]}]"),
+        (r#"[{"name":"a","ips":["#, "]}]"),
+        (r#"[{"name":"a","#, "}]"),
+        (r#"[{"name":"a","cni-args":{"#, "}}]"),
+        ("[", "]"),
+        ("", ""),
+    ]);
+    let filler = "[a-z\"\\\\\u{b}\u{c}\u{7f}\u{85}é𝄞]{0,200}";
+    let piece = prop_oneof![
+        Just("{}".to_owned()),
+        Just(r#""x":1"#.to_owned()),
+        Just("\u{b}".repeat(1000) + "a"),
+        filler.prop_map(|text| Value::from(text).to_string()),
+        filler.prop_map(|text| format!("{}:1", Value::from(text))),
+        filler.prop_map(|text| json!({"name": text, "interface": "net1"}).to_string()),
+        filler.prop_map(|text| format!("{text}@lo")),
+    ];
+    (shapes, piece, 1usize..64 * 1024).prop_map(|((begin, end), piece, size)| {
+        let count = (size / (piece.len() + 1)).max(1);
+        format!("{begin}{}{end}", vec![piece; count].join(","))
+    })
+}
+
+async fn check_sizes(gate: &Gate, review: &Value) -> Result<(), TestCaseError> {
+    for path in ["/mutate", "/validate"] {
+        let mut answer = ask(gate, path, review).await;
+        let patch = answer["patch"].take();
+        prop_assert!(
+            answer.to_string().len() <= MAX_ANSWER - 100,
+            "{}",
+            answer.to_string().len()
+        );
+        prop_assert!(patch.as_str().unwrap_or_default().len() <= MAX_PATCH);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(cases(100))]
+
+    #[test]
+    fn no_annotation_makes_a_large_answer(annotation in repeated()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let gate = ready(&json!({ "missingNetworks": "reject" }));
+        let mut pod = pod(&annotation);
+        pod["metadata"]["name"] = "\"".repeat(5000).into();
+        let (created, edited) = (create(&pod), update(&self::pod("a@net1"), &pod));
+        runtime.block_on(async {
+            check_sizes(&gate, &created).await?;
+            check_sizes(&gate, &edited).await
+        })?;
+    }
+}
+
+#[tokio::test]
+async fn a_pod_that_cannot_be_read_makes_a_small_answer() {
+    let mut review = create(&pod("a"));
+    review["request"]["object"]["spec"] = "x".repeat(100_000).into();
+    let answer = ask(&ready(&json!({})), "/validate", &review).await;
+    assert!(
+        answer.to_string().len() < MAX_ANSWER,
+        "{}",
+        answer.to_string().len()
+    );
+    let (status, body) = ask_raw(
+        &ready(&json!({})),
+        post("/validate", format!("\"{}\"", "x".repeat(100_000))),
+    )
+    .await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(body.len() < MAX_ANSWER, "{}", body.len());
 }
