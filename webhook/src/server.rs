@@ -50,7 +50,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 1024,
+            // An API server opens a handful; each may have a window of unread bytes, which no other limit counts.
+            connections: 256,
             handshake: Duration::from_secs(5),
             headers: Duration::from_secs(10),
             // API servers drop idle connections after 90 s by themselves: theirs is the first move.

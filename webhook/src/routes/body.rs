@@ -1,36 +1,48 @@
-//! Reading a request's body under three limits: its size, its time, and the memory that all bodies take together.
+//! Reading a request's body within three limits: its size, its pace, and the memory that all bodies take together.
 //!
-//! Memory is accounted for as bytes arrive, not as they are announced: whoever promises a large body and sends a byte a
-//! second holds a kilobyte. The few bodies that are really large queue for room of their own, each for all that it may
-//! need, so that none waits for another's second half, and the usual ones never wait for them.
+//! A body takes its whole share of the memory before it is read, as its Content-Length announces it (API servers always send one), so
+//! that none waits for room while it holds some. While others wait for room, a body that falls behind its pace is given up, so that
+//! clients that announce much and send little hold nothing up. Few large bodies are read at once: there is always room for others.
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    body::Body,
+    body::{Body, HttpBody},
     extract::Request,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use http_body_util::BodyExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, sleep_until, timeout_at},
+};
 
 /// The largest body, in bytes: an API server takes objects of 3 MiB, and a review of an update holds two.
 pub const MAX_BODY: usize = 7 * 1024 * 1024;
-/// Up to this many bytes a body is a usual one: reviews of pods have ten to forty thousand.
-const USUAL: usize = 256 * 1024;
-/// All usual bodies in memory together, in bytes: about a thousand.
-const USUAL_BUDGET: usize = 16 * 1024 * 1024;
-/// All large ones, in bytes: four of the largest.
-const LARGE_BUDGET: usize = 4 * MAX_BODY;
-/// Granularity of the budget, in bytes.
+/// All bodies in memory together, in bytes: about a thousand usual ones.
+const BUDGET: usize = 32 * 1024 * 1024;
+/// Beyond this many bytes a body is a large one: reviews of pods have ten to forty thousand.
+const LARGE: usize = 256 * 1024;
+/// Large bodies that are read at once.
+const LARGE_AT_ONCE: usize = 3;
+/// Granularity of the budget, in bytes. A body takes at least one.
 const UNIT: usize = 1024;
+/// Bytes a second that a body must bring while others wait for room: a small part of what any network between nodes does.
+const PACE: f64 = 1024.0 * 1024.0;
+/// Bytes a second that a body must bring in any case.
+const MINIMUM_PACE: f64 = 64.0 * 1024.0;
+/// Time that a body may lose against either pace.
+const GRACE: Duration = Duration::from_millis(100);
+const MINIMUM_GRACE: Duration = Duration::from_secs(1);
 
 /// How much may be read at once, and how fast it must come.
 #[derive(Clone, Debug)]
 pub struct Bodies {
-    usual: Arc<Semaphore>,
+    room: Arc<Semaphore>,
     large: Arc<Semaphore>,
+    /// How many bodies wait for room; those that wait for their turn do not count.
+    waiting: Arc<watch::Sender<usize>>,
     deadline: Duration,
 }
 
@@ -45,8 +57,11 @@ impl Default for Bodies {
 #[derive(Debug)]
 pub struct ReadBody {
     bytes: Vec<u8>,
-    share: Option<OwnedSemaphorePermit>,
+    _share: Share,
 }
+
+/// The room that a body takes, and its turn if it is a large one.
+type Share = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
 
 impl std::ops::Deref for ReadBody {
     type Target = [u8];
@@ -62,13 +77,16 @@ pub enum BodyError {
     /// Something else than plain JSON.
     #[error("the body must be application/json without a content encoding")]
     NotJson,
+    /// Nothing says how long it is.
+    #[error("the request must have a Content-Length")]
+    NoLength,
     /// More than [`MAX_BODY`].
     #[error("the body is larger than 7 MiB")]
     TooLarge,
     /// It did not come in time.
     #[error("the body did not arrive in time")]
     TooSlow,
-    /// Other bodies took all memory for longer than anybody waits.
+    /// Other bodies took all memory for longer than a client waits.
     #[error("too many requests are being read; try again")]
     Busy,
     /// The connection broke.
@@ -80,6 +98,7 @@ impl IntoResponse for BodyError {
     fn into_response(self) -> Response {
         let status = match self {
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::NoLength => StatusCode::LENGTH_REQUIRED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
@@ -93,8 +112,9 @@ impl Bodies {
     /// As the default, but with another deadline.
     pub fn with_deadline(deadline: Duration) -> Self {
         Self {
-            usual: Arc::new(Semaphore::new(USUAL_BUDGET / UNIT)),
-            large: Arc::new(Semaphore::new(LARGE_BUDGET / UNIT)),
+            room: Arc::new(Semaphore::new(BUDGET / UNIT)),
+            large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+            waiting: Arc::default(),
             deadline,
         }
     }
@@ -108,84 +128,99 @@ impl Bodies {
         if !is_plain_json(&parts.headers) {
             return Err(BodyError::NotJson);
         }
-        let announced = announced_size(&parts.headers);
-        if announced.is_some_and(|size| size > MAX_BODY) {
+        // What the protocol holds the body to: its Content-Length.
+        let size = body.size_hint().exact().ok_or(BodyError::NoLength)?;
+        let size = usize::try_from(size).map_err(|_| BodyError::TooLarge)?;
+        if size > MAX_BODY {
             return Err(BodyError::TooLarge);
         }
-        let mut reading = Reading::of(announced);
-        let read = tokio::time::timeout(self.deadline, self.collect(&mut reading, body)).await;
-        match read {
-            Ok(read) => read.map(|()| reading.body),
-            Err(_elapsed) if reading.waits_for_room => Err(BodyError::Busy),
-            Err(_elapsed) => Err(BodyError::TooSlow),
-        }
+        let end = Instant::now() + self.deadline;
+        let share = timeout_at(end, self.share(size))
+            .await
+            .map_err(|_elapsed| BodyError::Busy)??;
+        let bytes = timeout_at(end, self.collect(body, size))
+            .await
+            .map_err(|_elapsed| BodyError::TooSlow)??;
+        Ok(ReadBody { bytes, _share: share })
     }
 
-    async fn collect(&self, reading: &mut Reading, mut body: Body) -> Result<(), BodyError> {
-        while let Some(frame) = body.frame().await {
+    /// Waits for the room that a body of `size` bytes takes.
+    async fn share(&self, size: usize) -> Result<Share, BodyError> {
+        let units = u32::try_from(size.div_ceil(UNIT).max(1)).map_err(|_| BodyError::TooLarge)?;
+        // The semaphores are never closed.
+        let turn = async {
+            match size {
+                ..=LARGE => Ok(None),
+                _ => Arc::clone(&self.large).acquire_owned().await.map(Some),
+            }
+        };
+        let turn = turn.await.map_err(|_| BodyError::Busy)?;
+        // Large bodies leave room for others, so that one that waits for its turn hurries none.
+        let waiting = Waiting::one_of(&self.waiting);
+        let room = Arc::clone(&self.room).acquire_many_owned(units).await;
+        drop(waiting);
+        Ok((room.map_err(|_| BodyError::Busy)?, turn))
+    }
+
+    async fn collect(&self, mut body: Body, size: usize) -> Result<Vec<u8>, BodyError> {
+        let begun = Instant::now();
+        let mut bytes = Vec::with_capacity(size);
+        loop {
+            let frame = tokio::select! {
+                biased;
+                frame = body.frame() => frame,
+                () = self.too_slow(begun, bytes.len()) => return Err(BodyError::TooSlow),
+            };
+            let Some(frame) = frame else {
+                return Ok(bytes);
+            };
             let Ok(data) = frame.map_err(|_| BodyError::BrokeOff)?.into_data() else {
                 continue;
             };
-            let size = reading.body.bytes.len() + data.len();
-            if size > MAX_BODY {
+            // The protocol holds the body to the length that it announces.
+            if data.len() > size - bytes.len() {
                 return Err(BodyError::TooLarge);
             }
-            reading.waits_for_room = true;
-            self.make_room(reading, size).await?;
-            reading.waits_for_room = false;
-            reading.body.bytes.extend_from_slice(&data);
+            bytes.extend_from_slice(&data);
         }
-        Ok(())
     }
 
-    /// Waits until the body may have `size` bytes.
-    async fn make_room(&self, reading: &mut Reading, size: usize) -> Result<(), BodyError> {
-        let ReadBody { bytes, share } = &mut reading.body;
-        if size <= USUAL {
-            let held = share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-            let more = take(&self.usual, size.div_ceil(UNIT).saturating_sub(held)).await?;
-            match share {
-                Some(share) => share.merge(more),
-                None => *share = Some(more),
-            }
-        } else if !reading.is_large {
-            let all = reading.announced.unwrap_or(MAX_BODY).max(size);
-            *share = Some(take(&self.large, all.div_ceil(UNIT)).await?);
-            bytes.reserve_exact(all - bytes.len());
-            reading.is_large = true;
-        }
-        Ok(())
-    }
-}
-
-/// A body on its way.
-struct Reading {
-    body: ReadBody,
-    announced: Option<usize>,
-    is_large: bool,
-    /// The next step is ours, not the client's.
-    waits_for_room: bool,
-}
-
-impl Reading {
-    fn of(announced: Option<usize>) -> Self {
-        Self {
-            body: ReadBody {
-                bytes: Vec::with_capacity(announced.unwrap_or_default().min(USUAL)),
-                share: None,
-            },
-            announced,
-            is_large: false,
-            waits_for_room: false,
+    /// Returns when a body of which `received` bytes have come since `begun` is slower than it may be.
+    async fn too_slow(&self, begun: Instant, received: usize) {
+        let until = |grace: Duration, pace: f64| begun + grace + time_for(received, pace);
+        let mut waiting = self.waiting.subscribe();
+        let behind = async {
+            sleep_until(until(GRACE, PACE)).await;
+            // The sender lives as long as `self`.
+            _ = waiting.wait_for(|waiting| *waiting > 0).await;
+        };
+        tokio::select! {
+            () = behind => {}
+            () = sleep_until(until(MINIMUM_GRACE, MINIMUM_PACE)) => {}
         }
     }
 }
 
-async fn take(budget: &Arc<Semaphore>, units: usize) -> Result<OwnedSemaphorePermit, BodyError> {
-    let units = u32::try_from(units).map_err(|_| BodyError::TooLarge)?;
-    // The semaphore is never closed.
-    let share = Arc::clone(budget).acquire_many_owned(units).await;
-    share.map_err(|_| BodyError::Busy)
+/// The time in which `bytes` come at a pace of so many a second.
+#[expect(clippy::cast_precision_loss, reason = "a body has at most some million bytes")]
+fn time_for(bytes: usize, pace: f64) -> Duration {
+    Duration::from_secs_f64(bytes as f64 / pace)
+}
+
+/// Counts as one that waits, as long as it lives.
+struct Waiting<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Waiting<'a> {
+    fn one_of(waiting: &'a watch::Sender<usize>) -> Self {
+        waiting.send_modify(|waiting| *waiting += 1);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|waiting| *waiting -= 1);
+    }
 }
 
 /// The API server sends plain JSON; anything packed is refused unopened.
@@ -195,8 +230,4 @@ fn is_plain_json(headers: &HeaderMap) -> bool {
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     let encoding = text(header::CONTENT_ENCODING).unwrap_or("identity");
     media_type.eq_ignore_ascii_case("application/json") && encoding.eq_ignore_ascii_case("identity")
-}
-
-fn announced_size(headers: &HeaderMap) -> Option<usize> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

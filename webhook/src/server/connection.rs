@@ -34,7 +34,7 @@ use crate::metrics::Metrics;
 const STREAMS: u32 = 100;
 /// Body bytes that a client may send ahead of our reading them: on one stream, and on all of a connection.
 const STREAM_WINDOW: u32 = 64 * 1024;
-const CONNECTION_WINDOW: u32 = 512 * 1024;
+const CONNECTION_WINDOW: u32 = 128 * 1024;
 /// Headers of one request, in bytes. An API server sends a few hundred.
 const HEADERS: u32 = 16 * 1024;
 /// Between two HTTP/2 pings on a silent connection, which find peers that vanished.
