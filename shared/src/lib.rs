@@ -5,6 +5,7 @@ mod address;
 pub mod annotations;
 pub mod cni;
 pub mod config;
+pub mod history;
 pub mod json;
 pub mod names;
 pub mod naming;

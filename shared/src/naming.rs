@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 
 use crate::{
+    address::{parse_ip, parse_mac},
     names::InterfaceName,
-    selection::{DEFAULT_INTERFACE, Selection, SelectionList},
+    selection::{Attributes, DEFAULT_INTERFACE, Selection, SelectionList},
     status::StatusEntry,
 };
 
@@ -43,7 +44,8 @@ pub fn fill_on_create(list: &SelectionList, offset: u32) -> Vec<Option<Interface
 ///
 /// 1. An element that `old` has, asking for the same, keeps the interface that it has there: a file without names that is applied again
 ///    changes nothing, also before network-status shows the interface, and also when other elements are gone.
-/// 2. The k-th unnamed element of a network adopts the k-th unclaimed status entry of that network,
+/// 2. An unnamed element adopts the unclaimed status entry of its network that shows the addresses that it asks for; else the k-th unnamed
+///    element of a network adopts the k-th unclaimed status entry of that network,
 /// 3. or the name of an element of `old` on that network that nobody claims: it never came up, and is being corrected.
 /// 4. The lowest `netN` free in `list`, `old` and `status`.
 pub fn fill_on_update(
@@ -57,7 +59,7 @@ pub fn fill_on_update(
         let mut same = before.iter().filter(|(old, _)| old.asks_as(element));
         same.find(|(_, name)| free(name)).map(|(_, name)| name.clone())
     });
-    filling.give(|element, free| adopted(element, status, free));
+    filling.adopt(status);
     filling.give(|element, free| {
         let mut there = before.iter().filter(|(old, _)| old.network == element.network);
         there.find(|(_, name)| free(name)).map(|(_, name)| name.clone())
@@ -83,7 +85,7 @@ pub fn fill_on_update(
 /// The elements of a stored list with their interfaces: their own, or the one that network-status shows for them.
 fn interfaces<'a>(list: &'a SelectionList, status: &[StatusEntry]) -> Vec<(&'a Selection, InterfaceName)> {
     let mut filling = Filling::of(list);
-    filling.give(|element, free| adopted(element, status, free));
+    filling.adopt(status);
     let named = list.elements.iter().zip(filling.names);
     named
         .filter_map(|(element, adopted)| Some((element, element.interface.clone().or(adopted)?)))
@@ -104,6 +106,15 @@ impl<'a> Filling<'a> {
             names: vec![None; list.elements.len()],
             taken: named(list),
         }
+    }
+
+    /// Gives the interfaces of status entries: first to elements that ask for the address of one, then by their order.
+    fn adopt(&mut self, status: &[StatusEntry]) {
+        self.give(|element, free| {
+            let fits = |entry: &StatusEntry| has_what_is_asked(entry, element.attributes());
+            adopted(element, status, fits, free)
+        });
+        self.give(|element, free| adopted(element, status, |_| true, free));
     }
 
     /// Gives each element that has no name yet what `choose` finds for it; the closure that `choose` is handed tells whether a name is free.
@@ -133,11 +144,23 @@ fn named(list: &SelectionList) -> HashSet<InterfaceName> {
     names
 }
 
-/// The interface of the first status entry of the element's network that is free and can be an element's interface.
+/// Whether an entry shows every address that is asked for, and there is one.
+fn has_what_is_asked(entry: &StatusEntry, asked: &Attributes) -> bool {
+    let shows = |ip: &String| {
+        let address = ip.split('/').next().and_then(parse_ip);
+        address.is_some() && entry.ips.iter().any(|shown| parse_ip(shown) == address)
+    };
+    let mac = asked.mac.as_deref();
+    let has_mac = mac.is_none_or(|mac| parse_mac(mac) == parse_mac(&entry.mac));
+    (mac.is_some() || !asked.ips.is_empty()) && has_mac && asked.ips.iter().all(shows)
+}
+
+/// The interface of the first status entry of the element's network that `fits`, is free and can be an element's interface.
 /// The annotation is written by anyone, so nothing about it is taken on trust.
 fn adopted(
     element: &Selection,
     status: &[StatusEntry],
+    fits: impl Fn(&StatusEntry) -> bool,
     free: &dyn Fn(&InterfaceName) -> bool,
 ) -> Option<InterfaceName> {
     let network = element.network.as_str();
@@ -145,6 +168,7 @@ fn adopted(
     status
         .iter()
         .filter(|entry| !entry.default && entry.name == network && !is_reserved(&entry.interface))
+        .filter(|entry| fits(entry))
         .filter_map(|entry| InterfaceName::parse(&entry.interface).ok())
         .find(free)
 }

@@ -2,16 +2,16 @@
 
 mod element;
 mod interfaces;
-mod previous;
 mod similar;
 
 pub use self::similar::similar;
 use crate::{
     cni::{Capabilities, ConfigError, DeviceNeed},
     config::{Config, InterfaceNames},
+    history::{History, Previous},
     names::NetworkName,
+    naming::fill_on_create,
     selection::{Selection, SelectionList},
-    status::StatusEntry,
     violation::{Violation, Violations, shortened},
 };
 
@@ -53,10 +53,8 @@ pub enum Operation<'a> {
     Create,
     /// The pod exists.
     Update {
-        /// The annotation before, parsed; `None` when it was unreadable.
-        old: Option<&'a SelectionList>,
-        /// The network-status entries of the stored object.
-        status: &'a [StatusEntry],
+        /// The stored pod.
+        history: History<'a>,
         /// The pod has been scheduled and is not finished (phase Running, or Pending with a node).
         running: bool,
     },
@@ -133,7 +131,19 @@ struct Found {
 /// was there before never blocks an unrelated edit, least of all its neighbour's removal.
 pub fn validate(subject: &Subject<'_>, config: &Config, networks: &dyn Networks) -> Findings {
     let mut findings = Found::default();
-    let previous = previous::of(subject);
+    let offset = config.offset_in(subject.namespace);
+    let list = subject.list;
+    let (proposed, previous) = match &subject.operation {
+        Operation::Create => {
+            let new = vec![Previous::default(); list.elements.len()];
+            (fill_on_create(list, offset), new)
+        }
+        Operation::Update { history, .. } => {
+            let proposed = history.names(list, offset);
+            let previous = history.of(list, &proposed, offset);
+            (proposed, previous)
+        }
+    };
     if subject.host_network
         && matches!(subject.operation, Operation::Create)
         && !subject.list.elements.is_empty()
@@ -142,7 +152,7 @@ pub fn validate(subject: &Subject<'_>, config: &Config, networks: &dyn Networks)
             .warnings
             .push("the pod uses the host's network: its networks annotation has no effect");
     }
-    for (index, (element, previous)) in subject.list.elements.iter().zip(&previous).enumerate() {
+    for (index, (element, previous)) in list.elements.iter().zip(&previous).enumerate() {
         let findings = &mut findings;
         element::Judge {
             subject,
@@ -154,7 +164,7 @@ pub fn validate(subject: &Subject<'_>, config: &Config, networks: &dyn Networks)
         }
         .judge(networks);
     }
-    interfaces::judge(subject, config, &previous, &mut findings);
+    interfaces::judge(subject, offset, &proposed, &previous, &mut findings);
     findings.violations.sort_by_key(|violation| violation.element);
     Findings {
         violations: findings.violations.into_iter().collect(),

@@ -7,6 +7,7 @@ use std::{env, fmt::Write, fs, path::Path};
 use shared::{
     cni::{DeviceNeed, NetworkConfig},
     config::{Config, InterfaceNames, MissingNetworks},
+    history::History,
     names::NetworkName,
     selection::{MAX_BYTES, MAX_DEPTH, MAX_ELEMENTS, SelectionList},
     status::StatusEntry,
@@ -143,8 +144,10 @@ fn refusals(rule: Rule) -> Violations {
     let operation = match &old {
         None => Operation::Create,
         Some(old) => Operation::Update {
-            old: Some(old),
-            status: &status,
+            history: History {
+                old: Some(old),
+                status: &status,
+            },
             running: true,
         },
     };

@@ -4,6 +4,7 @@ mod patch;
 
 use shared::{
     config::{Config, InterfaceNames},
+    history::History,
     names::InterfaceName,
     naming,
     selection::SelectionList,
@@ -43,13 +44,17 @@ fn missing(change: &Change<'_>, mode: InterfaceNames, config: &Config) -> Option
     list.takes_any(&names).then_some((list, names))
 }
 
-/// The names that the unnamed elements of `list` get: by position when the pod is new, else after what it has.
+/// The names that the unnamed elements of `list` get: by position when the pod has not started, else after what it has.
 fn names(change: &Change<'_>, list: &SelectionList, config: &Config) -> Names {
     let Some(old) = change.old else {
         return naming::fill_on_create(list, config.offset_in(change.namespace));
     };
     let old_list = SelectionList::parse(old.networks(), change.namespace).ok();
-    naming::fill_on_update(list, old_list.as_ref(), &status::read(old.network_status()))
+    let history = History {
+        old: old_list.as_ref(),
+        status: &status::read(old.network_status()),
+    };
+    history.names(list, config.offset_in(change.namespace))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use shared::{
     annotations,
     config::{Config, InterfaceNames},
+    history::History,
     selection::SelectionList,
     status,
     validate::{self, Findings, Networks, Operation, Subject, Warnings},
@@ -53,8 +54,10 @@ pub fn judge(
     let operation = match &old {
         None => Operation::Create,
         Some((old, list)) => Operation::Update {
-            old: list.as_ref(),
-            status: &status,
+            history: History {
+                old: list.as_ref(),
+                status: &status,
+            },
             running: old.is_running(),
         },
     };

@@ -1,6 +1,6 @@
 //! One element in its surroundings: its network, and what it asks of it.
 
-use super::{Found, Network, Networks, Operation, Subject, isolation_allows, previous::Previous};
+use super::{Found, Network, Networks, Operation, Previous, Subject, isolation_allows};
 use crate::{
     cni::{Capabilities, Capability, DeviceNeed},
     config::{Config, MissingNetworks},
@@ -117,7 +117,11 @@ pub(super) struct Judge<'a> {
 impl Judge<'_> {
     pub fn judge(&mut self, networks: &dyn Networks) {
         let attributes = self.element.attributes();
-        let asked = Asked::of(attributes, self.previous.element.map(Selection::attributes));
+        let asked = match (self.previous.element, self.previous.is_plugged) {
+            // Plugged by a list that was unreadable: what it asked for is unknown.
+            (None, true) => Vec::new(),
+            (before, _) => Asked::of(attributes, before.map(Selection::attributes)),
+        };
         if !self.is_new() && asked.is_empty() {
             return;
         }
@@ -146,7 +150,7 @@ impl Judge<'_> {
     }
 
     fn is_new(&self) -> bool {
-        self.previous.element.is_none()
+        self.previous.is_new()
     }
 
     /// Whether a network that comes in is hot-plugged: multus at pod start does not see it.

@@ -1,82 +1,89 @@
 //! The interface names of a list: those that are missing, and those that multus gives to others at pod start.
 
-use super::{Found, Operation, Subject, previous::Previous};
+use super::{Found, Operation, Previous, Subject};
 use crate::{
-    config::{Config, InterfaceNames},
+    config::InterfaceNames,
     names::InterfaceName,
-    naming::{fill_on_create, fill_on_update, multus_names},
-    selection::{Format, Selection},
+    naming::multus_names,
+    selection::{Format, Selection, SelectionList},
     violation::{Rule, Violation},
 };
 
-pub(super) fn judge(subject: &Subject<'_>, config: &Config, previous: &[Previous<'_>], findings: &mut Found) {
-    let offset = config.offset_in(subject.namespace);
-    let proposed = match &subject.operation {
-        Operation::Create => {
-            judge_start(subject, offset, findings);
-            fill_on_create(subject.list, offset)
-        }
-        Operation::Update { old, status, .. } => fill_on_update(subject.list, *old, status),
-    };
+/// `proposed` are the names that unnamed elements would get.
+pub(super) fn judge(
+    subject: &Subject<'_>,
+    offset: u32,
+    proposed: &[Option<InterfaceName>],
+    previous: &[Previous<'_>],
+    findings: &mut Found,
+) {
+    if subject.interface_names != InterfaceNames::Off {
+        judge_start(subject, offset, previous, findings);
+    }
     // KubeVirt leaves elements of binding plugins unnamed, and reads netN as its own old scheme.
     if subject.virt_launcher {
         return;
     }
-    let elements = subject
-        .list
-        .elements
-        .iter()
-        .zip(proposed)
-        .zip(previous)
-        .enumerate();
-    for (index, ((element, proposed), previous)) in elements {
-        if let (Some(name), None, None) = (proposed, &element.interface, previous.element) {
-            judge_unnamed(subject, index, element, &name, findings);
+    let elements = subject.list.elements.iter().zip(proposed).zip(previous);
+    for (index, ((element, proposed), previous)) in elements.enumerate() {
+        if let (Some(name), None, true) = (proposed, &element.interface, previous.is_new()) {
+            judge_unnamed(subject, index, element, name, findings);
         }
     }
 }
 
-/// Names that multus could not give at pod start: it does not avoid clashes.
-fn judge_start(subject: &Subject<'_>, offset: u32, findings: &mut Found) {
-    if subject.interface_names == InterfaceNames::Off {
-        return;
-    }
-    let chosen = multus_names(subject.list, offset);
-    let named = |name: &InterfaceName| {
-        subject
-            .list
-            .elements
-            .iter()
-            .any(|e| e.interface.as_ref() == Some(name))
+/// Names that multus could not give at pod start. What was wrong before the edit does not block it.
+fn judge_start(subject: &Subject<'_>, offset: u32, previous: &[Previous<'_>], findings: &mut Found) {
+    let before = match &subject.operation {
+        Operation::Create => Vec::new(),
+        Operation::Update { history, .. } if history.has_started() => return,
+        Operation::Update { history, .. } => history
+            .old
+            .map(|old| {
+                clashes(old, offset)
+                    .map(|(index, ..)| old.elements.get(index))
+                    .collect()
+            })
+            .unwrap_or_default(),
     };
-    for (index, (element, chosen)) in subject.list.elements.iter().zip(chosen).enumerate() {
+    for (index, element, violation) in clashes(subject.list, offset) {
+        let continued = previous.get(index).and_then(|previous| previous.element);
+        let is_old = |old: &Option<&Selection>| {
+            old.zip(continued)
+                .is_some_and(|(old, continued)| std::ptr::eq(old, continued))
+        };
+        if !before.iter().any(is_old) {
+            let violation = violation.network(&element.network).field("interface");
+            findings.violations.push(violation);
+        }
+    }
+}
+
+/// The elements whose names clash when multus starts the pod: it does not avoid that.
+fn clashes(list: &SelectionList, offset: u32) -> impl Iterator<Item = (usize, &Selection, Violation)> {
+    let chosen = multus_names(list, offset);
+    let named = move |name: &InterfaceName| list.elements.iter().any(|e| e.interface.as_ref() == Some(name));
+    let elements = list.elements.iter().zip(chosen).enumerate();
+    elements.filter_map(move |(index, (element, chosen))| {
         if let Some(chosen) = chosen.filter(named) {
             let message = format!(
                 "multus would name this interface {chosen}, which another element has; give it a name of its own"
             );
             let violation = Violation::of_element(Rule::InterfaceDuplicate, index, message);
-            findings
-                .violations
-                .push(violation.network(&element.network).field("interface"));
+            return Some((index, element, violation));
         }
-        if let Some(name) = element.interface.as_ref().filter(|name| is_ahead(name, offset)) {
-            let message = if offset == 1 {
-                "multus gives net1 to the network that it puts before these (interfaceOffset); choose another name"
-                    .to_owned()
-            } else {
-                format!(
-                    "multus gives net1 to net{offset} to the networks that it puts before these (interfaceOffset); choose another name"
-                )
-            };
-            let violation = Violation::of_element(Rule::InterfaceReserved, index, message);
-            findings.violations.push(
-                violation
-                    .network(&element.network)
-                    .field("interface")
-                    .value(name.as_str()),
-            );
-        }
-    }
+        let name = element.interface.as_ref().filter(|name| is_ahead(name, offset))?;
+        let message = if offset == 1 {
+            "multus gives net1 to the network that it puts before these (interfaceOffset); choose another name"
+                .to_owned()
+        } else {
+            format!(
+                "multus gives net1 to net{offset} to the networks that it puts before these (interfaceOffset); choose another name"
+            )
+        };
+        let violation = Violation::of_element(Rule::InterfaceReserved, index, message);
+        Some((index, element, violation.value(name.as_str())))
+    })
 }
 
 /// Whether it is one of net1 to `net<offset>`.
@@ -99,7 +106,10 @@ fn judge_unnamed(
         Format::Text => format!("{}@{name}", element.network),
         Format::Json => format!("\"interface\":\"{name}\""),
     };
-    let running = matches!(subject.operation, Operation::Update { running: true, .. });
+    let running = match &subject.operation {
+        Operation::Create => false,
+        Operation::Update { history, running } => *running && history.has_started(),
+    };
     match subject.interface_names {
         InterfaceNames::Reject => {
             let message = format!("every element must name its interface in this namespace; write {write}");

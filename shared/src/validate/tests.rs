@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     cni::{DeviceNeed, NetworkConfig},
     config::MissingNetworks,
+    status::StatusEntry,
     violation::Rule,
 };
 
@@ -120,24 +121,38 @@ impl Case {
         self.judge(Operation::Create, annotation)
     }
 
-    /// An edit of a running pod; `plugged` are the (network, interface) pairs of network-status.
+    /// An edit of a pod that has started; `plugged` are the (network, interface) pairs of network-status.
     fn edit(&self, old: &str, plugged: &[(&str, &str)], new: &str) -> Findings {
         let old = list(old, self.namespace);
-        let entry = |(name, interface): &(&str, &str)| StatusEntry {
-            name: (*name).to_owned(),
-            interface: (*interface).to_owned(),
-            ..StatusEntry::default()
-        };
-        let status: Vec<_> = plugged.iter().map(entry).collect();
-        self.judge(
-            Operation::Update {
-                old: Some(&old),
-                status: &status,
-                running: true,
-            },
-            new,
-        )
+        self.update(Some(&old), &status(plugged), new)
     }
+
+    /// An edit of a pod that has not started.
+    fn edit_waiting(&self, old: &str, new: &str) -> Findings {
+        self.update(Some(&list(old, self.namespace)), &[], new)
+    }
+
+    fn update(&self, old: Option<&SelectionList>, status: &[StatusEntry], new: &str) -> Findings {
+        let history = History { old, status };
+        let running = true;
+        self.judge(Operation::Update { history, running }, new)
+    }
+}
+
+/// The cluster network and (network, interface) pairs.
+fn status(plugged: &[(&str, &str)]) -> Vec<StatusEntry> {
+    let entry = |(name, interface): &(&str, &str)| StatusEntry {
+        name: (*name).to_owned(),
+        interface: (*interface).to_owned(),
+        ..StatusEntry::default()
+    };
+    let cluster = StatusEntry {
+        default: true,
+        ..entry(&("podnet", "eth0"))
+    };
+    std::iter::once(cluster)
+        .chain(plugged.iter().map(entry))
+        .collect()
 }
 
 fn warnings(texts: &[&str]) -> Warnings {
@@ -272,15 +287,10 @@ fn what_an_unnamed_element_asks_for_tells_which_one_stayed() {
 
 #[test]
 fn everything_is_judged_when_the_old_annotation_was_unreadable() {
-    let findings = rejecting().judge(
-        Operation::Update {
-            old: None,
-            status: &[],
-            running: true,
-        },
-        "gone@net1",
-    );
-    assert_eq!(rules(&findings), [Rule::UnknownNetwork]);
+    for plugged in [&[][..], &[("default/gone", "net2")]] {
+        let findings = rejecting().update(None, &status(plugged), "gone@net1");
+        assert_eq!(rules(&findings), [Rule::UnknownNetwork]);
+    }
 }
 
 #[test]
@@ -354,8 +364,10 @@ fn a_default_route_is_multus_affair_at_pod_start() {
     assert_eq!(case.edit(&with_route, &[], &with_route), Findings::default());
     assert_eq!(case.edit(&with_route, &[], &json("")), Findings::default());
     let waiting = Operation::Update {
-        old: Some(&SelectionList::empty()),
-        status: &[],
+        history: History {
+            old: Some(&SelectionList::empty()),
+            status: &[],
+        },
         running: false,
     };
     assert_eq!(case.judge(waiting, &with_route), Findings::default());
@@ -672,4 +684,95 @@ fn of_many_violations_twenty_are_listed_in_order() {
     let violations = rejecting().create(&["zz"; 64].join(",")).violations;
     assert_eq!((violations.len(), violations.unlisted()), (20, 44));
     assert_eq!(violations[19].element, Some(19));
+}
+
+#[test]
+fn what_is_plugged_may_be_repaired_when_the_old_annotation_was_unreadable() {
+    let plugged = status(&[("default/device", "net1"), ("other/a", "net2")]);
+    let case = isolated();
+    let repaired = r#"[{"name":"device","namespace":"default","interface":"net1","default-route":["10.0.0.1"],"mac":"02:11:22:33:44:55"},
+        {"name":"a","namespace":"other"}]"#;
+    assert_eq!(case.update(None, &plugged, repaired), Findings::default());
+    // Another interface, and one more element, are new.
+    let more = r#"[{"name":"device","namespace":"default","interface":"net5"},{"name":"a","namespace":"other","interface":"net2"},
+        {"name":"a","namespace":"other","interface":"net3"}]"#;
+    assert_eq!(
+        rules(&case.update(None, &plugged, more)),
+        [Rule::DevicePlugin, Rule::NamespaceIsolation]
+    );
+}
+
+#[test]
+fn until_a_pod_starts_names_are_judged_as_on_create() {
+    let ahead = Config {
+        interface_offset: 1,
+        ..Config::default()
+    };
+    for mode in [InterfaceNames::Fill, InterfaceNames::Warn, InterfaceNames::Reject] {
+        let case = Case {
+            mode,
+            config: ahead.clone(),
+            ..Case::default()
+        };
+        let findings = case.edit_waiting("a@net2", "a@net2,b@net1");
+        assert_eq!(rules(&findings), [Rule::InterfaceReserved], "{mode:?}");
+        // What was wrong before blocks nothing.
+        assert_eq!(case.edit_waiting("b@net1", "b@net1,a@net3"), Findings::default());
+    }
+    let warn = Case {
+        mode: InterfaceNames::Warn,
+        ..Case::default()
+    };
+    assert_eq!(
+        rules(&warn.edit_waiting("a", "a,b@net1")),
+        [Rule::InterfaceDuplicate]
+    );
+    assert_eq!(
+        warn.edit_waiting("a,b@net1,a@net3", "a,b@net1"),
+        Findings::default()
+    );
+    assert_eq!(
+        rules(&warn.edit_waiting("b@foo,a,b@net1", "a,b@net1")),
+        [Rule::InterfaceDuplicate]
+    );
+}
+
+#[test]
+fn before_a_pod_starts_an_element_may_be_left_without_its_name() {
+    let case = rejecting();
+    assert_eq!(case.edit_waiting("a@net1,gone@net2", "gone"), Findings::default());
+    assert_eq!(
+        rules(&case.edit_waiting("gone@net2", "gone,gone")),
+        [Rule::UnknownNetwork]
+    );
+}
+
+/// The order of network-status need not be that of the list.
+#[test]
+fn the_address_of_an_unnamed_element_tells_its_interface_in_every_mode() {
+    let element = |host: u8| format!(r#"{{"name":"a","ips":["192.0.2.{host}/24"]}}"#);
+    let both = format!("[{},{}]", element(201), element(202));
+    let left = format!("[{}]", element(202));
+    let mut status = status(&[("default/a", "net2"), ("default/a", "net1")]);
+    status[1].ips = vec!["192.0.2.202".to_owned()];
+    status[2].ips = vec!["192.0.2.201".to_owned()];
+    let (old, new) = (list(&both, "default"), list(&left, "default"));
+    let history = History {
+        old: Some(&old),
+        status: &status,
+    };
+    assert_eq!(history.names(&new, 0)[0].as_ref().unwrap().as_str(), "net2");
+    for mode in [
+        InterfaceNames::Fill,
+        InterfaceNames::Reject,
+        InterfaceNames::Warn,
+        InterfaceNames::Off,
+    ] {
+        let case = Case {
+            mode,
+            ..Case::default()
+        };
+        let findings = case.update(Some(&old), &status, &left);
+        assert_eq!(findings, Findings::default(), "{mode:?}");
+    }
 }

@@ -104,6 +104,22 @@ fn names_start_behind_those_of_multus_default_networks() {
     );
 }
 
+#[rstest]
+#[case::behind_the_default_networks("a@net2", "a@net2,b", "a@net2,b@net3")]
+#[case::by_position("x@foo,a", "x@foo,a,b", "x@foo,a@net3,b@net4")]
+fn until_a_pod_starts_names_are_filled_in_as_on_creation(
+    #[case] old: &str,
+    #[case] networks: &str,
+    #[case] expected: &str,
+) {
+    let (old, new) = (parsed(&pod(old)), parsed(&pod(networks)));
+    let settings = json!({ "interfaceOffset": 1, "systemNamespaces": ["kube-system"] });
+    assert_eq!(
+        fill_in(Some(&old), &new, InterfaceNames::Fill, &settings),
+        expected
+    );
+}
+
 #[test]
 fn an_unnamed_file_applied_again_over_a_filled_pod_changes_nothing() {
     let status = json!([
