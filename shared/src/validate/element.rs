@@ -125,7 +125,9 @@ impl Judge<'_> {
         if !self.is_new() && asked.is_empty() {
             return;
         }
-        self.judge_place();
+        if !self.judge_place() {
+            return;
+        }
         self.judge_changes(&asked);
         match networks.network(&self.element.network) {
             Network::Unknown => {}
@@ -173,17 +175,18 @@ impl Judge<'_> {
         self.findings.warn_of(self.index, self.element, text);
     }
 
-    /// The pod and its namespace.
-    fn judge_place(&mut self) {
+    /// The pod and its namespace; false: the pod may not use the network, and nothing more about it is its owner's to know.
+    fn judge_place(&mut self) -> bool {
         if !self.is_new() {
-            return;
+            return true;
         }
         if self.subject.host_network && matches!(self.subject.operation, Operation::Update { .. }) {
             let message =
                 "the pod uses the host's network, no interface can be added to it; remove the element";
             self.refuse(Rule::HostNetwork, None, message);
         }
-        if !isolation_allows(self.subject.namespace, &self.element.network, self.config) {
+        let allowed = isolation_allows(self.subject.namespace, &self.element.network, self.config);
+        if !allowed {
             let own = self.subject.namespace;
             let message = format!(
                 "namespace isolation is on: a pod in {own} may use networks of {}; use a NetworkAttachmentDefinition there",
@@ -192,6 +195,7 @@ impl Judge<'_> {
             let namespace = self.element.network.namespace();
             self.refuse(Rule::NamespaceIsolation, Some(("namespace", namespace)), message);
         }
+        allowed
     }
 
     /// Fields that cannot be changed any more.

@@ -776,3 +776,31 @@ fn the_address_of_an_unnamed_element_tells_its_interface_in_every_mode() {
         assert_eq!(findings, Findings::default(), "{mode:?}");
     }
 }
+
+#[test]
+fn nothing_is_said_about_a_network_that_the_pod_may_not_use() {
+    let forbidden = |network: Option<Network>, annotation: &str| {
+        let mut case = isolated();
+        case.config.missing_networks = MissingNetworks::Reject;
+        case.networks = Known::default();
+        if let Some(network) = network {
+            case.networks = case.networks.and("other/secret", network);
+        }
+        [case.create(annotation), case.edit("", &[], annotation)]
+    };
+    let annotation = r#"[{"name":"secret","namespace":"other","interface":"net1","ips":["10.0.0.1"],
+        "portMappings":[{"hostPort":1,"containerPort":2}]}]"#;
+    let device = Network::Present {
+        config: None,
+        device: DeviceNeed::Required,
+    };
+    let missing = forbidden(None, annotation);
+    for network in [
+        running(r#"{"type":"x"}"#),
+        running(r#"{"name":"x y","type":"x"}"#),
+        device,
+    ] {
+        assert_eq!(forbidden(Some(network), annotation), missing);
+    }
+    assert_eq!(rules(&missing[0]), [Rule::NamespaceIsolation]);
+}
