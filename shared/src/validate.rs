@@ -83,6 +83,9 @@ pub struct Findings {
     pub violations: Violations,
     /// Legal but surprising.
     pub warnings: Warnings,
+    /// The networks on which a violation rests, each once: that they are missing, what their config is or declares, or what they
+    /// require.
+    pub rests_on: Vec<NetworkName>,
 }
 
 /// Up to ten warnings of up to 256 characters, all printable ASCII; where there are more, the last one says how many.
@@ -125,6 +128,7 @@ impl std::ops::Deref for Warnings {
 struct Found {
     violations: Vec<Violation>,
     warnings: Warnings,
+    rests_on: Vec<NetworkName>,
 }
 
 /// Judges one list by every rule about its surroundings. On update, only elements and fields that are new or changed are judged: what
@@ -169,6 +173,7 @@ pub fn validate(subject: &Subject<'_>, config: &Config, networks: &dyn Networks)
     Findings {
         violations: findings.violations.into_iter().collect(),
         warnings: findings.warnings,
+        rests_on: findings.rests_on,
     }
 }
 

@@ -80,6 +80,8 @@ async fn ready(Extract(admin): Extract<Admin>) -> Response {
 
 async fn metrics(Extract(admin): Extract<Admin>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    admin.metrics.cache_age("networks", admin.networks.age());
+    admin.metrics.cache_age("namespaces", admin.namespaces.age());
     ([(header::CONTENT_TYPE, kind)], admin.metrics.to_text()).into_response()
 }
 

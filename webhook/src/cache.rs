@@ -7,13 +7,15 @@
 use std::{
     collections::BTreeMap,
     fmt::Debug,
-    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
 
+use axum::http::Request;
 use futures::StreamExt;
 use kube::{
-    Api, Resource,
+    Api, Client, Resource,
+    client::Body,
     runtime::{
         WatchStreamExt,
         utils::Backoff,
@@ -21,6 +23,8 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+use tower::service_fn;
 
 use crate::metrics::Metrics;
 
@@ -29,6 +33,8 @@ use crate::metrics::Metrics;
 pub struct Cache<K, V> {
     name: &'static str,
     content: RwLock<Content<K, V>>,
+    /// When the API server last answered a list or a watch, or a watch brought something.
+    heard: Arc<Mutex<Instant>>,
 }
 
 #[derive(Debug)]
@@ -62,12 +68,39 @@ impl<K: Ord, V> Cache<K, V> {
         Self {
             name,
             content: RwLock::new(content),
+            heard: Arc::new(Mutex::new(Instant::now())),
         }
     }
 
     /// How far it may be believed.
     pub fn state(&self) -> State {
         self.read().state.clone()
+    }
+
+    /// How long ago the API server last answered a list or a watch, or a watch brought something; before that, since the cache was made.
+    /// A watch is renewed each minute, so that a cache that is followed is never much older.
+    pub fn age(&self) -> Duration {
+        self.heard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .elapsed()
+    }
+
+    /// `client`, whose answers show that the cache is followed: the renewal of a watch that has nothing to bring shows nowhere else.
+    pub fn heard_through(&self, client: Client) -> Client {
+        let namespace = client.default_namespace().to_owned();
+        let heard = Arc::clone(&self.heard);
+        let service = service_fn(move |request: Request<Body>| {
+            let (client, heard) = (client.clone(), Arc::clone(&heard));
+            async move {
+                let response = client.send(request).await?;
+                if response.status().is_success() {
+                    hear(&heard);
+                }
+                Ok::<_, kube::Error>(response)
+            }
+        });
+        Client::new(service, namespace)
     }
 
     /// Replaces the whole content by a complete one.
@@ -78,10 +111,11 @@ impl<K: Ord, V> Cache<K, V> {
         content.state = State::Synced;
     }
 
-    /// Looks at the entries; `None` as long as there is no complete list of them.
+    /// Looks at the entries; `None` as long as there is no complete list of them. What is not installed has none.
     pub fn look<T>(&self, at: impl FnOnce(&BTreeMap<K, V>) -> T) -> Option<T> {
         let content = self.read();
-        (content.state == State::Synced).then(|| at(&content.entries))
+        let is_complete = matches!(content.state, State::Synced | State::NotInstalled);
+        is_complete.then(|| at(&content.entries))
     }
 
     /// Follows `api`, keeping what `entry` makes of each object: its key, and the value if there is one to keep. Never
@@ -100,6 +134,7 @@ impl<K: Ord, V> Cache<K, V> {
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
+                    hear(&self.heard);
                     // Init only announces another try.
                     if !last_error.is_empty() && !matches!(event, Event::Init) {
                         tracing::info!(cache = self.name, "the watch is back");
@@ -164,6 +199,10 @@ impl<K: Ord, V> Cache<K, V> {
     fn write(&self) -> RwLockWriteGuard<'_, Content<K, V>> {
         self.content.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn hear(heard: &Mutex<Instant>) {
+    *heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
 }
 
 /// A list of a resource that does not exist answers 404; of one that does exist, never.

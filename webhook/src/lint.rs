@@ -204,8 +204,9 @@ fn admission(change: &Change<'_>, config: &Config, known: &Known) -> Judged {
         pod: change.pod,
         old: change.old,
     };
-    let Findings { violations, warnings } =
-        verdict::judge(&change, verdict::parse(&change), mode, config, known);
+    let Findings {
+        violations, warnings, ..
+    } = verdict::judge(&change, &verdict::parse(&change), mode, config, known);
     lines.extend(violations.iter().map(|violation| format!("error: {violation}")));
     if violations.unlisted() > 0 {
         lines.push(format!("error: and {} more", violations.unlisted()));

@@ -1,6 +1,9 @@
 //! What the program counts, for Prometheus. Every label has a closed set of values; no object is ever named.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
@@ -67,6 +70,7 @@ pub struct Metrics {
     expiry: Gauge<f64, AtomicU64>,
     certificates: Family<OutcomeLabels, Counter>,
     synced: Family<CacheLabels, Gauge>,
+    age: Family<CacheLabels, Gauge<f64, AtomicU64>>,
 }
 
 /// From 50 µs to 1.6 s.
@@ -88,6 +92,7 @@ impl Default for Metrics {
             expiry: Gauge::default(),
             certificates: Family::default(),
             synced: Family::default(),
+            age: Family::default(),
         };
         metrics.register(&mut registry);
         metrics.registry = Arc::new(registry);
@@ -127,10 +132,12 @@ impl Metrics {
         registry.register("certificate_loads", help, self.certificates.clone());
         let help = "Whether a watch cache has a complete list";
         registry.register("cache_synced", help, self.synced.clone());
+        let help = "Time since a watch cache last heard of the API server";
+        registry.register_with_unit("cache_age", help, Unit::Seconds, self.age.clone());
     }
 
     /// A review was answered: `verdict` is `allowed`, `filled`, `refused` or `unreadable`.
-    pub fn reviewed(&self, labels: ReviewLabels, verdict: &'static str, took: std::time::Duration) {
+    pub fn reviewed(&self, labels: ReviewLabels, verdict: &'static str, took: Duration) {
         let ReviewLabels { path, operation } = labels;
         self.verdicts
             .get_or_create(&VerdictLabels {
@@ -186,6 +193,13 @@ impl Metrics {
         self.synced
             .get_or_create(&CacheLabels { cache })
             .set(i64::from(synced));
+    }
+
+    /// How long ago a watch cache last heard of the API server.
+    pub fn cache_age(&self, cache: &'static str, age: Duration) {
+        self.age
+            .get_or_create(&CacheLabels { cache })
+            .set(age.as_secs_f64());
     }
 
     /// Everything in the OpenMetrics text format.

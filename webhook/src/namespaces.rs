@@ -1,5 +1,7 @@
 //! Which mode a namespace asks for: a watch cache of the namespaces that carry the label, metadata only.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, api::PartialObjectMeta};
 use shared::{annotations::INTERFACE_NAMES_LABEL, config::InterfaceNames};
@@ -38,7 +40,7 @@ pub enum Override {
 impl Namespaces {
     /// Follows the API server. Never returns.
     pub async fn follow(&self, client: Client, metrics: &Metrics) {
-        let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
+        let api: Api<PartialObjectMeta<Namespace>> = Api::all(self.cache.heard_through(client));
         // A label that goes away shows as a deletion to a watch with this selector.
         let labelled = watching().labels(INTERFACE_NAMES_LABEL);
         self.cache.follow(api, labelled, metrics, label).await;
@@ -52,6 +54,11 @@ impl Namespaces {
     /// How far the cache may be believed.
     pub fn state(&self) -> State {
         self.cache.state()
+    }
+
+    /// How long ago the API server last showed that it follows.
+    pub fn age(&self) -> Duration {
+        self.cache.age()
     }
 
     /// What `namespace` asks for.

@@ -1,10 +1,13 @@
 //! Which networks exist: a watch cache of NetworkAttachmentDefinitions that keeps of each what the rules ask about, and
-//! the one look at the API server that precedes a refusal because of a missing one.
+//! the one look at the API server that precedes a refusal which rests on one.
 
 mod live;
 mod summary;
 
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use kube::{Api, Client};
 use shared::{
@@ -31,12 +34,14 @@ const MAX_CANDIDATES: usize = 1000;
 #[derive(Debug)]
 pub struct Networks {
     cache: Cache<NetworkName, Summary>,
+    looks: live::Looks,
 }
 
 impl Default for Networks {
     fn default() -> Self {
         Self {
             cache: Cache::new("networks"),
+            looks: live::Looks::default(),
         }
     }
 }
@@ -44,7 +49,7 @@ impl Default for Networks {
 impl Networks {
     /// Follows the API server. Never returns.
     pub async fn follow(&self, client: Client, metrics: &Metrics) {
-        let api: Api<NetworkAttachmentDefinition> = Api::all(client);
+        let api: Api<NetworkAttachmentDefinition> = Api::all(self.cache.heard_through(client));
         self.cache
             .follow(api, watching().page_size(PAGE), metrics, |definition| {
                 definition.summary().map(|(name, summary)| (name, Some(summary)))
@@ -66,8 +71,17 @@ impl Networks {
         self.cache.state()
     }
 
-    fn exists(&self, name: &NetworkName) -> Option<bool> {
-        self.cache.look(|entries| entries.contains_key(name))
+    /// How long ago the API server last showed that it follows.
+    pub fn age(&self) -> Duration {
+        self.cache.age()
+    }
+
+    /// That `name` is missing, with what is similar.
+    fn missing(&self, name: &NetworkName) -> Network {
+        let similar = self.cache.look(|entries| similar(name, entries));
+        Network::Missing {
+            similar: similar.unwrap_or_default(),
+        }
     }
 }
 
@@ -75,17 +89,19 @@ impl validate::Networks for Networks {
     fn network(&self, name: &NetworkName) -> Network {
         let known = self.cache.look(|entries| match entries.get(name) {
             Some(summary) => summary.network(),
-            None => {
-                let close = |other: &&NetworkName| {
-                    other.namespace() == name.namespace() || other.name() == name.name()
-                };
-                let candidates = entries.keys().filter(close).take(MAX_CANDIDATES);
-                let similar = validate::similar(name, candidates);
-                Network::Missing { similar }
-            }
+            None => Network::Missing {
+                similar: similar(name, entries),
+            },
         });
         known.unwrap_or(Network::Unknown)
     }
+}
+
+fn similar(name: &NetworkName, entries: &BTreeMap<NetworkName, Summary>) -> Vec<NetworkName> {
+    let close = |other: &&NetworkName| {
+        *other != name && (other.namespace() == name.namespace() || other.name() == name.name())
+    };
+    validate::similar(name, entries.keys().filter(close).take(MAX_CANDIDATES))
 }
 
 /// The cache, with what was just seen at the API server laid over it.

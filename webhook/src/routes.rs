@@ -13,8 +13,7 @@ use axum::{
 };
 use kube::Client;
 use shared::{
-    config::{Config, InterfaceNames, MissingNetworks},
-    validate,
+    config::{Config, InterfaceNames},
     violation::{Rule, shown},
 };
 
@@ -38,7 +37,7 @@ pub struct Gate {
     pub networks: Arc<Networks>,
     /// What namespaces ask for.
     pub namespaces: Arc<Namespaces>,
-    /// For the look before a refusal because of a missing network; without it, such a network counts as unknown.
+    /// For the look at a network before a refusal that rests on it; without it, the cache is believed.
     pub client: Option<Client>,
     /// What is counted.
     pub metrics: Metrics,
@@ -165,16 +164,11 @@ impl Gate {
     async fn judge(&self, request: &Request<'_>, change: &Change<'_>) -> Decision {
         let (mode, label_is_readable) = self.mode(change.namespace);
         let parsed = verdict::parse(change);
-        let looks = self.config.missing_networks == MissingNetworks::Reject;
-        let confirmed = match (&parsed, &self.client) {
-            (Ok(list), Some(client)) if looks => Some(networks::confirm(&self.networks, list, client).await),
-            _ => None,
-        };
-        let known: &dyn validate::Networks = match &confirmed {
-            Some(confirmed) => confirmed,
-            None => &*self.networks,
-        };
-        let mut findings = verdict::judge(change, parsed, mode, &self.config, known);
+        let mut findings = verdict::judge(change, &parsed, mode, &self.config, &*self.networks);
+        if let Some(client) = self.client.as_ref().filter(|_| !findings.rests_on.is_empty()) {
+            let confirmed = networks::confirm(&self.networks, &findings.rests_on, client).await;
+            findings = verdict::judge(change, &parsed, mode, &self.config, &confirmed);
+        }
         if !label_is_readable {
             findings.warnings.push(LABEL_WARNING);
         }

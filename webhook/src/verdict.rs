@@ -6,7 +6,7 @@ use shared::{
     history::History,
     selection::SelectionList,
     status,
-    validate::{self, Findings, Networks, Operation, Subject, Warnings},
+    validate::{self, Findings, Networks, Operation, Subject},
     violation::{Rule, Violation, Violations, shortened},
 };
 
@@ -30,7 +30,7 @@ pub fn parse(change: &Change<'_>) -> Parsed {
 /// Judges a change whose annotation was read by [`parse`].
 pub fn judge(
     change: &Change<'_>,
-    parsed: Parsed,
+    parsed: &Parsed,
     mode: InterfaceNames,
     config: &Config,
     networks: &dyn Networks,
@@ -39,8 +39,8 @@ pub fn judge(
         Ok(list) => list,
         Err(violations) => {
             return Findings {
-                violations,
-                warnings: Warnings::default(),
+                violations: violations.clone(),
+                ..Findings::default()
             };
         }
     };
@@ -67,14 +67,16 @@ pub fn judge(
         virt_launcher: change.pod.is_virt_launcher(),
         interface_names: mode,
         operation,
-        list: &list,
+        list,
     };
     validate::validate(&subject, config, networks)
 }
 
 /// The answer that tells `findings`.
 pub fn answer(request: &Request<'_>, change: &Change<'_>, findings: Findings) -> Answer {
-    let Findings { violations, warnings } = findings;
+    let Findings {
+        violations, warnings, ..
+    } = findings;
     let mut answer = if violations.is_empty() {
         Answer::allowed(request.uid.clone())
     } else {

@@ -139,7 +139,7 @@ impl Judge<'_> {
                     Some(Ok(declared)) => self.judge_capabilities(&asked, declared),
                     Some(Err(error)) if self.is_new() => {
                         let message = format!("its NetworkAttachmentDefinition cannot run: {error}");
-                        self.refuse(Rule::NetworkConfig, None, message);
+                        self.refuse_network(Rule::NetworkConfig, None, message);
                     }
                     Some(Err(_)) => {}
                 }
@@ -169,6 +169,15 @@ impl Judge<'_> {
             }
         }
         self.findings.violations.push(violation);
+    }
+
+    /// As [`Self::refuse`], because of what is known of the network.
+    fn refuse_network(&mut self, rule: Rule, field: Option<&'static str>, message: impl Into<String>) {
+        let network = &self.element.network;
+        if !self.findings.rests_on.contains(network) {
+            self.findings.rests_on.push(network.clone());
+        }
+        self.refuse(rule, field.map(|field| (field, "")), message);
     }
 
     fn warn(&mut self, text: &str) {
@@ -260,7 +269,7 @@ impl Judge<'_> {
                 } else {
                     hint.as_str()
                 };
-                self.refuse(
+                self.refuse_network(
                     Rule::UnknownNetwork,
                     None,
                     format!("this NetworkAttachmentDefinition does not exist{hint}"),
@@ -281,7 +290,7 @@ impl Judge<'_> {
             DeviceNeed::Required => {
                 let message =
                     "its plugin requires a device, which is given at pod creation only; re-create the pod";
-                self.refuse(Rule::DevicePlugin, None, message);
+                self.refuse_network(Rule::DevicePlugin, None, message);
             }
         }
     }
@@ -300,7 +309,7 @@ impl Judge<'_> {
                     "no plugin of this network declares the capability {capability}; declare it in the \
                      NetworkAttachmentDefinition, or leave the field out"
                 );
-                self.refuse(Rule::Capability, Some((field.key(), "")), message);
+                self.refuse_network(Rule::Capability, Some(field.key()), message);
             } else {
                 self.warn(&format!(
                     "no plugin declares the capability {capability}, {} may be ignored",

@@ -110,7 +110,7 @@ async fn a_resource_that_is_not_installed_is_seen_when_it_is() {
         _ => list(&[namespace("a", Some("1"), 1)]),
     });
     until("the answer", || cache.state() == State::NotInstalled).await;
-    assert_eq!(cache.look(BTreeMap::len), None, "no opinion");
+    assert_eq!(cache.look(BTreeMap::len), Some(0), "none");
 
     until("the list", || sees(&cache, &[("a", "1")])).await;
 
@@ -142,4 +142,20 @@ async fn what_was_listed_is_kept_while_the_api_server_is_away() {
     until("failures", || listed.load(Ordering::SeqCst) > 5).await;
 
     assert!(sees(&cache, &[("a", "1")]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_age_is_that_of_the_last_good_answer() {
+    let cache = Cache::<String, String>::new("test");
+    let client = client(|_, path| if path.contains("x") { failure() } else { list(&[]) });
+    let client = cache.heard_through(client);
+    let ask = async |namespace: &str| {
+        tokio::time::advance(Duration::from_secs(100)).await;
+        let api: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client.clone(), namespace);
+        let _ = api.list_metadata(&kube::api::ListParams::default()).await;
+        cache.age()
+    };
+
+    assert!(ask("x").await >= Duration::from_secs(100));
+    assert!(ask("y").await < Duration::from_secs(1));
 }

@@ -1,7 +1,5 @@
 //! `docs/metrics.md` names what is exposed, and nothing else.
 
-use std::time::Duration;
-
 use ::tests::metrics_page::{documented, exposed};
 use certs::PairError;
 
@@ -24,6 +22,7 @@ fn everything() -> Metrics {
         expiry: _,
         certificates: _,
         synced: _,
+        age: _,
     } = &metrics;
     for path in ["mutate", "validate"] {
         for operation in ["CREATE", "UPDATE", "other"] {
@@ -56,6 +55,7 @@ fn everything() -> Metrics {
     }
     for cache in ["networks", "namespaces"] {
         metrics.cache_synced(cache, true);
+        metrics.cache_age(cache, Duration::ZERO);
     }
     metrics
 }

@@ -1,40 +1,89 @@
-//! One look at the API server per missing network: a NetworkAttachmentDefinition and a pod that uses it are often
-//! applied together, and the watch is a moment behind.
+//! One look at the API server per network on which a refusal rests: a NetworkAttachmentDefinition and a pod that uses it are often applied
+//! together, and the watch is a moment behind, or lost.
+//!
+//! Bounded: few looks at once in the whole program, all of a review within two seconds, and a network that is not there is not
+//! looked for again within two seconds.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
-use futures::{StreamExt, stream};
+use futures::{StreamExt, stream::FuturesUnordered};
 use kube::{Api, Client};
-use shared::{names::NetworkName, selection::SelectionList, validate::Network};
+use shared::{
+    names::NetworkName,
+    validate::{Network, Networks as _},
+};
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{Confirmed, NetworkAttachmentDefinition, Networks};
 
 /// All looks of one review together take at most this long: well under the timeout of the webhook's registration.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// This many at once.
-const PARALLEL: usize = 8;
+/// This many looks at once, of all reviews together.
+const AT_ONCE: usize = 16;
+/// How long it is remembered that a network is not there.
+const MEMORY: Duration = Duration::from_secs(2);
+/// How many such networks are remembered.
+const REMEMBERED: usize = 1024;
 
-/// Looks up at the API server whatever of `list` the cache does not have. A network about which the API server gives no
-/// clear answer in time counts as unknown, not as missing.
-pub async fn confirm<'a>(networks: &'a Networks, list: &SelectionList, client: &Client) -> Confirmed<'a> {
-    let elements = list.elements.iter().map(|element| &element.network);
-    let missing = elements
-        .filter(|network| networks.exists(network) == Some(false))
-        .cloned();
-    let mut seen: HashMap<NetworkName, Network> = missing.map(|name| (name, Network::Unknown)).collect();
-    let names: Vec<NetworkName> = seen.keys().cloned().collect();
-    let looks = names.into_iter().map(|name| async {
-        let answer = look(client, &name).await;
-        (name, answer)
-    });
-    let mut answers = stream::iter(looks).buffer_unordered(PARALLEL);
+/// What bounds the looks.
+#[derive(Debug)]
+pub(super) struct Looks {
+    permits: Semaphore,
+    /// When networks were last found to be missing.
+    missing: Mutex<HashMap<NetworkName, Instant>>,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self {
+            permits: Semaphore::new(AT_ONCE),
+            missing: Mutex::default(),
+        }
+    }
+}
+
+impl Looks {
+    fn remember_missing(&self, name: NetworkName) {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        if missing.len() >= REMEMBERED {
+            missing.retain(|_, seen| seen.elapsed() < MEMORY);
+        }
+        if missing.len() < REMEMBERED {
+            missing.insert(name, Instant::now());
+        }
+    }
+
+    fn is_missing(&self, name: &NetworkName) -> bool {
+        let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        missing.get(name).is_some_and(|seen| seen.elapsed() < MEMORY)
+    }
+}
+
+/// Looks `names` up at the API server. A network about which the API server gives no clear answer in time counts as unknown, so that no
+/// refusal rests on it.
+pub async fn confirm<'a>(networks: &'a Networks, names: &[NetworkName], client: &Client) -> Confirmed<'a> {
+    let known_missing = |name: &&NetworkName| {
+        let in_cache = networks.network(name);
+        matches!(in_cache, Network::Missing { .. }) && networks.looks.is_missing(name)
+    };
+    let (_, doubtful): (Vec<&NetworkName>, Vec<&NetworkName>) = names.iter().partition(known_missing);
     // What is left unanswered stays unknown.
+    let mut seen: HashMap<NetworkName, Network> = doubtful
+        .iter()
+        .map(|name| ((*name).clone(), Network::Unknown))
+        .collect();
+    let mut answers: FuturesUnordered<_> = doubtful
+        .into_iter()
+        .map(|name| async move { (name, look(networks, name, client).await) })
+        .collect();
     let _ = tokio::time::timeout(DEADLINE, async {
         while let Some((name, answer)) = answers.next().await {
             match answer {
-                Ok(Some(network)) => _ = seen.insert(name, network),
-                // The cache was right, and knows what is similar.
-                Ok(None) => _ = seen.remove(&name),
+                Ok(network) => _ = seen.insert(name.clone(), network),
                 Err(error) => tracing::warn!(network = %name, %error, "cannot look up a network"),
             }
         }
@@ -46,8 +95,14 @@ pub async fn confirm<'a>(networks: &'a Networks, list: &SelectionList, client: &
     }
 }
 
-async fn look(client: &Client, name: &NetworkName) -> Result<Option<Network>, kube::Error> {
+async fn look(networks: &Networks, name: &NetworkName, client: &Client) -> Result<Network, kube::Error> {
+    // The semaphore is never closed; an error would mean no bound.
+    let _permit = networks.looks.permits.acquire().await.ok();
     let api: Api<NetworkAttachmentDefinition> = Api::namespaced(client.clone(), name.namespace());
     let definition = api.get_opt(name.name()).await?;
-    Ok(definition.and_then(|definition| Some(definition.summary()?.1.network())))
+    if let Some((_, summary)) = definition.and_then(|definition| definition.summary()) {
+        return Ok(summary.network());
+    }
+    networks.looks.remember_missing(name.clone());
+    Ok(networks.missing(name))
 }

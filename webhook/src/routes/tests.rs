@@ -224,38 +224,127 @@ async fn as_long_as_nothing_is_listed_nothing_is_missing() {
     );
 }
 
-#[tokio::test]
-async fn before_a_missing_network_is_refused_the_api_server_is_asked_once() {
+/// The path of a network of the namespace `default`.
+const NETWORK: &str = "/apis/k8s.cni.cncf.io/v1/namespaces/default/network-attachment-definitions";
+
+/// An API server that has these networks, and is in trouble about `troubled`; the paths that it was asked for.
+fn api_server(gate: &mut Gate, networks: &[(&str, Value)]) -> Arc<std::sync::Mutex<Vec<String>>> {
     let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
     let heard = Arc::clone(&asked);
-    let mut gate = ready(&json!({ "missingNetworks": "reject" }));
+    let networks: Vec<(String, Value)> = networks
+        .iter()
+        .map(|(name, config)| ((*name).to_owned(), config.clone()))
+        .collect();
     gate.client = Some(client(move |_, path| {
+        let name = path.rsplit('/').next().unwrap_or_default();
         heard.lock().unwrap().push(path.to_owned());
-        if path.ends_with("/fresh") {
-            let mut found =
-                json!({ "apiVersion": "k8s.cni.cncf.io/v1", "kind": "NetworkAttachmentDefinition" });
-            found["metadata"] = json!({ "name": "fresh", "namespace": "default" });
-            found["spec"] = json!({ "config": macvlan(&[]).to_string() });
-            (200, found)
-        } else if path.ends_with("/broken") {
-            failure()
-        } else {
-            not_found()
+        if name == "troubled" {
+            return failure();
         }
+        let Some((name, config)) = networks.iter().find(|(known, _)| known == name) else {
+            return not_found();
+        };
+        let found = json!({ "apiVersion": "k8s.cni.cncf.io/v1", "kind": "NetworkAttachmentDefinition",
+            "metadata": { "name": name, "namespace": "default" }, "spec": { "config": config.to_string() } });
+        (200, found)
     }));
+    asked
+}
+
+#[tokio::test]
+async fn before_a_missing_network_is_refused_the_api_server_is_asked_once() {
+    let mut gate = ready(&json!({ "missingNetworks": "reject" }));
+    let asked = api_server(&mut gate, &[("fresh", macvlan(&[]))]);
 
     assert_eq!(refusal(&gate, &create(&pod("fresh@x,a@y,fresh@z"))).await, None);
-    let path = "/apis/k8s.cni.cncf.io/v1/namespaces/default/network-attachment-definitions";
-    assert_eq!(*asked.lock().unwrap(), [format!("{path}/fresh")]);
+    assert_eq!(*asked.lock().unwrap(), [format!("{NETWORK}/fresh")]);
 
     let message = refusal(&gate, &create(&pod("gone@x"))).await.unwrap();
     assert!(message.contains("unknown-network"), "{message}");
 
     assert_eq!(
-        refusal(&gate, &create(&pod("broken@x"))).await,
+        refusal(&gate, &create(&pod("troubled@x"))).await,
         None,
         "unknown is not missing"
     );
+}
+
+#[tokio::test]
+async fn only_what_a_refusal_rests_on_is_looked_up_and_absence_is_remembered() {
+    let mut gate = ready(&json!({ "missingNetworks": "reject", "namespaceIsolation": true }));
+    let asked = api_server(&mut gate, &[]);
+
+    // A network that was there before, and one that the pod may not use.
+    let edit = update(&pod("gone@x,a@y"), &pod("gone@x,other/secret@z"));
+    refusal(&gate, &edit).await.unwrap();
+    assert_eq!(*asked.lock().unwrap(), Vec::<String>::new());
+
+    for _ in 0..3 {
+        let message = refusal(&gate, &create(&pod("gone@x"))).await.unwrap();
+        assert!(message.contains("unknown-network"), "{message}");
+    }
+    assert_eq!(asked.lock().unwrap().len(), 1);
+}
+
+/// The watch may be behind, or lost.
+#[tokio::test]
+async fn no_refusal_rests_on_an_old_cache() {
+    let mut gate = gate(&json!({}));
+    let mut device = network("default", "device", &json!({ "type": "sriov" }));
+    let resource = (
+        annotations::RESOURCE_NAME.to_owned(),
+        "vendor.example/vf".to_owned(),
+    );
+    device.metadata.annotations = Some([resource].into());
+    gate.networks.replace(&[
+        network("default", "mapped", &macvlan(&[])),
+        network("default", "repaired", &json!({ "plugins": [] })),
+        network("default", "troubled", &json!({ "plugins": [] })),
+        network("default", "worse", &macvlan(&[])),
+        device,
+    ]);
+    gate.namespaces.replace([]);
+    api_server(
+        &mut gate,
+        &[
+            ("mapped", macvlan(&["portMappings"])),
+            ("repaired", macvlan(&[])),
+            ("worse", json!({ "plugins": [] })),
+            ("device", macvlan(&[])),
+        ],
+    );
+    let ports = json!([{ "hostPort": 8080, "containerPort": 80 }]);
+    let mapped = json!([{ "name": "mapped", "interface": "net1", "portMappings": ports }]).to_string();
+
+    for annotation in [&mapped, "repaired@net1", "troubled@net1", "worse@net1"] {
+        assert_eq!(
+            refusal(&gate, &create(&pod(annotation))).await,
+            None,
+            "{annotation}"
+        );
+    }
+    let edit = update(&pod(""), &pod("device@net1"));
+    let mut running = edit.clone();
+    running["request"]["oldObject"]["spec"]["nodeName"] = "node".into();
+    assert_eq!(refusal(&gate, &running).await, None);
+}
+
+#[tokio::test]
+async fn where_the_definition_is_not_installed_every_network_is_missing() {
+    let mut gate = gate(&json!({ "missingNetworks": "reject" }));
+    gate.namespaces.replace([]);
+    let metrics = gate.metrics.clone();
+    let networks = Arc::clone(&gate.networks);
+    let client = client(|_, _| not_found());
+    gate.client = Some(client.clone());
+    tokio::spawn(async move { networks.follow(client, &metrics).await });
+    crate::testing::until("it is known", || {
+        gate.networks.state() == crate::cache::State::NotInstalled
+    })
+    .await;
+
+    let message = refusal(&gate, &create(&pod("a@net1"))).await.unwrap();
+    assert!(message.contains("unknown-network"), "{message}");
 }
 
 #[tokio::test]
@@ -501,7 +590,7 @@ async fn check_sizes(gate: &Gate, review: &Value) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(cases(100))]
+    #![proptest_config(cases(40))]
 
     #[test]
     fn no_annotation_makes_a_large_answer(annotation in repeated()) {
