@@ -3,6 +3,7 @@
 mod fields;
 mod json;
 mod parse;
+mod same;
 mod text;
 
 use std::{net::IpAddr, ops::Range};
@@ -118,6 +119,51 @@ impl Attributes {
         device_id: None,
     };
 
+    /// Whether both ask for the same ips.
+    pub fn same_ips(&self, other: &Self) -> bool {
+        same::ips(&self.ips, &other.ips)
+    }
+
+    /// Whether both ask for the same mac.
+    pub fn same_mac(&self, other: &Self) -> bool {
+        same::mac(self.mac.as_deref(), other.mac.as_deref())
+    }
+
+    /// Whether both have the same cni-args.
+    pub fn same_cni_args(&self, other: &Self) -> bool {
+        match (&self.cni_args, &other.cni_args) {
+            (Some(a), Some(b)) => {
+                a.len() == b.len()
+                    && a.iter()
+                        .all(|(key, a)| b.get(key).is_some_and(|b| same::value(a, b)))
+            }
+            (a, b) => a == b,
+        }
+    }
+
+    /// Whether both have the same portMappings.
+    pub fn same_port_mappings(&self, other: &Self) -> bool {
+        same::port_mappings(&self.port_mappings, &other.port_mappings)
+    }
+
+    /// Whether both ask for the same infiniband-guid.
+    pub fn same_infiniband_guid(&self, other: &Self) -> bool {
+        same::mac(self.infiniband_guid.as_deref(), other.infiniband_guid.as_deref())
+    }
+
+    /// Whether both ask for the same, however it is written.
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.same_ips(other)
+            && self.same_mac(other)
+            && self.same_cni_args(other)
+            && self.same_port_mappings(other)
+            && self.bandwidth == other.bandwidth
+            && self.same_infiniband_guid(other)
+            && self.default_route == other.default_route
+            && self.ipam_claim_reference == other.ipam_claim_reference
+            && self.device_id == other.device_id
+    }
+
     /// As an element holds them: not at all when they ask for nothing.
     fn boxed(self) -> Option<Box<Self>> {
         (self != *Self::NONE).then(|| Box::new(self))
@@ -148,7 +194,7 @@ impl Selection {
 
     /// Whether both ask for the same, whatever they call the interface.
     pub fn asks_as(&self, other: &Self) -> bool {
-        self.network == other.network && self.attributes == other.attributes
+        self.network == other.network && self.attributes().same_as(other.attributes())
     }
 }
 

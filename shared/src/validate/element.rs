@@ -25,26 +25,26 @@ enum Asked {
 
 impl Asked {
     fn of(new: &Attributes, before: Option<&Attributes>) -> Vec<Self> {
-        let same_mac = |b: &Attributes| match (&b.mac, &new.mac) {
-            (Some(before), Some(new)) => before.eq_ignore_ascii_case(new),
-            (before, new) => before == new,
-        };
         [
             (
                 Self::Ips,
                 !new.ips.is_empty(),
-                before.is_some_and(|b| b.ips == new.ips),
+                before.is_some_and(|b| b.same_ips(new)),
             ),
-            (Self::Mac, new.mac.is_some(), before.is_some_and(same_mac)),
+            (
+                Self::Mac,
+                new.mac.is_some(),
+                before.is_some_and(|b| b.same_mac(new)),
+            ),
             (
                 Self::CniArgs,
                 new.cni_args.is_some(),
-                before.is_some_and(|b| b.cni_args == new.cni_args),
+                before.is_some_and(|b| b.same_cni_args(new)),
             ),
             (
                 Self::PortMappings,
                 !new.port_mappings.is_empty(),
-                before.is_some_and(|b| b.port_mappings == new.port_mappings),
+                before.is_some_and(|b| b.same_port_mappings(new)),
             ),
             (
                 Self::Bandwidth,
@@ -54,7 +54,7 @@ impl Asked {
             (
                 Self::InfinibandGuid,
                 new.infiniband_guid.is_some(),
-                before.is_some_and(|b| b.infiniband_guid == new.infiniband_guid),
+                before.is_some_and(|b| b.same_infiniband_guid(new)),
             ),
             (
                 Self::DefaultRoute,

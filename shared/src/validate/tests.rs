@@ -487,16 +487,43 @@ fn attributes_of_a_plugged_interface_do_not_change(#[case] changed: &str) {
     assert_eq!(case.edit(&old, &plugged, &other), Findings::default());
 }
 
+#[rstest]
+#[case(r#""mac":"02:11:22:33:44:aa""#, r#""mac":"02-11-22-33-44-AA""#, true)]
+#[case(r#""mac":"02:11:22:33:44:aa""#, r#""mac":"0211.2233.44aa""#, true)]
+#[case(
+    r#""ips":["fd00::1/64","10.0.0.1"]"#,
+    r#""ips":["FD00:0::1/64","10.0.0.1"]"#,
+    true
+)]
+#[case(r#""ips":["fd00::1/64"]"#, r#""ips":["fd00::1/65"]"#, false)]
+#[case(r#""ips":["10.0.0.1"]"#, r#""ips":["10.0.0.1/24"]"#, false)]
+#[case(
+    r#""cni-args":{"a":[1,{"b":2}]}"#,
+    r#""cni-args":{"a":[1.0,{"b":2e0}]}"#,
+    true
+)]
+#[case(r#""cni-args":{"a":1}"#, r#""cni-args":{"a":1,"b":null}"#, false)]
+#[case(r#""cni-args":{"a":1}"#, r#""cni-args":{"a":"1"}"#, false)]
+fn another_spelling_is_no_change(#[case] before: &str, #[case] after: &str, #[case] same: bool) {
+    let (before, after) = (json(&format!(",{before}")), json(&format!(",{after}")));
+    let findings = Case::default().edit(&before, &[("default/a", "net1")], &after);
+    let expected: &[Rule] = if same { &[] } else { &[Rule::AttributeChange] };
+    assert_eq!(rules(&findings), expected);
+}
+
 #[test]
-fn a_mac_in_capitals_is_the_same_mac() {
-    let (small, capital) = (
-        json(r#","mac":"02:11:22:33:44:aa""#),
-        json(r#","mac":"02:11:22:33:44:AA""#),
+fn a_plugged_interface_keeps_its_port_mappings_in_another_spelling() {
+    let mapping = |protocol: &str, host: &str| {
+        json(&format!(
+            r#","portMappings":[{{"hostPort":1,"containerPort":2,"protocol":"{protocol}","hostIP":"{host}"}}]"#
+        ))
+    };
+    let findings = Case::default().edit(
+        &mapping("tcp", "fd00::1"),
+        &[("default/a", "net1")],
+        &mapping("TCP", "FD00::1"),
     );
-    assert_eq!(
-        Case::default().edit(&small, &[("default/a", "net1")], &capital),
-        Findings::default()
-    );
+    assert_eq!(findings, Findings::default());
 }
 
 #[test]
