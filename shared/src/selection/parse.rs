@@ -97,7 +97,7 @@ impl Draft {
             };
             (
                 Rule::InterfaceReserved,
-                format!("belongs to {whose}; choose another name, such as \"net1\""),
+                format!("belongs to {whose}; choose another name"),
             )
         } else if !self.interfaces.insert(interface.clone()) {
             (

@@ -223,6 +223,8 @@ impl Judge<'_> {
                         "a device cannot be given to a running pod; leave it out, or re-create the pod";
                     self.refuse(Rule::DeviceId, at, message);
                 }
+                Asked::DeviceId => self
+                    .warn("multus hands deviceID to the plugin unchecked; the device may be another pod's"),
                 Asked::Ips | Asked::Mac | Asked::CniArgs if plugged => {
                     let message = "the interface is plugged and nothing would apply the change; remove the element first, \
                                    then add it again";

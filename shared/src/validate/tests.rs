@@ -378,7 +378,13 @@ fn devices_are_not_given_to_running_pods() {
     let case = Case::default();
     let id = json(r#","deviceID":"0000:00:01.0""#);
     assert_eq!(case.create("device@net1"), Findings::default());
-    assert_eq!(case.create(&id), Findings::default());
+    let unchecked = Findings {
+        warnings: warnings(&[
+            "element 0 (default/a): multus hands deviceID to the plugin unchecked; the device may be another pod's",
+        ]),
+        ..Findings::default()
+    };
+    assert_eq!(case.create(&id), unchecked);
     assert_eq!(rules(&case.edit("", &[], "device@net1")), [Rule::DevicePlugin]);
     assert_eq!(rules(&case.edit("", &[], &id)), [Rule::DeviceId]);
     assert_eq!(rules(&case.edit(&json(""), &[], &id)), [Rule::DeviceId]);
