@@ -85,13 +85,14 @@ impl NetworkConfig {
         let Value::Object(mut config) = value else {
             return Err(ConfigError::NotAnObject);
         };
+        // A single configuration is read into a struct, where Go ignores case; libcni reads a list by its exact keys.
+        if has_type(&config) {
+            spell_known_keys(&mut config);
+        }
         let name = name(&config, nad_name)?;
         let cni_version = version(&config)?;
         // multus decides like this: a "type" makes it a single configuration, whatever else is there.
-        let is_single = config
-            .get("type")
-            .is_some_and(|value| *value != Value::Null && *value != json!(""));
-        let plugins = if is_single {
+        let mut plugins = if has_type(&config) {
             for key in ["name", "cniVersion", "cniVersions"] {
                 config.remove(key);
             }
@@ -99,7 +100,8 @@ impl NetworkConfig {
         } else {
             list(config.remove("plugins"))?
         };
-        for (index, plugin) in plugins.iter().enumerate() {
+        for (index, plugin) in plugins.iter_mut().enumerate() {
+            spell_known_keys(plugin);
             check_plugin(index, plugin)?;
         }
         Ok(Self {
@@ -107,6 +109,56 @@ impl NetworkConfig {
             cni_version,
             plugins,
         })
+    }
+}
+
+/// The keys that libcni and multus read of a plugin.
+const PLUGIN_KEYS: [&str; 10] = [
+    "type",
+    "name",
+    "cniVersion",
+    "cniVersions",
+    "ipam",
+    "dns",
+    "prevResult",
+    "runtimeConfig",
+    "capabilities",
+    "args",
+];
+
+fn has_type(config: &Plugin) -> bool {
+    config
+        .iter()
+        .filter(|(key, _)| key.eq_ignore_ascii_case("type"))
+        .any(|(_, value)| *value != Value::Null && *value != json!(""))
+}
+
+/// Gives the known keys of a plugin their one spelling, since Go's structs take any case, and leaves out the args that are null, which mean
+/// none.
+fn spell_known_keys(plugin: &mut Plugin) {
+    spell(plugin, &PLUGIN_KEYS);
+    if let Some(Value::Object(ipam)) = plugin.get_mut("ipam") {
+        spell(ipam, &["type"]);
+    }
+    if let Some(Value::Object(args)) = plugin.get_mut("args")
+        && args.get("cni").is_some_and(Value::is_null)
+    {
+        args.remove("cni");
+    }
+    if plugin.get("args").is_some_and(Value::is_null) {
+        plugin.remove("args");
+    }
+}
+
+fn spell(object: &mut Plugin, known: &[&str]) {
+    for key in known {
+        let other = |found: &&String| found.eq_ignore_ascii_case(key) && found != key;
+        let found = object.keys().find(other).cloned();
+        if let Some(value) = found.and_then(|found| object.remove(&found))
+            && !object.contains_key(*key)
+        {
+            object.insert((*key).to_owned(), value);
+        }
     }
 }
 

@@ -183,3 +183,28 @@ fn a_stuck_deletion_can_go_on_without_a_plugin_or_its_ipam() {
     assert_eq!(plugins(config.only_ipam(0)), Some(ipam));
     assert_eq!(plugins(config.only_ipam(1)), None);
 }
+
+#[rstest]
+#[case(r#"{"Type":"macvlan","CNIVersion":"1.0.0","IPAM":{"Type":"static"},"Capabilities":{"ips":true}}"#)]
+#[case(r#"{"cniVersion":"1.0.0","plugins":[{"TYPE":"macvlan","Ipam":{"TYPE":"static"},"capabilities":{"ips":true}}]}"#)]
+#[case(r#"{"type":"macvlan","cniversion":"1.0.0","ipam":{"type":"static"},"capabilities":{"ips":true},"args":null}"#)]
+#[case(r#"{"type":"macvlan","cniVersion":"1.0.0","ipam":{"type":"static"},"capabilities":{"ips":true},"args":{"cni":null}}"#)]
+fn keys_of_a_plugin_are_read_in_any_case_as_go_does(#[case] text: &str) {
+    let config = NetworkConfig::parse(text, "nad").unwrap();
+    assert_eq!(config.cni_version.as_deref(), Some("1.0.0"));
+    assert!(config.capabilities().contains(Capability::Ips));
+    let plugin = &config.plugins[0];
+    assert_eq!(
+        (&plugin["type"], &plugin["ipam"]["type"]),
+        (&json!("macvlan"), &json!("static"))
+    );
+    let asked = asked(r#","cni-args":{"k":1}"#);
+    let sent: Value = serde_json::from_str(&config.conflist_for(&asked)).unwrap();
+    assert_eq!(sent["plugins"][0]["args"]["cni"], json!({"k": 1}));
+}
+
+#[test]
+fn keys_of_a_list_are_read_as_libcni_reads_them() {
+    let plugins = NetworkConfig::parse(r#"{"Plugins":[{"type":"macvlan"}]}"#, "nad");
+    assert_eq!(plugins, Err(ConfigError::NoPlugins));
+}
