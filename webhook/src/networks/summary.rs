@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use shared::{
     annotations,
-    cni::{Capabilities, ConfigError, DeviceNeed, NetworkConfig},
+    cni::{Capabilities, Capability, ConfigError, DeviceNeed, NetworkConfig},
     names::NetworkName,
     validate::Network,
 };
@@ -94,7 +94,7 @@ impl NetworkAttachmentDefinition {
         let (config, device) = match parsed {
             None => (Config::OnNode, DeviceNeed::of(resource_name, None)),
             Some(Ok(config)) => (
-                Config::Runnable(config.capabilities()),
+                Config::Runnable(reachable(&config)),
                 DeviceNeed::of(resource_name, Some(&config)),
             ),
             // Refused for that.
@@ -114,6 +114,22 @@ impl NetworkAttachmentDefinition {
     fn annotation(&self, key: &str) -> Option<&str> {
         self.metadata.annotations.as_ref()?.get(key).map(String::as_str)
     }
+}
+
+/// The plugin of OVN-Kubernetes, whose controller reads ips and mac from the annotation itself.
+const OVN_KUBERNETES: &str = "ovn-k8s-cni-overlay";
+
+/// The capabilities that are declared, and those that do their work without being.
+fn reachable(config: &NetworkConfig) -> Capabilities {
+    let declared = config.capabilities();
+    let ovn = config
+        .plugins
+        .iter()
+        .any(|plugin| plugin.get("type").and_then(Value::as_str) == Some(OVN_KUBERNETES));
+    let is_reachable = |capability: &Capability| {
+        declared.contains(*capability) || ovn && matches!(capability, Capability::Ips | Capability::Mac)
+    };
+    Capability::ALL.into_iter().filter(is_reachable).collect()
 }
 
 /// What is kept of a NetworkAttachmentDefinition.

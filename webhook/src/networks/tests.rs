@@ -158,3 +158,36 @@ fn of_the_metadata_only_what_is_used_is_read() {
         json!({ "namespace": "x", "name": "n", "resourceVersion": "7", "annotations": annotations })
     );
 }
+
+#[test]
+fn ovn_kubernetes_reads_addresses_from_the_annotation_itself() {
+    let config =
+        json!({ "cniVersion": "1.0.0", "name": "n", "type": "ovn-k8s-cni-overlay", "topology": "layer2" });
+
+    let Network::Present {
+        config: Some(Ok(declared)),
+        ..
+    } = knowing(&[network("x", "n", &config)]).network(&name("x/n"))
+    else {
+        panic!("it is there");
+    };
+
+    assert_eq!(declared, [Capability::Ips, Capability::Mac].into_iter().collect());
+}
+
+/// An object takes up to 1.5 MiB, several times in memory while it is read; the program has 128 MiB.
+#[tokio::test]
+async fn a_page_of_the_largest_networks_fits_into_memory() {
+    let asked = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+    let heard = std::sync::Arc::clone(&asked);
+    let client = crate::testing::client(move |_, path| {
+        heard.lock().unwrap().push_str(path);
+        crate::testing::not_found()
+    });
+    tokio::spawn(async move { Networks::default().follow(client, &Metrics::default()).await });
+    crate::testing::until("a list is asked for", || asked.lock().unwrap().contains("limit=")).await;
+
+    let query = asked.lock().unwrap().clone();
+    let limit = query.split("limit=").nth(1).unwrap().split('&').next().unwrap();
+    assert!(limit.parse::<usize>().unwrap() * 3 / 2 * 2 <= 64, "{query}");
+}
