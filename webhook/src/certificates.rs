@@ -28,6 +28,8 @@ use rotation::CaState;
 const RESYNC: Duration = Duration::from_secs(30);
 /// After a failed pass: first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
+/// Conflicts in a row that other replicas cause in the usual course.
+const USUAL_CONFLICTS: u32 = 2;
 
 /// One replica's part in it.
 pub struct Manager<C> {
@@ -57,21 +59,29 @@ impl<C: Cluster> Manager<C> {
     pub async fn run(mut self, changed: &Notify) {
         let mut retry = RETRY.0;
         let mut last_problem = String::new();
+        let mut conflicts = 0;
         loop {
             let begun = Instant::now();
             let pause = match self.pass(OffsetDateTime::now_utc()).await {
                 Ok(due) => {
                     retry = RETRY.0;
                     last_problem.clear();
+                    conflicts = 0;
                     due.min(RESYNC)
                 }
                 Err(error) => {
                     let problem = error.to_string();
-                    if problem != last_problem && !matches!(error, PassError::Cluster(ClusterError::Conflict))
-                    {
+                    conflicts = match error {
+                        PassError::Cluster(ClusterError::Conflict) => conflicts + 1,
+                        _ => 0,
+                    };
+                    let is_usual = (1..=USUAL_CONFLICTS).contains(&conflicts);
+                    if !is_usual && problem != last_problem {
                         tracing::warn!(problem, "self-managed certificates: trying again");
                     }
-                    last_problem = problem;
+                    if !is_usual {
+                        last_problem = problem;
+                    }
                     retry = (retry * 2).min(RETRY.1);
                     retry
                 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use json_patch::{AddOperation, Patch, PatchOperation, TestOperation, jsonptr::PointerBuf};
+use json_patch::{AddOperation, Patch, PatchOperation, ReplaceOperation, jsonptr::PointerBuf};
 use k8s_openapi::api::{
     admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
     core::v1::Secret,
@@ -213,12 +213,13 @@ impl Cluster for ApiServer {
     }
 }
 
-/// A JSON patch that sets values, and fails as a whole when the object is not of `version` any more.
+/// A JSON patch that sets values. It names the version of what was read, so that the API server refuses it as a conflict when the object
+/// has changed since. (A `test` of the version would be refused with 422, as any invalid object is.)
 fn guarded_patch(
     version: &str,
     values: impl IntoIterator<Item = (PointerBuf, Value)>,
 ) -> kube::api::Patch<()> {
-    let version = TestOperation {
+    let version = ReplaceOperation {
         path: PointerBuf::from_tokens(["metadata", "resourceVersion"]),
         value: version.into(),
     };
@@ -226,7 +227,7 @@ fn guarded_patch(
         .into_iter()
         .map(|(path, value)| PatchOperation::Add(AddOperation { path, value }));
     kube::api::Patch::Json(Patch(
-        std::iter::once(PatchOperation::Test(version))
+        std::iter::once(PatchOperation::Replace(version))
             .chain(set)
             .collect(),
     ))
@@ -239,8 +240,7 @@ async fn call<T>(
     match tokio::time::timeout(DEADLINE, request).await {
         Err(_elapsed) => Err(ClusterError::Timeout(verb)),
         Ok(Ok(answer)) => Ok(answer),
-        // A failed `test` of a JSON patch answers 422.
-        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 409 | 422) => Err(ClusterError::Conflict),
+        Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(ClusterError::Conflict),
         Ok(Err(error)) => Err(ClusterError::Api {
             verb,
             source: Box::new(error),

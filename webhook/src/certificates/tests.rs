@@ -406,3 +406,24 @@ async fn through_rotations_every_replica_is_trusted_by_every_api_server() {
     }
     assert_eq!(authorities.len(), 3, "two rotations have happened");
 }
+
+/// A Secret that is immutable, for instance: the API server says 422, and will say it again.
+#[tokio::test]
+async fn what_the_api_server_finds_invalid_is_no_conflict() {
+    for code in [409, 422] {
+        let client = crate::testing::client(move |_, _| {
+            let status =
+                serde_json::json!({ "kind": "Status", "status": "Failure", "code": code, "message": "no" });
+            (code, status)
+        });
+        let secret = SecretData {
+            version: "1".to_owned(),
+            data: Data::new(),
+        };
+        let error = ApiServer::new(client, "ns")
+            .write_secret(&secret)
+            .await
+            .unwrap_err();
+        assert_eq!(matches!(error, ClusterError::Conflict), code == 409, "{error}");
+    }
+}
