@@ -28,6 +28,8 @@ use rotation::CaState;
 const RESYNC: Duration = Duration::from_secs(30);
 /// After a failed pass: first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
+/// After a pass that wrote something: first, and at most, when each write is undone soon.
+const AFTER_WRITE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Conflicts in a row that other replicas cause in the usual course.
 const USUAL_CONFLICTS: u32 = 2;
 
@@ -40,6 +42,8 @@ pub struct Manager<C> {
     signer: Option<Authority>,
     /// Whether clients trusted what is served at the end of some pass.
     was_trusted: bool,
+    /// The last pass wrote something.
+    wrote: bool,
 }
 
 impl<C: Cluster> Manager<C> {
@@ -52,6 +56,7 @@ impl<C: Cluster> Manager<C> {
             serving,
             signer: None,
             was_trusted: false,
+            wrote: false,
         }
     }
 
@@ -60,6 +65,7 @@ impl<C: Cluster> Manager<C> {
         let mut retry = RETRY.0;
         let mut last_problem = String::new();
         let mut conflicts = 0;
+        let mut damping = Damping::default();
         loop {
             let begun = Instant::now();
             let pause = match self.pass(OffsetDateTime::now_utc()).await {
@@ -87,6 +93,10 @@ impl<C: Cluster> Manager<C> {
                 }
             };
             tracing::debug!(took = ?begun.elapsed(), ?pause, "certificate pass");
+            if std::mem::take(&mut self.wrote) {
+                // Another writer that wants something else is answered ever more slowly.
+                tokio::time::sleep(damping.after_write(tokio::time::Instant::now())).await;
+            }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = changed.notified() => {}
@@ -125,6 +135,13 @@ impl<C: Cluster> Manager<C> {
         let registrations = self.cluster.registrations().await?;
         let mut secret = self.cluster.secret().await?;
         let mut state = CaState::read(&secret.data, now);
+        if let Some(not_before) = state.not_yet_valid {
+            // Made by a replica with another clock: it is there and must stay.
+            if let Some(active) = state.active {
+                self.sign_with(active, now)?;
+            }
+            return Err(PassError::Clock(not_before));
+        }
         let everywhere = |certificate: &str| {
             registrations
                 .iter()
@@ -133,6 +150,7 @@ impl<C: Cluster> Manager<C> {
         if let Some(step) = state.step(now, everywhere)? {
             secret.data = state.write(&secret.data);
             self.cluster.write_secret(&secret).await?;
+            self.wrote = true;
             tracing::info!(%step, "self-managed CA");
         }
         let bundle = state.bundle();
@@ -143,6 +161,7 @@ impl<C: Cluster> Manager<C> {
         for registration in &registrations {
             if !registration.carries_exactly(&bundle) {
                 self.cluster.patch_bundle(registration, &bundle).await?;
+                self.wrote = true;
                 tracing::info!(
                     registration = registration.kind,
                     "put the CA into the registration"
@@ -177,12 +196,32 @@ impl<C: Cluster> Manager<C> {
     }
 }
 
+/// How long nothing is written after a write: twice as long as before when the last write was not long ago.
+#[derive(Default)]
+struct Damping {
+    last: Option<(tokio::time::Instant, Duration)>,
+}
+
+impl Damping {
+    fn after_write(&mut self, now: tokio::time::Instant) -> Duration {
+        let soon = self
+            .last
+            .filter(|(last, pause)| now.duration_since(*last) < *pause + AFTER_WRITE.1);
+        let pause = soon.map_or(AFTER_WRITE.0, |(_, pause)| (pause * 2).min(AFTER_WRITE.1));
+        self.last = Some((now, pause));
+        pause
+    }
+}
+
 /// Why a pass was not completed.
 #[derive(Debug, thiserror::Error)]
 pub enum PassError {
     /// The API server.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// A CA in the Secret is not valid yet.
+    #[error("a CA in the Secret is valid from {0} only: is the clock of this node behind?")]
+    Clock(OffsetDateTime),
     /// Making a CA or signing with one.
     #[error(transparent)]
     Authority(#[from] certs::AuthorityError),

@@ -40,6 +40,8 @@ pub struct CaState {
     next_trusted_since: Option<OffsetDateTime>,
     /// Certificate of the former CA, PEM.
     previous: Option<String>,
+    /// A CA is there whose validity begins later than now, at this time: the clock here or there is wrong.
+    pub not_yet_valid: Option<OffsetDateTime>,
 }
 
 /// What was changed, for the log.
@@ -67,19 +69,27 @@ impl fmt::Display for Step {
 }
 
 impl CaState {
-    /// What the Secret holds. A CA that is absent, unreadable or outside its time is none: then a new one is made, as
-    /// nothing that it signed would be accepted anyway.
+    /// What the Secret holds. A CA that is absent, unreadable or expired is none: then a new one is made, as nothing that it
+    /// signed would be accepted anyway.
     pub fn read(data: &Data, now: OffsetDateTime) -> Self {
         let text = |key: &str| data.get(key).and_then(|value| std::str::from_utf8(value).ok());
-        let authority = |(certificate, key)| {
+        let mut not_yet_valid = None;
+        let mut authority = |(certificate, key)| {
             let (certificate, key) = (text(certificate)?, text(key)?);
             Authority::from_pem(certificate, key, now)
-                .inspect_err(|error| tracing::warn!(%error, "a CA in the Secret is not used"))
+                .inspect_err(|error| match error {
+                    AuthorityError::NotValid { not_before, .. } if now < *not_before => {
+                        not_yet_valid = Some(*not_before);
+                    }
+                    error => tracing::warn!(%error, "a CA in the Secret is not used"),
+                })
                 .ok()
         };
+        let (active, next) = (authority(key::ACTIVE), authority(key::NEXT));
         Self {
-            active: authority(key::ACTIVE),
-            next: authority(key::NEXT),
+            active,
+            next,
+            not_yet_valid,
             next_trusted_since: text(key::NEXT_TRUSTED_SINCE)
                 .and_then(|since| OffsetDateTime::parse(since, &Rfc3339).ok()),
             previous: text(key::PREVIOUS)

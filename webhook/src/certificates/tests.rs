@@ -427,3 +427,74 @@ async fn what_the_api_server_finds_invalid_is_no_conflict() {
         assert_eq!(matches!(error, ClusterError::Conflict), code == 409, "{error}");
     }
 }
+
+/// Wants other bundles than the replica: undoes each write at once, and wakes it.
+struct Undone {
+    connection: Connection,
+    changed: Arc<Notify>,
+    writes: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl Cluster for Undone {
+    async fn registrations(&self) -> Result<Vec<Registration>, ClusterError> {
+        self.connection.registrations().await
+    }
+
+    async fn secret(&self) -> Result<SecretData, ClusterError> {
+        self.connection.secret().await
+    }
+
+    async fn write_secret(&self, secret: &SecretData) -> Result<(), ClusterError> {
+        self.connection.write_secret(secret).await
+    }
+
+    async fn patch_bundle(&self, _: &Registration, _: &str) -> Result<(), ClusterError> {
+        self.writes.fetch_add(1, Ordering::SeqCst);
+        self.changed.notify_one();
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_undoes_each_write_is_answered_ever_more_slowly() {
+    let (changed, writes) = (Arc::<Notify>::default(), Arc::default());
+    let cluster = Undone {
+        connection: Connection {
+            memory: Memory::new(),
+            cut: Arc::default(),
+        },
+        changed: Arc::clone(&changed),
+        writes: Arc::clone(&writes),
+    };
+    let serving = Arc::new(Serving::new(Metrics::default()));
+    let manager = Manager::new(cluster, "s", "ns", serving);
+    let run = manager.run(&changed);
+    let _ = tokio::time::timeout(Duration::from_secs(600), run).await;
+    // Two registrations a pass.
+    let passes = writes.load(Ordering::SeqCst) / 2;
+    assert!((5..25).contains(&passes), "{passes}");
+}
+
+/// A replica whose clock is behind finds CAs that are not valid yet.
+#[tokio::test]
+async fn a_ca_that_is_not_valid_yet_stays_where_it_is() {
+    let now = OffsetDateTime::now_utc();
+    let memory = Memory::new();
+    let replica = |memory: &Arc<Memory>| {
+        let connection = Connection {
+            memory: Arc::clone(memory),
+            cut: Arc::default(),
+        };
+        Manager::new(connection, "s", "ns", Arc::new(Serving::new(Metrics::default())))
+    };
+    replica(&memory).pass(now).await.unwrap();
+    let (data, bundles) = (memory.data(), memory.bundles());
+
+    let error = replica(&memory)
+        .pass(now - time::Duration::hours(1))
+        .await
+        .unwrap_err();
+
+    assert!(error.to_string().contains("clock"), "{error}");
+    assert_eq!((memory.data(), memory.bundles()), (data, bundles));
+}
