@@ -42,10 +42,10 @@ pub struct Serve {
     #[arg(long, env = "CONFIG", default_value = shared::config::DEFAULT_PATH)]
     pub config: PathBuf,
     /// Where admission reviews are answered (TLS).
-    #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8443")]
+    #[arg(long, env = "LISTEN", default_value = "[::]:8443")]
     pub listen: SocketAddr,
     /// Where /livez, /readyz and /metrics are answered (plain HTTP).
-    #[arg(long, env = "ADMIN_LISTEN", default_value = "0.0.0.0:8080")]
+    #[arg(long, env = "ADMIN_LISTEN", default_value = "[::]:8080")]
     pub admin_listen: SocketAddr,
     /// A directory with tls.crt and tls.key, followed as its content changes; without it, certificates are self-managed.
     #[arg(long, env = "CERTIFICATE_DIR")]

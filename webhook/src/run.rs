@@ -194,7 +194,7 @@ fn read_config(path: &std::path::Path) -> Result<Config, String> {
 }
 
 async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address)
+    shared_process::listen(address)
         .await
         .map_err(|error| format!("cannot listen on {address}: {error}"))
 }
