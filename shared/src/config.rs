@@ -31,6 +31,7 @@ const NAMESPACE_ISOLATION: &str = "namespaceIsolation";
 const GLOBAL_NAMESPACES: &str = "globalNamespaces";
 const INTERFACE_NAMES: &str = "interfaceNames";
 const MISSING_NETWORKS: &str = "missingNetworks";
+const ENFORCEMENT: &str = "enforcement";
 
 const KEYS: &[&str] = &[
     CRI_SOCKET_PATH,
@@ -44,6 +45,7 @@ const KEYS: &[&str] = &[
     GLOBAL_NAMESPACES,
     INTERFACE_NAMES,
     MISSING_NETWORKS,
+    ENFORCEMENT,
 ];
 
 /// How elements without an interface name are treated at admission.
@@ -105,6 +107,27 @@ impl MissingNetworks {
     }
 }
 
+/// What a broken rule means at admission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Enforcement {
+    /// The request is refused.
+    #[default]
+    Enforce,
+    /// Admitted; the refusal becomes warnings and an audit annotation.
+    Warn,
+}
+
+impl Enforcement {
+    /// Reads a value as the configuration and the namespace label write it; `None` for any other text.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "enforce" => Some(Self::Enforce),
+            "warn" => Some(Self::Warn),
+            _ => None,
+        }
+    }
+}
+
 /// The configuration, complete: every key with its default.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -131,6 +154,8 @@ pub struct Config {
     pub interface_names: InterfaceNames,
     /// `missingNetworks`: treatment of unknown networks.
     pub missing_networks: MissingNetworks,
+    /// `enforcement`: whether broken rules refuse.
+    pub enforcement: Enforcement,
 }
 
 impl Default for Config {
@@ -151,6 +176,7 @@ impl Default for Config {
             global_namespaces: vec!["default".to_owned()],
             interface_names: InterfaceNames::default(),
             missing_networks: MissingNetworks::default(),
+            enforcement: Enforcement::default(),
         }
     }
 }
@@ -207,6 +233,9 @@ impl Config {
             }
             MISSING_NETWORKS => {
                 self.missing_networks = setting.word(MissingNetworks::parse, "\"warn\" or \"reject\"")?;
+            }
+            ENFORCEMENT => {
+                self.enforcement = setting.word(Enforcement::parse, "\"enforce\" or \"warn\"")?;
             }
             _ => return Err(setting.unknown()),
         }

@@ -115,6 +115,14 @@ impl Warnings {
     }
 }
 
+impl FromIterator<String> for Warnings {
+    fn from_iter<I: IntoIterator<Item = String>>(texts: I) -> Self {
+        let mut warnings = Self::default();
+        texts.into_iter().for_each(|text| warnings.push(&text));
+        warnings
+    }
+}
+
 impl std::ops::Deref for Warnings {
     type Target = [String];
 

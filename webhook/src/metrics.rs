@@ -31,7 +31,7 @@ pub struct ReviewLabels {
 struct VerdictLabels {
     path: &'static str,
     operation: &'static str,
-    /// `allowed`, `filled`, `refused` or `unreadable`
+    /// `allowed`, `filled`, `refused`, `unreadable` or `warned`
     verdict: &'static str,
 }
 
@@ -109,7 +109,7 @@ impl Metrics {
         registry.register("build", "Version and commit of this build", Info::new(build));
         let help = "Admission reviews answered, by path, operation and verdict";
         registry.register("verdicts", help, self.verdicts.clone());
-        let help = "Rules broken by what was refused, by operation and rule";
+        let help = "Rules broken by what was refused or warned about, by operation and rule";
         registry.register("violations", help, self.violations.clone());
         let help = "Time from the last byte of a review to its answer";
         registry.register_with_unit("review_duration", help, Unit::Seconds, self.latency.clone());
@@ -136,7 +136,7 @@ impl Metrics {
         registry.register_with_unit("cache_age", help, Unit::Seconds, self.age.clone());
     }
 
-    /// A review was answered: `verdict` is `allowed`, `filled`, `refused` or `unreadable`.
+    /// A review was answered: `verdict` is `allowed`, `filled`, `refused`, `unreadable` or `warned`.
     pub fn reviewed(&self, labels: ReviewLabels, verdict: &'static str, took: Duration) {
         let ReviewLabels { path, operation } = labels;
         self.verdicts

@@ -19,10 +19,23 @@ const MAX_PATCH: usize = 192 * 1024;
 /// One for each element that gets one.
 type Names = Vec<Option<InterfaceName>>;
 
+/// What is filled in.
+pub struct Filled {
+    /// The JSON patch.
+    pub patch: Vec<u8>,
+    /// The names, in the order of the list, comma-separated.
+    pub names: String,
+}
+
 /// The JSON patch that fills in missing interface names; `None` when there is nothing to do, or the patch would be too long.
-pub fn fill(change: &Change<'_>, mode: InterfaceNames, config: &Config) -> Option<Vec<u8>> {
+pub fn fill(change: &Change<'_>, mode: InterfaceNames, config: &Config) -> Option<Filled> {
     let (list, names) = missing(change, mode, config)?;
-    Some(patch::fill_networks(&list, &names)).filter(|patch| patch.len() <= MAX_PATCH)
+    let patch = Some(patch::fill_networks(&list, &names)).filter(|patch| patch.len() <= MAX_PATCH)?;
+    let names: Vec<&str> = names.iter().flatten().map(InterfaceName::as_str).collect();
+    Some(Filled {
+        patch,
+        names: names.join(","),
+    })
 }
 
 /// The networks annotation with missing interface names filled in; `None` when there is nothing to do.

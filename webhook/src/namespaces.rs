@@ -1,10 +1,13 @@
-//! Which mode a namespace asks for: a watch cache of the namespaces that carry the label, metadata only.
+//! What a namespace asks for by its labels: a watch cache of those that carry one, metadata only.
 
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, api::PartialObjectMeta};
-use shared::{annotations::INTERFACE_NAMES_LABEL, config::InterfaceNames};
+use shared::{
+    annotations::{ENFORCEMENT_LABEL, INTERFACE_NAMES_LABEL},
+    config::{Enforcement, InterfaceNames},
+};
 
 use crate::{
     api::watching,
@@ -15,7 +18,16 @@ use crate::{
 /// The labels of all namespaces that have one.
 #[derive(Debug)]
 pub struct Namespaces {
-    cache: Cache<String, String>,
+    cache: Cache<String, Labels>,
+}
+
+/// The labels of one namespace that are ours.
+#[derive(Clone, Debug, Default)]
+pub struct Labels {
+    /// `…/interface-names`
+    pub interface_names: Option<String>,
+    /// `…/enforcement`
+    pub enforcement: Option<String>,
 }
 
 impl Default for Namespaces {
@@ -26,28 +38,44 @@ impl Default for Namespaces {
     }
 }
 
-/// What a namespace says about unnamed elements.
+/// What a label of a namespace says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Override {
+pub enum Override<T> {
     /// Nothing, or nothing known yet: the configuration holds.
     None,
-    /// This mode.
-    Mode(InterfaceNames),
-    /// Something that is no mode: the configuration holds, and whoever asks should hear of it.
+    /// This.
+    Mode(T),
+    /// Something that is no value of it: the configuration holds, and the client should hear of it.
     Unreadable,
+}
+
+impl<T> Override<T> {
+    fn of(label: Option<&str>, parse: fn(&str) -> Option<T>) -> Self {
+        label.map_or(Self::None, |label| {
+            parse(label).map_or(Self::Unreadable, Self::Mode)
+        })
+    }
+
+    /// What holds where the configuration says `otherwise`, and whether the label could be read.
+    pub fn or(self, otherwise: T) -> (T, bool) {
+        match self {
+            Self::Mode(value) => (value, true),
+            Self::None => (otherwise, true),
+            Self::Unreadable => (otherwise, false),
+        }
+    }
 }
 
 impl Namespaces {
     /// Follows the API server. Never returns.
     pub async fn follow(&self, client: Client, metrics: &Metrics) {
         let api: Api<PartialObjectMeta<Namespace>> = Api::all(self.cache.heard_through(client));
-        // A label that goes away shows as a deletion to a watch with this selector.
-        let labelled = watching().labels(INTERFACE_NAMES_LABEL);
-        self.cache.follow(api, labelled, metrics, label).await;
+        // Of all namespaces: no selector means "one label or the other".
+        self.cache.follow(api, watching(), metrics, entry).await;
     }
 
-    /// Replaces the whole content by a complete one: pairs of namespace and label value.
-    pub fn replace(&self, labels: impl IntoIterator<Item = (String, String)>) {
+    /// Replaces the whole content by a complete one.
+    pub fn replace(&self, labels: impl IntoIterator<Item = (String, Labels)>) {
         self.cache.replace(labels);
     }
 
@@ -61,25 +89,35 @@ impl Namespaces {
         self.cache.age()
     }
 
-    /// What `namespace` asks for.
-    pub fn mode(&self, namespace: &str) -> Override {
-        let label = self
-            .cache
-            .look(|entries| entries.get(namespace).cloned())
-            .flatten();
-        label.map_or(Override::None, |label| {
-            InterfaceNames::parse(&label).map_or(Override::Unreadable, Override::Mode)
+    /// How unnamed elements are treated in `namespace`.
+    pub fn mode(&self, namespace: &str) -> Override<InterfaceNames> {
+        self.label(namespace, |labels| {
+            Override::of(labels.interface_names.as_deref(), InterfaceNames::parse)
         })
+    }
+
+    /// Whether broken rules refuse in `namespace`.
+    pub fn enforcement(&self, namespace: &str) -> Override<Enforcement> {
+        self.label(namespace, |labels| {
+            Override::of(labels.enforcement.as_deref(), Enforcement::parse)
+        })
+    }
+
+    fn label<T>(&self, namespace: &str, read: impl FnOnce(&Labels) -> Override<T>) -> Override<T> {
+        let found = self.cache.look(|entries| entries.get(namespace).map(read));
+        found.flatten().unwrap_or(Override::None)
     }
 }
 
-fn label(namespace: &PartialObjectMeta<Namespace>) -> Option<(String, Option<String>)> {
+fn entry(namespace: &PartialObjectMeta<Namespace>) -> Option<(String, Option<Labels>)> {
     let name = namespace.metadata.name.clone()?;
-    let labels = namespace.metadata.labels.as_ref();
-    Some((
-        name,
-        labels.and_then(|labels| labels.get(INTERFACE_NAMES_LABEL).cloned()),
-    ))
+    let label = |key| namespace.metadata.labels.as_ref()?.get(key).cloned();
+    let labels = Labels {
+        interface_names: label(INTERFACE_NAMES_LABEL),
+        enforcement: label(ENFORCEMENT_LABEL),
+    };
+    let has_one = labels.interface_names.is_some() || labels.enforcement.is_some();
+    Some((name, has_one.then_some(labels)))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use axum::{
 };
 use kube::Client;
 use shared::{
-    config::{Config, InterfaceNames},
+    config::{Config, Enforcement, InterfaceNames},
     violation::{Rule, shown},
 };
 
@@ -21,8 +21,8 @@ pub use body::{Bodies, MAX_BODY};
 
 use crate::{
     metrics::{Metrics, ReviewLabels},
-    mutate,
-    namespaces::{Namespaces, Override},
+    mutate::{self, Filled},
+    namespaces::Namespaces,
     networks::{self, Networks},
     review::{self, Answer, Change, Request, Unreadable},
     verdict,
@@ -48,6 +48,10 @@ pub struct Gate {
 /// Shown where a namespace's label has an unknown value.
 const LABEL_WARNING: &str =
     "the namespace's label dynamic-networks.k8s.cni.cncf.io/interface-names is not fill, reject, warn or off";
+
+/// The same, for the other label.
+const ENFORCEMENT_WARNING: &str =
+    "the namespace's label dynamic-networks.k8s.cni.cncf.io/enforcement is not enforce or warn";
 
 /// The router of the TLS port.
 pub fn router(gate: Gate) -> Router {
@@ -154,15 +158,22 @@ impl Gate {
     }
 
     fn fill(&self, request: &Request<'_>, change: &Change<'_>) -> Decision {
-        let answer = Answer::allowed(&request.uid);
+        let mut answer = Answer::allowed(&request.uid);
         match mutate::fill(change, self.mode(change.namespace).0, &self.config) {
-            Some(patch) => Decision::of("filled", answer.with_patch(patch)),
+            Some(Filled { patch, names }) => {
+                answer.audit("filled", &names);
+                Decision::of("filled", answer.with_patch(patch))
+            }
             None => Decision::of("allowed", answer),
         }
     }
 
     async fn judge(&self, request: &Request<'_>, change: &Change<'_>) -> Decision {
         let (mode, label_is_readable) = self.mode(change.namespace);
+        let (enforcement, enforcement_is_readable) = self
+            .namespaces
+            .enforcement(change.namespace)
+            .or(self.config.enforcement);
         let parsed = verdict::parse(change);
         let mut findings = verdict::judge(change, &parsed, mode, &self.config, &*self.networks);
         if let Some(client) = self.client.as_ref().filter(|_| !findings.rests_on.is_empty()) {
@@ -172,10 +183,17 @@ impl Gate {
         if !label_is_readable {
             findings.warnings.push(LABEL_WARNING);
         }
+        if !enforcement_is_readable {
+            findings.warnings.push(ENFORCEMENT_WARNING);
+        }
         let rules = verdict::broken_rules(&findings);
-        let verdict = if rules.is_empty() { "allowed" } else { "refused" };
+        let verdict = match (rules.is_empty(), enforcement) {
+            (true, _) => "allowed",
+            (false, Enforcement::Enforce) => "refused",
+            (false, Enforcement::Warn) => "warned",
+        };
         Decision {
-            answer: verdict::answer(request, change, findings),
+            answer: verdict::answer(request, change, findings, enforcement),
             verdict,
             rules,
         }
@@ -183,11 +201,7 @@ impl Gate {
 
     /// The mode that holds in `namespace`, and whether its label could be read.
     fn mode(&self, namespace: &str) -> (InterfaceNames, bool) {
-        match self.namespaces.mode(namespace) {
-            Override::Mode(mode) => (mode, true),
-            Override::None => (self.config.interface_names, true),
-            Override::Unreadable => (self.config.interface_names, false),
-        }
+        self.namespaces.mode(namespace).or(self.config.interface_names)
     }
 }
 

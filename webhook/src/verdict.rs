@@ -2,11 +2,11 @@
 
 use shared::{
     annotations,
-    config::{Config, InterfaceNames},
+    config::{Config, Enforcement, InterfaceNames},
     history::History,
     selection::SelectionList,
     status,
-    validate::{self, Findings, Networks, Operation, Subject},
+    validate::{self, Findings, Networks, Operation, Subject, Warnings},
     violation::{Rule, Violation, Violations, shortened},
 };
 
@@ -73,16 +73,35 @@ pub fn judge(
 }
 
 /// The answer that tells `findings`.
-pub fn answer(request: &Request<'_>, change: &Change<'_>, findings: Findings) -> Answer {
+pub fn answer(
+    request: &Request<'_>,
+    change: &Change<'_>,
+    findings: Findings,
+    enforcement: Enforcement,
+) -> Answer {
+    let rules: Vec<&str> = broken_rules(&findings).into_iter().map(Rule::name).collect();
     let Findings {
         violations, warnings, ..
     } = findings;
-    let mut answer = if violations.is_empty() {
-        Answer::allowed(request.uid.clone())
-    } else {
+    let refuses = enforcement == Enforcement::Enforce && !violations.is_empty();
+    let mut answer = if refuses {
         Answer::refused(request.uid.clone(), refusal(request, change, &violations))
+    } else {
+        Answer::allowed(request.uid.clone())
     };
-    answer.warnings = warnings.into_texts();
+    if !rules.is_empty() {
+        answer.audit("rule", &rules.join(","));
+    }
+    answer.warnings = if refuses {
+        warnings.into_texts()
+    } else {
+        // The same words, first.
+        let unlisted = violations.unlisted();
+        let more = (unlisted > 0).then(|| format!("and {unlisted} more violations"));
+        let words = violations.iter().map(Violation::to_string).chain(more);
+        let all: Warnings = words.chain(warnings.into_texts()).collect();
+        all.into_texts()
+    };
     answer
 }
 

@@ -22,7 +22,7 @@ fn every_key_is_read() {
     let config = Config::parse(
         r#"{"criSocketPath":"/host/run/crio/crio.sock","multusSocketPath":"/host/run/multus/multus.sock","multusCniDir":"/a",
             "multusConfDir":"/b","stateDir":"/c","interfaceOffset":2,"systemNamespaces":["x"],"namespaceIsolation":true,
-            "globalNamespaces":[],"interfaceNames":"reject","missingNetworks":"reject"}"#,
+            "globalNamespaces":[],"interfaceNames":"reject","missingNetworks":"reject","enforcement":"warn"}"#,
     )
     .unwrap();
     let expected = Config {
@@ -37,6 +37,7 @@ fn every_key_is_read() {
         global_namespaces: Vec::new(),
         interface_names: InterfaceNames::Reject,
         missing_networks: MissingNetworks::Reject,
+        enforcement: Enforcement::Warn,
     };
     assert_eq!(config, expected);
     assert_eq!((config.offset_in("x"), config.offset_in("y")), (0, 2));

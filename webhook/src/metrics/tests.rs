@@ -26,7 +26,7 @@ fn everything() -> Metrics {
     } = &metrics;
     for path in ["mutate", "validate"] {
         for operation in ["CREATE", "UPDATE", "other"] {
-            for verdict in ["allowed", "filled", "refused", "unreadable"] {
+            for verdict in ["allowed", "filled", "refused", "unreadable", "warned"] {
                 metrics.reviewed(ReviewLabels { path, operation }, verdict, Duration::ZERO);
             }
         }

@@ -271,7 +271,7 @@ proptest! {
         let object = parsed(&before);
         let change = Change { namespace: "default", annotation: &networks, pod: &object, old: None };
         let Some(patch) = fill(&change, InterfaceNames::Fill, &config(&json!({}))) else { return Ok(()) };
-        let patch: json_patch::Patch = serde_json::from_slice(&patch).unwrap();
+        let patch: json_patch::Patch = serde_json::from_slice(&patch.patch).unwrap();
 
         let mut after = before.clone();
         json_patch::patch(&mut after, &patch).unwrap();

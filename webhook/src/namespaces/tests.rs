@@ -11,11 +11,15 @@ use super::*;
 #[case("off", Override::Mode(InterfaceNames::Off))]
 #[case("Fill", Override::Unreadable)]
 #[case("", Override::Unreadable)]
-fn a_label_is_a_mode_or_unreadable(#[case] label: &str, #[case] expected: Override) {
+fn a_label_is_a_mode_or_unreadable(#[case] label: &str, #[case] expected: Override<InterfaceNames>) {
     let namespaces = Namespaces::default();
     assert_eq!(namespaces.mode("a"), Override::None, "not listed yet");
 
-    namespaces.replace([("a".to_owned(), label.to_owned())]);
+    let labels = Labels {
+        interface_names: Some(label.to_owned()),
+        ..Labels::default()
+    };
+    namespaces.replace([("a".to_owned(), labels)]);
 
     assert_eq!(namespaces.mode("a"), expected);
     assert_eq!(namespaces.mode("b"), Override::None);

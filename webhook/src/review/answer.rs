@@ -1,9 +1,15 @@
 //! What goes back to the API server.
 
+use std::collections::BTreeMap;
+
 use base64_simd::STANDARD;
 use serde::Serialize;
+use shared::violation::shortened;
 
 use super::{API_VERSION, KIND};
+
+/// Characters of an audit annotation.
+const MAX_AUDIT: usize = 1000;
 
 /// What is answered.
 #[derive(Debug, Serialize)]
@@ -16,9 +22,12 @@ pub struct Answer {
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Refusal>,
-    /// Shown by kubectl; each at most 120 characters.
+    /// Shown by kubectl; each at most 256 characters.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// For the API server's audit log, which puts the webhook's name before each key.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    audit_annotations: BTreeMap<&'static str, String>,
     /// A JSON patch; see [`Answer::to_json`].
     #[serde(skip)]
     patch: Option<Vec<u8>>,
@@ -32,6 +41,7 @@ impl Answer {
             allowed: true,
             status: None,
             warnings: Vec::new(),
+            audit_annotations: BTreeMap::new(),
             patch: None,
         }
     }
@@ -52,6 +62,11 @@ impl Answer {
             patch: Some(patch),
             ..self
         }
+    }
+
+    /// Adds an audit annotation, cut to a length that no audit log minds.
+    pub fn audit(&mut self, key: &'static str, value: &str) {
+        self.audit_annotations.insert(key, shortened(value, MAX_AUDIT));
     }
 
     /// The whole envelope as JSON.

@@ -175,8 +175,7 @@ async fn the_modes_warn_and_off_admit_with_and_without_a_word() {
 #[tokio::test]
 async fn a_namespace_overrides_the_configured_mode() {
     let gate = ready(&json!({ "interfaceNames": "reject" }));
-    gate.namespaces
-        .replace([("default".to_owned(), "fill".to_owned())]);
+    label(&gate, Some("fill"), None);
 
     assert!(
         ask(&gate, "/mutate", &create(&pod("a")))
@@ -189,8 +188,7 @@ async fn a_namespace_overrides_the_configured_mode() {
 #[tokio::test]
 async fn a_label_that_is_no_mode_changes_nothing_and_is_told() {
     let gate = ready(&json!({}));
-    gate.namespaces
-        .replace([("default".to_owned(), "Fill!".to_owned())]);
+    label(&gate, Some("Fill!"), None);
 
     assert!(
         ask(&gate, "/mutate", &create(&pod("a")))
@@ -623,4 +621,69 @@ async fn a_pod_that_cannot_be_read_makes_a_small_answer() {
     .await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert!(body.len() < MAX_ANSWER, "{}", body.len());
+}
+
+/// A namespace with these labels.
+fn label(gate: &Gate, interface_names: Option<&str>, enforcement: Option<&str>) {
+    let labels = crate::namespaces::Labels {
+        interface_names: interface_names.map(str::to_owned),
+        enforcement: enforcement.map(str::to_owned),
+    };
+    gate.namespaces.replace([("default".to_owned(), labels)]);
+}
+
+#[rstest]
+#[case::set(json!({ "enforcement": "warn" }), None, true)]
+#[case::by_the_namespace(json!({}), Some("warn"), true)]
+#[case::not_by_the_namespace(json!({ "enforcement": "warn" }), Some("enforce"), false)]
+#[case::by_default(json!({}), None, false)]
+#[tokio::test]
+async fn where_rules_only_warn_the_same_words_are_warnings(
+    #[case] settings: Value,
+    #[case] of_namespace: Option<&str>,
+    #[case] admitted: bool,
+) {
+    let gate = ready(&settings);
+    label(&gate, None, of_namespace);
+
+    let answer = ask(&gate, "/validate", &create(&pod("a@eth0,b@net1,c@net1"))).await;
+
+    assert_eq!(answer["allowed"], admitted, "{answer}");
+    let rules = "interface-reserved,interface-duplicate";
+    assert_eq!(answer["auditAnnotations"], json!({ "rule": rules }));
+    if admitted {
+        let warnings: Vec<String> = serde_json::from_value(answer["warnings"].clone()).unwrap();
+        assert!(
+            warnings[0].contains("interface-reserved") && warnings[1].contains("interface-duplicate"),
+            "{warnings:?}"
+        );
+        assert_eq!(answer.get("status"), None);
+    }
+    let verdict = if admitted { "warned" } else { "refused" };
+    assert!(
+        gate.metrics
+            .to_text()
+            .contains(&format!(r#"verdict="{verdict}"}} 1"#))
+    );
+    assert!(
+        gate.metrics
+            .to_text()
+            .contains(r#"rule="interface-duplicate"} 1"#)
+    );
+}
+
+#[tokio::test]
+async fn what_is_filled_in_is_an_audit_annotation() {
+    let answer = ask(&ready(&json!({})), "/mutate", &create(&pod("a,a@x,a"))).await;
+    assert_eq!(answer["auditAnnotations"], json!({ "filled": "net1,net3" }));
+}
+
+#[tokio::test]
+async fn a_label_that_is_no_enforcement_is_warned_about() {
+    let gate = ready(&json!({}));
+    label(&gate, None, Some("off"));
+    assert_eq!(
+        warnings(&gate, &create(&pod("a@net1"))).await,
+        [ENFORCEMENT_WARNING]
+    );
 }
