@@ -8,7 +8,6 @@
 //! GOAWAY). *Stopping*: when no request has come for a few seconds, nothing new is accepted and what is open is closed
 //! as its requests end.
 
-mod coalesce;
 mod connection;
 mod drain;
 

@@ -27,7 +27,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{Drain, Limits, coalesce::Coalescing};
+use super::{Drain, Limits};
 use crate::metrics::Metrics;
 
 /// HTTP/2 requests at once on one connection; API servers open another one beyond it.
@@ -58,7 +58,7 @@ impl Connection {
             Ok(Ok(stream)) => {
                 metrics.handshake("ok");
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                self.requests(Coalescing::new(stream, http2), http2).await;
+                self.requests(stream, http2).await;
             }
             Ok(Err(error)) => {
                 metrics.handshake("failed");
