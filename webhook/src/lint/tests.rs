@@ -125,3 +125,23 @@ fn kubectl_apply_of_a_pod_in_json_reads_the_same() {
             .contains("Pod default/p-: ok, with interface names filled in")
     );
 }
+
+#[rstest]
+#[case::a_list(r#"[{"name":"a"}]"#, "a list")]
+#[case::a_map("{name: a}", "a map")]
+#[case::a_number("7", "a number")]
+#[case::a_bool("true", "a bool")]
+fn an_unquoted_annotation_must_be_a_string(#[case] networks: &str, #[case] found: &str) {
+    let (outcome, out) = lint_text(&a_pod(networks));
+
+    assert_eq!(outcome, Outcome::Refused, "{out}");
+    let expected = format!(
+        "error: annotation k8s.v1.cni.cncf.io/networks is {found} and must be a string; put quotes around it\n"
+    );
+    assert!(out.contains(&expected), "{out}");
+}
+
+#[test]
+fn an_annotation_without_a_value_is_an_empty_string() {
+    assert_eq!(lint_text(&a_pod("")).0, Outcome::Admitted);
+}
