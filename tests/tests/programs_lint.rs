@@ -48,7 +48,7 @@ async fn standard_input_is_read_when_no_file_is_named() -> Result<()> {
     is(
         &lint()?.argument("-").given(&pod("blue@eth0"))?.run().await?,
         1,
-        &["-: Pod default/p: refused", "[rule interface-reserved]"],
+        &["-:5:47: Pod default/p: refused", "[rule interface-reserved]"],
     );
     is(&lint()?.given("kind: [")?.run().await?, 2, &["unreadable"]);
     is(&lint()?.run().await?, 0, &[]);

@@ -6,6 +6,8 @@
 mod documents;
 mod judge;
 mod known;
+mod report;
+mod tree;
 
 use std::{
     fs,
@@ -19,6 +21,8 @@ use shared::config::Config;
 use crate::args::Lint;
 use documents::Subject;
 use known::Known;
+use report::{Judgement, Report};
+use tree::Position;
 
 /// What was found, worst last: it makes the exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,60 +69,81 @@ fn lint(arguments: &Lint, out: &mut impl Write) -> io::Result<Outcome> {
     } else {
         &arguments.files[..]
     };
-    let mut texts = Vec::new();
-    for file in files {
-        let mut text = String::new();
-        let read = if file == Path::new("-") {
-            io::stdin().read_to_string(&mut text)
-        } else {
-            fs::File::open(file).and_then(|mut opened| opened.read_to_string(&mut text))
-        };
-        read.map_err(|error| about(file, &error))?;
-        texts.push((file.display().to_string(), text));
+    let sources = files.iter().map(|file| Source {
+        name: file.display().to_string(),
+        text: read(file).map_err(|error| error.to_string()),
+    });
+    let reports = judge(&sources.collect::<Vec<_>>(), &config);
+    report::write_text(&reports, out)?;
+    Ok(worst(&reports))
+}
+
+fn read(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    if file == Path::new("-") {
+        io::stdin().read_to_string(&mut text)?;
+    } else {
+        fs::File::open(file)?.read_to_string(&mut text)?;
     }
-    judge(&texts, &config, out)
+    Ok(text)
 }
 
 fn about(path: &Path, error: &dyn std::fmt::Display) -> io::Error {
     io::Error::other(format!("{}: {error}", path.display()))
 }
 
-/// Judges texts (each with the name of its file): prints a line or more per pod and network, and gives the outcome.
-///
-/// # Errors
-/// Printing failed.
-pub fn judge(texts: &[(String, String)], config: &Config, out: &mut impl Write) -> io::Result<Outcome> {
-    let mut outcome = Outcome::Admitted;
+/// A file, and its text or why there is none.
+struct Source {
+    name: String,
+    text: Result<String, String>,
+}
+
+fn worst(reports: &[Report]) -> Outcome {
+    let outcomes = reports.iter().map(|report| report.judgement.outcome);
+    outcomes.max().unwrap_or(Outcome::Admitted)
+}
+
+/// Judges all files together: what one says about networks holds for the pods of all.
+fn judge(sources: &[Source], config: &Config) -> Vec<Report> {
+    let mut reports = Vec::new();
     let mut subjects = Vec::new();
-    for (file, text) in texts {
-        match documents::read(text) {
-            Ok(documents) => subjects.extend(documents.into_iter().map(|document| (file, document))),
-            Err(error) => {
-                writeln!(out, "{file}: unreadable: {error}")?;
-                outcome = Outcome::Unreadable;
-            }
-        }
-    }
-    let known = Known::of(
-        subjects
-            .iter()
-            .filter_map(|(_, document)| match &document.subject {
-                Subject::Network(definition) => Some(&**definition),
-                Subject::Pod(_) => None,
-            }),
-    );
-    for (file, document) in &subjects {
-        let judged = match &document.subject {
-            Subject::Network(definition) => judge::network(definition),
-            Subject::Pod(pod) => judge::pod(pod, document, config, &known),
+    for source in sources {
+        let mut report = |at, judgement| {
+            reports.push(Report {
+                file: source.name.clone(),
+                at,
+                title: String::new(),
+                judgement,
+            });
         };
-        writeln!(out, "{file}: {}: {}", document.title, judged.headline)?;
-        for line in &judged.lines {
-            writeln!(out, "  {line}")?;
+        let contents = match &source.text {
+            Ok(text) => documents::read(text),
+            Err(cause) => {
+                report(Position::default(), Judgement::unreadable(cause));
+                continue;
+            }
+        };
+        for error in contents.errors {
+            report(error.at, Judgement::unreadable(error.message));
         }
-        outcome = outcome.max(judged.outcome);
+        if contents.without_kind > 0 {
+            let headline = format!("documents without a kind, not judged: {}", contents.without_kind);
+            report(Position::default(), Judgement::ok(headline));
+        }
+        subjects.extend(contents.documents.into_iter().map(|document| (source, document)));
     }
-    Ok(outcome)
+    let known = Known::of(subjects.iter().map(|(_, document)| &document.subject));
+    let judged = subjects.into_iter().map(|(source, document)| Report {
+        judgement: match &document.subject {
+            Subject::Network(definition) => judge::network(definition),
+            Subject::Pod(pod) => judge::pod(pod, &document, config, &known),
+        },
+        file: source.name.clone(),
+        at: document.at,
+        title: document.title,
+    });
+    reports.extend(judged);
+    reports
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::tree::{self, Node, Position, SyntaxError};
 use crate::networks::NetworkAttachmentDefinition;
 
 /// Something to judge.
@@ -11,6 +12,8 @@ pub(super) struct Document {
     pub(super) title: String,
     /// The namespace it would be created in: `default` where none is written.
     pub(super) namespace: String,
+    /// What the judgement is about: the annotation, or the config of a network.
+    pub(super) at: Position,
     pub(super) subject: Subject,
 }
 
@@ -20,57 +23,90 @@ pub(super) enum Subject {
     Network(Box<NetworkAttachmentDefinition>),
 }
 
-/// Every document of `text` that there is something to say about. JSON is YAML.
-///
-/// # Errors
-/// The text is no YAML, or a document is no object with a kind; in the parser's words.
-pub(super) fn read(text: &str) -> Result<Vec<Document>, String> {
-    let values: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| error.to_string())?;
-    let mut found = Vec::new();
-    for value in values {
-        collect(value, &mut found)?;
-    }
-    Ok(found)
+/// What a file has.
+#[derive(Default)]
+pub(super) struct Contents {
+    /// What there is something to say about.
+    pub(super) documents: Vec<Document>,
+    /// Documents without a kind: values of Helm, kustomizations, configuration of other programs.
+    pub(super) without_kind: usize,
+    /// What could not be read.
+    pub(super) errors: Vec<SyntaxError>,
 }
 
-fn collect(mut value: Value, found: &mut Vec<Document>) -> Result<(), String> {
-    let kind = value
-        .get("kind")
-        .and_then(Value::as_str)
-        .ok_or("a document without a kind")?
-        .to_owned();
-    if let Some(items) = value.get_mut("items").filter(|_| kind.ends_with("List")) {
-        let items = std::mem::take(items);
-        let Value::Array(items) = items else {
-            return Err(format!("the items of a {kind} are no list"));
-        };
-        return items.into_iter().try_for_each(|item| collect(item, found));
-    }
-    let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
-    let namespace = text("/metadata/namespace").unwrap_or("default").to_owned();
-    let name = text("/metadata/name")
-        .or_else(|| text("/metadata/generateName"))
-        .unwrap_or("<unnamed>");
-    let title = format!("{kind} {namespace}/{name}");
-    let template = ["/spec/template", "/spec/jobTemplate/spec/template"];
-    let subject = if kind == "NetworkAttachmentDefinition" {
-        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.insert("namespace".to_owned(), namespace.clone().into());
+/// Reads all documents of `text`. JSON is YAML.
+pub(super) fn read(text: &str) -> Contents {
+    let mut contents = Contents::default();
+    for document in tree::read(text) {
+        match document {
+            Ok(node) if node.is_null() => {}
+            Ok(node) => contents.add(&node),
+            Err(error) => contents.errors.push(error),
         }
-        let definition =
-            NetworkAttachmentDefinition::deserialize(value).map_err(|error| format!("{title}: {error}"))?;
-        Subject::Network(Box::new(definition))
-    } else if kind == "Pod" {
-        Subject::Pod(value)
-    } else if let Some(pod) = template.iter().find_map(|pointer| value.pointer(pointer)) {
-        Subject::Pod(pod.clone())
-    } else {
-        return Ok(());
-    };
-    found.push(Document {
-        title,
-        namespace,
-        subject,
-    });
-    Ok(())
+    }
+    contents
+}
+
+impl Contents {
+    fn add(&mut self, node: &Node) {
+        let Some(kind) = node.text(&["kind"]) else {
+            self.without_kind += 1;
+            return;
+        };
+        if let Some(items) = node.find(&["items"]).filter(|_| kind.ends_with("List")) {
+            match items.items() {
+                Some(items) => items.iter().for_each(|item| self.add(item)),
+                None => self.error(items.at, format!("the items of a {kind} are not a list")),
+            }
+            return;
+        }
+        let namespace = node.text(&["metadata", "namespace"]).unwrap_or("default");
+        let name = node
+            .text(&["metadata", "name"])
+            .or_else(|| node.text(&["metadata", "generateName"]))
+            .unwrap_or("<unnamed>");
+        let title = format!("{kind} {namespace}/{name}");
+        let templates: [&[&str]; 2] = [
+            &["spec", "template"],
+            &["spec", "jobTemplate", "spec", "template"],
+        ];
+        if kind == "NetworkAttachmentDefinition" {
+            self.add_network(node, title, namespace);
+        } else if kind == "Pod" {
+            self.add_pod(node, title, namespace);
+        } else if let Some(pod) = templates.iter().find_map(|path| node.find(path)) {
+            self.add_pod(pod, title, namespace);
+        }
+    }
+
+    fn add_network(&mut self, node: &Node, title: String, namespace: &str) {
+        let at = node.find(&["spec", "config"]).unwrap_or(node).at;
+        let mut value = node.to_value();
+        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.insert("namespace".to_owned(), namespace.into());
+        }
+        match NetworkAttachmentDefinition::deserialize(value) {
+            Ok(definition) => self.documents.push(Document {
+                title,
+                namespace: namespace.to_owned(),
+                at,
+                subject: Subject::Network(Box::new(definition)),
+            }),
+            Err(error) => self.error(node.at, format!("{title}: {error}")),
+        }
+    }
+
+    fn add_pod(&mut self, pod: &Node, title: String, namespace: &str) {
+        let annotation = pod.find(&["metadata", "annotations", shared::annotations::NETWORKS]);
+        self.documents.push(Document {
+            title,
+            namespace: namespace.to_owned(),
+            at: annotation.unwrap_or(pod).at,
+            subject: Subject::Pod(pod.to_value()),
+        });
+    }
+
+    fn error(&mut self, at: Position, message: String) {
+        self.errors.push(SyntaxError { at, message });
+    }
 }

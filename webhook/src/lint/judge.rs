@@ -1,9 +1,13 @@
 //! What admission would say about one pod or NetworkAttachmentDefinition.
 
 use serde_json::{Value, json};
-use shared::{cni::NetworkConfig, config::Config, validate::Findings, violation::shown};
+use shared::{cni::NetworkConfig, config::Config, violation::shown};
 
-use super::{Outcome, documents::Document, known::Known};
+use super::{
+    documents::Document,
+    known::Known,
+    report::{Finding, Judgement},
+};
 use crate::{
     mutate,
     networks::NetworkAttachmentDefinition,
@@ -11,43 +15,24 @@ use crate::{
     verdict,
 };
 
-/// What is said about one object.
-pub(super) struct Judged {
-    pub(super) outcome: Outcome,
-    pub(super) headline: &'static str,
-    pub(super) lines: Vec<String>,
-}
-
-pub(super) fn network(definition: &NetworkAttachmentDefinition) -> Judged {
+pub(super) fn network(definition: &NetworkAttachmentDefinition) -> Judgement {
     let name = definition.metadata.name.as_deref().unwrap_or_default();
-    match definition
+    let parsed = definition
         .config()
-        .map(|config| NetworkConfig::parse(config, name))
-    {
+        .map(|config| NetworkConfig::parse(config, name));
+    match parsed {
         Some(Err(error)) => {
-            let lines = vec![format!("error: {error}; pods that use it would be refused")];
-            Judged {
-                outcome: Outcome::Refused,
-                headline: "cannot run",
-                lines,
-            }
+            let finding = Finding::error(format!("{error}; pods that use it would be refused"));
+            Judgement::refused("cannot run", vec![finding])
         }
-        Some(Ok(_)) | None => Judged {
-            outcome: Outcome::Admitted,
-            headline: "ok",
-            lines: Vec::new(),
-        },
+        Some(Ok(_)) | None => Judgement::ok("ok"),
     }
 }
 
-pub(super) fn pod(pod: &Value, document: &Document, config: &Config, known: &Known) -> Judged {
+pub(super) fn pod(pod: &Value, document: &Document, config: &Config, known: &Known) -> Judgement {
     let unquoted = unquoted_annotations(pod);
     if !unquoted.is_empty() {
-        return Judged {
-            outcome: Outcome::Refused,
-            headline: "refused",
-            lines: unquoted,
-        };
+        return Judgement::refused("refused", unquoted);
     }
     // The same path as a real review, so that both always say the same.
     let review = json!({
@@ -62,27 +47,18 @@ pub(super) fn pod(pod: &Value, document: &Document, config: &Config, known: &Kno
         },
     })
     .to_string();
-    let unreadable = |cause: String| Judged {
-        outcome: Outcome::Unreadable,
-        headline: "unreadable",
-        lines: vec![format!("error: {cause}")],
-    };
     match review::read(review.as_bytes()) {
-        Err(error) => unreadable(error.to_string()),
+        Err(error) => Judgement::unreadable(error.to_string()),
         Ok(request) => match request.change() {
-            Err(cause) => unreadable(cause),
-            Ok(None) => Judged {
-                outcome: Outcome::Admitted,
-                headline: "ok, no networks",
-                lines: Vec::new(),
-            },
+            Err(cause) => Judgement::unreadable(cause),
+            Ok(None) => Judgement::ok("ok, no networks"),
             Ok(Some(change)) => admission(&change, config, known),
         },
     }
 }
 
 /// The API server takes strings only as annotations; YAML makes something else of what looks like a list, a number or a bool.
-fn unquoted_annotations(object: &Value) -> Vec<String> {
+fn unquoted_annotations(object: &Value) -> Vec<Finding> {
     let annotations = object.pointer("/metadata/annotations").and_then(Value::as_object);
     annotations
         .into_iter()
@@ -96,18 +72,17 @@ fn unquoted_annotations(object: &Value) -> Vec<String> {
                 Value::Object(_) => "a map",
             };
             let key = shown(key);
-            Some(format!(
-                "error: annotation {key} is {found} and must be a string; put quotes around it"
-            ))
+            Some(Finding::error(format!(
+                "annotation {key} is {found} and must be a string; put quotes around it"
+            )))
         })
         .collect()
 }
 
 /// Fills in and then judges what was filled in, as an API server lets both webhooks do.
-fn admission(change: &Change<'_>, config: &Config, known: &Known) -> Judged {
+fn admission(change: &Change<'_>, config: &Config, known: &Known) -> Judgement {
     let mode = config.interface_names;
     let filled = mutate::filled(change, mode, config);
-    let mut lines: Vec<String> = filled.iter().map(|text| format!("filled in: {text}")).collect();
     let annotation = filled.as_deref().unwrap_or(change.annotation);
     let change = Change {
         annotation,
@@ -115,22 +90,14 @@ fn admission(change: &Change<'_>, config: &Config, known: &Known) -> Judged {
         pod: change.pod,
         old: change.old,
     };
-    let Findings {
-        violations, warnings, ..
-    } = verdict::judge(&change, &verdict::parse(&change), mode, config, known);
-    lines.extend(violations.iter().map(|violation| format!("error: {violation}")));
-    if violations.unlisted() > 0 {
-        lines.push(format!("error: and {} more", violations.unlisted()));
-    }
-    lines.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
-    let (outcome, headline) = match (violations.is_empty(), filled.is_some()) {
-        (false, _) => (Outcome::Refused, "refused"),
-        (true, true) => (Outcome::Admitted, "ok, with interface names filled in"),
-        (true, false) => (Outcome::Admitted, "ok"),
+    let found = verdict::judge(&change, &verdict::parse(&change), mode, config, known);
+    let findings = Finding::all(&found);
+    let mut judgement = match (found.violations.is_empty(), filled.is_some()) {
+        (false, _) => Judgement::refused("refused", Vec::new()),
+        (true, true) => Judgement::ok("ok, with interface names filled in"),
+        (true, false) => Judgement::ok("ok"),
     };
-    Judged {
-        outcome,
-        headline,
-        lines,
-    }
+    judgement.filled = filled;
+    judgement.findings = findings;
+    judgement
 }

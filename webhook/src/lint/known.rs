@@ -5,15 +5,19 @@ use shared::{
     validate::{self, Network},
 };
 
-use crate::networks::{NetworkAttachmentDefinition, Networks};
+use super::documents::Subject;
+use crate::networks::Networks;
 
 /// The networks in the files; all others are unknown.
 pub(super) struct Known(Networks);
 
 impl Known {
-    pub(super) fn of<'a>(definitions: impl IntoIterator<Item = &'a NetworkAttachmentDefinition>) -> Self {
+    pub(super) fn of<'a>(subjects: impl Iterator<Item = &'a Subject>) -> Self {
         let networks = Networks::default();
-        networks.replace(definitions);
+        networks.replace(subjects.filter_map(|subject| match subject {
+            Subject::Network(definition) => Some(&**definition),
+            Subject::Pod(_) => None,
+        }));
         Self(networks)
     }
 }

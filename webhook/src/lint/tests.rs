@@ -18,11 +18,22 @@ fn a_pod(networks: &str) -> String {
     )
 }
 
-fn lint_text(text: &str) -> (Outcome, String) {
+fn lint_files(files: &[(&str, &str)], config: &Config) -> (Outcome, String) {
+    let sources: Vec<Source> = files
+        .iter()
+        .map(|(name, text)| Source {
+            name: (*name).to_owned(),
+            text: Ok((*text).to_owned()),
+        })
+        .collect();
     let mut out = Vec::new();
-    let texts = [("f.yaml".to_owned(), text.to_owned())];
-    let outcome = judge(&texts, &Config::default(), &mut out).unwrap();
-    (outcome, String::from_utf8(out).unwrap())
+    let reports = judge(&sources, config);
+    report::write_text(&reports, &mut out).unwrap();
+    (worst(&reports), String::from_utf8(out).unwrap())
+}
+
+fn lint_text(text: &str) -> (Outcome, String) {
+    lint_files(&[("f.yaml", text)], &Config::default())
 }
 
 #[test]
@@ -32,7 +43,7 @@ fn a_good_pod_and_its_network_are_admitted() {
     assert_eq!(outcome, Outcome::Admitted);
     assert_eq!(
         out,
-        "f.yaml: NetworkAttachmentDefinition default/a: ok\nf.yaml: Pod default/p: ok\n"
+        "f.yaml:6:11: NetworkAttachmentDefinition default/a: ok\nf.yaml:13:34: Pod default/p: ok\n"
     );
 }
 
@@ -43,7 +54,7 @@ fn what_would_be_filled_in_is_shown() {
     assert_eq!(outcome, Outcome::Admitted);
     assert_eq!(
         out,
-        "f.yaml: Pod default/p: ok, with interface names filled in\n  filled in: a@net1\n"
+        "f.yaml:6:34: Pod default/p: ok, with interface names filled in\n  filled in: a@net1\n"
     );
 }
 
@@ -72,15 +83,9 @@ fn a_network_that_cannot_run_is_refused_together_with_its_pods() {
 #[test]
 fn networks_that_are_not_in_the_files_are_nobodys_fault() {
     let config = Config::parse(r#"{"missingNetworks":"reject"}"#).unwrap();
-    let texts = [(
-        "f".to_owned(),
-        format!("{NETWORK}---\n{}", a_pod("elsewhere@net1")),
-    )];
+    let text = format!("{NETWORK}---\n{}", a_pod("elsewhere@net1"));
 
-    assert_eq!(
-        judge(&texts, &config, &mut Vec::new()).unwrap(),
-        Outcome::Admitted
-    );
+    assert_eq!(lint_files(&[("f", &text)], &config).0, Outcome::Admitted);
 }
 
 #[test]
@@ -92,13 +97,11 @@ fn templates_and_lists_are_looked_into() {
     ));
 
     assert_eq!(outcome, Outcome::Refused);
-    assert!(out.starts_with("f.yaml: Deployment x/d: refused\n"), "{out}");
+    assert!(out.starts_with("f.yaml:2:67: Deployment x/d: refused\n"), "{out}");
 }
 
 #[rstest]
 #[case::no_yaml("a: [")]
-#[case::a_number("7")]
-#[case::no_kind("a: b")]
 #[case::a_bomb(
     "a: &a [x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e]\ng: [*f,*f,*f,*f,*f,*f,*f,*f]\n"
 )]
@@ -113,6 +116,41 @@ fn what_cannot_be_read_is_said(#[case] text: &str) {
 #[test]
 fn files_without_pods_and_networks_are_fine() {
     assert_eq!(lint_text("kind: Service\n---\n---\n").0, Outcome::Admitted);
+}
+
+#[rstest]
+#[case::a_number("7")]
+#[case::values_of_helm("replicas: 3\nkind:\n  a: b")]
+#[case::a_kustomization("resources: [a.yaml]")]
+fn documents_without_a_kind_are_counted(#[case] document: &str) {
+    let text = format!("{}---\n{document}\n---\n{}", a_pod("a@eth0"), a_pod("a@net1"));
+    let (outcome, out) = lint_text(&text);
+
+    assert_eq!(outcome, Outcome::Refused, "{out}");
+    assert!(
+        out.contains("f.yaml: documents without a kind, not judged: 1\n"),
+        "{out}"
+    );
+    assert!(out.contains("p: refused\n") && out.contains("p: ok\n"), "{out}");
+    assert_eq!(lint_text(document).0, Outcome::Admitted);
+}
+
+#[test]
+fn a_broken_document_hides_no_other() {
+    let text = format!(
+        "%YAML 1.2\n---\n{}---\na: [\n--- # the last\n{}",
+        a_pod("a@eth0"),
+        a_pod("a@net1")
+    );
+    let (outcome, out) = lint_files(&[("f", &text), ("g", &a_pod("b@net1"))], &Config::default());
+
+    assert_eq!(outcome, Outcome::Unreadable, "{out}");
+    assert!(out.contains("f:11:4: unreadable\n"), "{out}");
+    assert!(
+        out.contains("f:8:34: Pod default/p: refused\n") && out.contains("f:18:34: Pod default/p: ok\n"),
+        "{out}"
+    );
+    assert!(out.contains("g:6:34: Pod default/p: ok\n"), "{out}");
 }
 
 #[test]
@@ -144,4 +182,16 @@ fn an_unquoted_annotation_must_be_a_string(#[case] networks: &str, #[case] found
 #[test]
 fn an_annotation_without_a_value_is_an_empty_string() {
     assert_eq!(lint_text(&a_pod("")).0, Outcome::Admitted);
+}
+
+#[test]
+fn nothing_in_a_file_can_command_a_terminal_or_a_runner() {
+    let text = "kind: Pod\nmetadata:\n  name: \"a\\n::error::x\\e[31m##[command]\"\n  annotations: { k8s.v1.cni.cncf.io/networks: 'a@eth0' }";
+    let (outcome, out) = lint_files(&[("::f", text)], &Config::default());
+
+    assert_eq!(outcome, Outcome::Refused);
+    assert!(
+        out.starts_with("\\:\\:f:4:47: Pod default/a\\n::error::x\\u{1b}[31m##\\[command]: refused\n"),
+        "{out}"
+    );
 }
