@@ -28,9 +28,15 @@ pub enum Command {
 /// Flags of `lint`.
 #[derive(Debug, Args)]
 pub struct Lint {
-    /// The configuration file that the cluster uses; without it, the defaults.
+    /// The configuration file that the cluster uses; without it, the webhook's ConfigMaps in the files, else the defaults.
     #[arg(long)]
     pub config: Option<PathBuf>,
+    /// The namespace of objects that name none.
+    #[arg(long, default_value = "default")]
+    pub namespace: String,
+    /// The webhook's own namespace: it leaves the pods there alone, as it does in kube-system.
+    #[arg(long, default_value = "kube-system")]
+    pub webhook_namespace: String,
     /// YAML or JSON files with any number of documents; `-` or nothing: standard input.
     pub files: Vec<PathBuf>,
 }

@@ -1,12 +1,14 @@
 //! `lint`: what admission would say about manifests, without a cluster.
 //!
-//! Reads pods, whatever has a pod template, lists of them, and NetworkAttachmentDefinitions. The networks in the files are
-//! all that is known: about others there is no opinion, as they may be in the cluster.
+//! Reads pods, whatever has a pod template, virtual machines, lists of them, and NetworkAttachmentDefinitions. Namespaces and
+//! the webhook's ConfigMaps in the files decide as they do in a cluster. A network that is not in the files may be in the
+//! cluster: at most a warning.
 
 mod documents;
 mod judge;
 mod known;
 mod report;
+mod templates;
 mod tree;
 
 use std::{
@@ -19,7 +21,7 @@ use std::{
 use shared::config::Config;
 
 use crate::args::Lint;
-use documents::Subject;
+use documents::Document;
 use known::Known;
 use report::{Judgement, Report};
 use tree::Position;
@@ -58,10 +60,14 @@ pub fn run(arguments: &Lint) -> ExitCode {
 }
 
 fn lint(arguments: &Lint, out: &mut impl Write) -> io::Result<Outcome> {
-    let config = match &arguments.config {
-        Some(path) => Config::parse(&fs::read_to_string(path).map_err(|error| about(path, &error))?)
-            .map_err(|error| about(path, &error))?,
-        None => Config::parse("{}").map_err(io::Error::other)?,
+    let config = arguments.config.as_deref().map(|path| {
+        let text = fs::read_to_string(path).map_err(|error| about(path, &error))?;
+        Config::parse(&text).map_err(|error| about(path, &error))
+    });
+    let settings = Settings {
+        config: config.transpose()?,
+        namespace: arguments.namespace.clone(),
+        webhook_namespace: arguments.webhook_namespace.clone(),
     };
     let stdin = [Path::new("-").to_owned()];
     let files = if arguments.files.is_empty() {
@@ -73,7 +79,7 @@ fn lint(arguments: &Lint, out: &mut impl Write) -> io::Result<Outcome> {
         name: file.display().to_string(),
         text: read(file).map_err(|error| error.to_string()),
     });
-    let reports = judge(&sources.collect::<Vec<_>>(), &config);
+    let reports = judge(&sources.collect::<Vec<_>>(), &settings);
     report::write_text(&reports, out)?;
     Ok(worst(&reports))
 }
@@ -92,6 +98,16 @@ fn about(path: &Path, error: &dyn std::fmt::Display) -> io::Error {
     io::Error::other(format!("{}: {error}", path.display()))
 }
 
+/// What the files are judged by.
+struct Settings {
+    /// Wins over what the files say.
+    config: Option<Config>,
+    /// Of objects that name none.
+    namespace: String,
+    /// The webhook leaves its own namespace alone.
+    webhook_namespace: String,
+}
+
 /// A file, and its text or why there is none.
 struct Source {
     name: String,
@@ -104,7 +120,7 @@ fn worst(reports: &[Report]) -> Outcome {
 }
 
 /// Judges all files together: what one says about networks holds for the pods of all.
-fn judge(sources: &[Source], config: &Config) -> Vec<Report> {
+fn judge(sources: &[Source], settings: &Settings) -> Vec<Report> {
     let mut reports = Vec::new();
     let mut subjects = Vec::new();
     for source in sources {
@@ -117,7 +133,7 @@ fn judge(sources: &[Source], config: &Config) -> Vec<Report> {
             });
         };
         let contents = match &source.text {
-            Ok(text) => documents::read(text),
+            Ok(text) => documents::read(text, &settings.namespace),
             Err(cause) => {
                 report(Position::default(), Judgement::unreadable(cause));
                 continue;
@@ -132,15 +148,15 @@ fn judge(sources: &[Source], config: &Config) -> Vec<Report> {
         }
         subjects.extend(contents.documents.into_iter().map(|document| (source, document)));
     }
-    let known = Known::of(subjects.iter().map(|(_, document)| &document.subject));
-    let judged = subjects.into_iter().map(|(source, document)| Report {
-        judgement: match &document.subject {
-            Subject::Network(definition) => judge::network(definition),
-            Subject::Pod(pod) => judge::pod(pod, &document, config, &known),
-        },
-        file: source.name.clone(),
-        at: document.at,
-        title: document.title,
+    let documents: Vec<&Document> = subjects.iter().map(|(_, document)| document).collect();
+    let known = Known::of(&documents, settings.config.as_ref(), &settings.webhook_namespace);
+    let judged = subjects.iter().filter_map(|(source, document)| {
+        Some(Report {
+            judgement: judge::document(document, &known)?,
+            file: source.name.clone(),
+            at: document.at,
+            title: document.title.clone(),
+        })
     });
     reports.extend(judged);
     reports

@@ -1,10 +1,15 @@
 //! What admission would say about one pod or NetworkAttachmentDefinition.
 
 use serde_json::{Value, json};
-use shared::{cni::NetworkConfig, config::Config, violation::shown};
+use shared::{
+    annotations::INTERFACE_NAMES_LABEL,
+    cni::NetworkConfig,
+    config::{Config, InterfaceNames},
+    violation::shown,
+};
 
 use super::{
-    documents::Document,
+    documents::{Document, Subject},
     known::Known,
     report::{Finding, Judgement},
 };
@@ -15,7 +20,7 @@ use crate::{
     verdict,
 };
 
-pub(super) fn network(definition: &NetworkAttachmentDefinition) -> Judgement {
+fn network(definition: &NetworkAttachmentDefinition) -> Judgement {
     let name = definition.metadata.name.as_deref().unwrap_or_default();
     let parsed = definition
         .config()
@@ -29,10 +34,45 @@ pub(super) fn network(definition: &NetworkAttachmentDefinition) -> Judgement {
     }
 }
 
-pub(super) fn pod(pod: &Value, document: &Document, config: &Config, known: &Known) -> Judgement {
+/// Everything about one document; `None` when there is nothing to say.
+pub(super) fn document(document: &Document, known: &Known) -> Option<Judgement> {
+    let mut judgement = match &document.subject {
+        Subject::Network(definition) => network(definition),
+        Subject::Pod(pod) => self::pod(pod, &document.namespace, known),
+        Subject::Settings(_, text) => match Config::parse(text) {
+            Ok(_) => Judgement::ok("ok"),
+            Err(error) => Judgement::unreadable(error.to_string()),
+        },
+        Subject::Namespace(label) => namespace(label.as_deref()?)?,
+        Subject::Unknown => Judgement::ok("not judged: no pod template found in this kind"),
+    };
+    let warnings = document.warnings.iter().map(Finding::warning);
+    judgement.findings.extend(warnings);
+    Some(judgement)
+}
+
+fn namespace(label: &str) -> Option<Judgement> {
+    if InterfaceNames::parse(label).is_some() {
+        return None;
+    }
+    let mut judgement = Judgement::ok("ok");
+    judgement.findings.push(Finding::warning(format!(
+        "label {INTERFACE_NAMES_LABEL} is \"{}\" and must be fill, reject, warn or off; the configuration holds",
+        shown(label)
+    )));
+    Some(judgement)
+}
+
+fn pod(pod: &Value, namespace: &str, known: &Known) -> Judgement {
     let unquoted = unquoted_annotations(pod);
     if !unquoted.is_empty() {
         return Judgement::refused("refused", unquoted);
+    }
+    if !known.is_watched(namespace) {
+        return Judgement::ok(format!(
+            "not judged: the webhook leaves pods in {} alone",
+            shown(namespace)
+        ));
     }
     // The same path as a real review, so that both always say the same.
     let review = json!({
@@ -42,7 +82,7 @@ pub(super) fn pod(pod: &Value, document: &Document, config: &Config, known: &Kno
             "uid": "lint",
             "operation": "CREATE",
             "resource": { "group": "", "version": "v1", "resource": "pods" },
-            "namespace": document.namespace,
+            "namespace": namespace,
             "object": pod,
         },
     })
@@ -51,8 +91,11 @@ pub(super) fn pod(pod: &Value, document: &Document, config: &Config, known: &Kno
         Err(error) => Judgement::unreadable(error.to_string()),
         Ok(request) => match request.change() {
             Err(cause) => Judgement::unreadable(cause),
+            Ok(None) if request.object.as_ref().is_some_and(review::Pod::is_mirror) => {
+                Judgement::ok("not judged: the webhook leaves mirror pods alone")
+            }
             Ok(None) => Judgement::ok("ok, no networks"),
-            Ok(Some(change)) => admission(&change, config, known),
+            Ok(Some(change)) => admission(&change, known),
         },
     }
 }
@@ -80,8 +123,9 @@ fn unquoted_annotations(object: &Value) -> Vec<Finding> {
 }
 
 /// Fills in and then judges what was filled in, as an API server lets both webhooks do.
-fn admission(change: &Change<'_>, config: &Config, known: &Known) -> Judgement {
-    let mode = config.interface_names;
+fn admission(change: &Change<'_>, known: &Known) -> Judgement {
+    let config = &known.config;
+    let mode = known.mode(change.namespace);
     let filled = mutate::filled(change, mode, config);
     let annotation = filled.as_deref().unwrap_or(change.annotation);
     let change = Change {
@@ -90,8 +134,12 @@ fn admission(change: &Change<'_>, config: &Config, known: &Known) -> Judgement {
         pod: change.pod,
         old: change.old,
     };
-    let found = verdict::judge(&change, &verdict::parse(&change), mode, config, known);
-    let findings = Finding::all(&found);
+    let parsed = verdict::parse(&change);
+    let missing = parsed.as_ref().map(|list| known.missing(list, change.namespace));
+    let missing = missing.unwrap_or_default();
+    let found = verdict::judge(&change, &parsed, mode, config, known);
+    let mut findings = Finding::all(&found);
+    findings.extend(missing);
     let mut judgement = match (found.violations.is_empty(), filled.is_some()) {
         (false, _) => Judgement::refused("refused", Vec::new()),
         (true, true) => Judgement::ok("ok, with interface names filled in"),

@@ -1,30 +1,133 @@
-//! What the files say about a cluster: its networks.
+//! What the files say about a cluster: its networks, the modes of its namespaces, and the webhook's configuration.
 
+use std::collections::HashSet;
+
+use serde_json::{Map, Value};
 use shared::{
+    config::{Config, InterfaceNames},
     names::NetworkName,
-    validate::{self, Network},
+    selection::SelectionList,
+    validate::{self, Network, isolation_allows},
 };
 
-use super::documents::Subject;
-use crate::networks::Networks;
+use super::{
+    documents::{Document, Settings, Subject},
+    report::Finding,
+};
+use crate::{
+    namespaces::{Labels, Namespaces, Override},
+    networks::Networks,
+};
 
-/// The networks in the files; all others are unknown.
-pub(super) struct Known(Networks);
+/// The namespace that the webhook leaves alone besides its own.
+const SYSTEM_NAMESPACE: &str = "kube-system";
+
+/// What is known besides the object that is judged.
+pub(super) struct Known {
+    pub(super) config: Config,
+    networks: Networks,
+    /// Namespaces with networks in the files.
+    with_networks: HashSet<String>,
+    namespaces: Namespaces,
+    unwatched: HashSet<String>,
+}
 
 impl Known {
-    pub(super) fn of<'a>(subjects: impl Iterator<Item = &'a Subject>) -> Self {
-        let networks = Networks::default();
-        networks.replace(subjects.filter_map(|subject| match subject {
+    /// What `documents` say. `config` wins over what they have of the webhook's configuration, which lives in `webhook_namespace`.
+    pub(super) fn of(documents: &[&Document], config: Option<&Config>, webhook_namespace: &str) -> Self {
+        let definitions = documents.iter().filter_map(|document| match &document.subject {
             Subject::Network(definition) => Some(&**definition),
-            Subject::Pod(_) => None,
-        }));
-        Self(networks)
+            _ => None,
+        });
+        let networks = Networks::default();
+        networks.replace(definitions.clone());
+        let labels = documents.iter().filter_map(|document| match &document.subject {
+            Subject::Namespace(Some(label)) => {
+                let labels = Labels {
+                    interface_names: Some(label.clone()),
+                    ..Labels::default()
+                };
+                Some((document.name.clone(), labels))
+            }
+            _ => None,
+        });
+        let namespaces = Namespaces::default();
+        namespaces.replace(labels);
+        let settings = |wanted| {
+            let mut last_first = documents.iter().rev();
+            last_first.find_map(|document| match &document.subject {
+                Subject::Settings(settings, text) if *settings == wanted => Some(text.as_str()),
+                _ => None,
+            })
+        };
+        let written = || merged(settings(Settings::Manifest), settings(Settings::User));
+        Self {
+            config: config.cloned().or_else(written).unwrap_or_default(),
+            networks,
+            with_networks: definitions
+                .filter_map(|definition| definition.metadata.namespace.clone())
+                .collect(),
+            namespaces,
+            unwatched: [SYSTEM_NAMESPACE, webhook_namespace].map(str::to_owned).into(),
+        }
+    }
+
+    /// Whether the webhook sees pods of `namespace`.
+    pub(super) fn is_watched(&self, namespace: &str) -> bool {
+        !self.unwatched.contains(namespace)
+    }
+
+    /// The mode that holds in `namespace`.
+    pub(super) fn mode(&self, namespace: &str) -> InterfaceNames {
+        match self.namespaces.mode(namespace) {
+            Override::Mode(mode) => mode,
+            Override::None | Override::Unreadable => self.config.interface_names,
+        }
+    }
+
+    /// Warnings about networks that are not in the files, where the files have others of their namespace, or similar ones.
+    pub(super) fn missing(&self, list: &SelectionList, namespace: &str) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for (index, element) in list.elements.iter().enumerate() {
+            let wanted = &element.network;
+            let Network::Missing { similar } = validate::Networks::network(&self.networks, wanted) else {
+                continue;
+            };
+            let usable = |name: &NetworkName| isolation_allows(namespace, name, &self.config);
+            let similar: Vec<String> = similar
+                .iter()
+                .filter(|name| usable(name))
+                .map(NetworkName::to_string)
+                .collect();
+            let has_others = self.with_networks.contains(wanted.namespace());
+            if usable(wanted) && (has_others || !similar.is_empty()) {
+                let hint = match similar.as_slice() {
+                    [] => String::new(),
+                    names => format!("; did you mean {}?", names.join(" or ")),
+                };
+                findings.push(Finding::warning(format!(
+                    "element {index} ({wanted}): no such NetworkAttachmentDefinition in these files{hint}"
+                )));
+            }
+        }
+        findings
     }
 }
 
+/// The configuration of both ConfigMaps together; `None` when there is none, or it cannot be read.
+fn merged(manifest: Option<&str>, user: Option<&str>) -> Option<Config> {
+    let mut all = Map::new();
+    for text in [manifest, user].into_iter().flatten() {
+        Config::parse(text).ok()?;
+        all.extend(serde_json::from_str::<Map<String, Value>>(text).ok()?);
+    }
+    Config::parse(&Value::Object(all).to_string()).ok()
+}
+
 impl validate::Networks for Known {
+    /// A network that is not in the files may be in the cluster.
     fn network(&self, name: &NetworkName) -> Network {
-        match self.0.network(name) {
+        match self.networks.network(name) {
             Network::Missing { .. } => Network::Unknown,
             known => known,
         }

@@ -4,6 +4,9 @@ use rstest::rstest;
 
 use super::*;
 
+mod cluster;
+mod kinds;
+
 const NETWORK: &str = r#"
 apiVersion: k8s.cni.cncf.io/v1
 kind: NetworkAttachmentDefinition
@@ -18,7 +21,15 @@ fn a_pod(networks: &str) -> String {
     )
 }
 
-fn lint_files(files: &[(&str, &str)], config: &Config) -> (Outcome, String) {
+fn settings(config: Option<Config>) -> Settings {
+    Settings {
+        config,
+        namespace: "default".to_owned(),
+        webhook_namespace: "networks".to_owned(),
+    }
+}
+
+fn lint_files(files: &[(&str, &str)], settings: &Settings) -> (Outcome, String) {
     let sources: Vec<Source> = files
         .iter()
         .map(|(name, text)| Source {
@@ -27,13 +38,13 @@ fn lint_files(files: &[(&str, &str)], config: &Config) -> (Outcome, String) {
         })
         .collect();
     let mut out = Vec::new();
-    let reports = judge(&sources, config);
+    let reports = judge(&sources, settings);
     report::write_text(&reports, &mut out).unwrap();
     (worst(&reports), String::from_utf8(out).unwrap())
 }
 
 fn lint_text(text: &str) -> (Outcome, String) {
-    lint_files(&[("f.yaml", text)], &Config::default())
+    lint_files(&[("f.yaml", text)], &settings(None))
 }
 
 #[test]
@@ -85,7 +96,10 @@ fn networks_that_are_not_in_the_files_are_nobodys_fault() {
     let config = Config::parse(r#"{"missingNetworks":"reject"}"#).unwrap();
     let text = format!("{NETWORK}---\n{}", a_pod("elsewhere@net1"));
 
-    assert_eq!(lint_files(&[("f", &text)], &config).0, Outcome::Admitted);
+    assert_eq!(
+        lint_files(&[("f", &text)], &settings(Some(config))).0,
+        Outcome::Admitted
+    );
 }
 
 #[test]
@@ -142,7 +156,7 @@ fn a_broken_document_hides_no_other() {
         a_pod("a@eth0"),
         a_pod("a@net1")
     );
-    let (outcome, out) = lint_files(&[("f", &text), ("g", &a_pod("b@net1"))], &Config::default());
+    let (outcome, out) = lint_files(&[("f", &text), ("g", &a_pod("b@net1"))], &settings(None));
 
     assert_eq!(outcome, Outcome::Unreadable, "{out}");
     assert!(out.contains("f:11:4: unreadable\n"), "{out}");
@@ -187,7 +201,7 @@ fn an_annotation_without_a_value_is_an_empty_string() {
 #[test]
 fn nothing_in_a_file_can_command_a_terminal_or_a_runner() {
     let text = "kind: Pod\nmetadata:\n  name: \"a\\n::error::x\\e[31m##[command]\"\n  annotations: { k8s.v1.cni.cncf.io/networks: 'a@eth0' }";
-    let (outcome, out) = lint_files(&[("::f", text)], &Config::default());
+    let (outcome, out) = lint_files(&[("::f", text)], &settings(None));
 
     assert_eq!(outcome, Outcome::Refused);
     assert!(

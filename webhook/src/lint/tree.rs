@@ -60,6 +60,10 @@ impl Node {
         })
     }
 
+    pub(super) fn has(&self, path: &[&str]) -> bool {
+        self.find(path).is_some()
+    }
+
     /// The string at a path of keys.
     pub(super) fn text(&self, path: &[&str]) -> Option<&str> {
         match &self.find(path)?.content {
