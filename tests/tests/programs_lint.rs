@@ -97,6 +97,62 @@ async fn files_are_judged_together_and_the_worst_makes_the_exit_status() -> Resu
 }
 
 #[tokio::test]
+async fn a_directory_is_read_and_one_bad_file_hides_no_other() -> Result<()> {
+    let directory = tempfile::tempdir().map_err(|e| Error::Unexpected(e.to_string()))?;
+    file(directory.path(), "a.yaml", "a: [")?;
+    file(directory.path(), "b.yml", &pod("blue@eth0"))?;
+    file(directory.path(), "values.yaml", "replicas: 3")?;
+    file(directory.path(), "notes.txt", "kind: [")?;
+    let deep = directory.path().join("deep");
+    std::fs::create_dir(&deep).map_err(|e| Error::Unexpected(e.to_string()))?;
+    file(&deep, "c.json", r#"{"kind":"Pod","metadata":{"name":"deep"}}"#)?;
+
+    let flat = lint()?.argument(directory.path()).run().await?;
+    is(
+        &flat,
+        2,
+        &[
+            "a.yaml:1:4: unreadable",
+            "b.yml:5:47: Pod default/p: refused",
+            "values.yaml: documents without a kind, not judged: 1",
+        ],
+    );
+    assert!(!flat.text.contains("notes.txt") && !flat.text.contains("deep"));
+    let deep = lint()?.argument("-R").argument(directory.path()).run().await?;
+    is(&deep, 2, &["Pod default/deep: ok, no networks"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn warnings_count_when_lint_is_strict() -> Result<()> {
+    let given = format!("{NETWORK}---\n{}", pod("blu@net1"));
+    is(
+        &lint()?.given(&given)?.run().await?,
+        0,
+        &["warning: ", "did you mean default/blue?"],
+    );
+    let strict = lint()?.argument("--strict").given(&given)?;
+    is(&strict.run().await?, 1, &["did you mean default/blue?"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn programs_get_the_result_in_their_formats() -> Result<()> {
+    for (output, words) in [
+        ("json", r#""rule": "interface-reserved""#),
+        ("sarif", r#""ruleId": "interface-reserved""#),
+        (
+            "github",
+            "::error file=-,line=5,col=47,title=Pod default/p%3A refused::",
+        ),
+    ] {
+        let lint = lint()?.flag("--output", output).given(&pod("blue@eth0"))?;
+        is(&lint.run().await?, 1, &[words]);
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_clusters_configuration_file_decides() -> Result<()> {
     let directory = tempfile::tempdir().map_err(|e| Error::Unexpected(e.to_string()))?;
     let strict = file(directory.path(), "config.json", r#"{"interfaceNames":"reject"}"#)?;

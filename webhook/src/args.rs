@@ -4,6 +4,8 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::lint;
+
 /// The admission webhook: fills, refuses and validates the networks annotation.
 #[derive(Debug, Parser)]
 #[command(name = "dynamic-networks-webhook", version = crate::VERSION, args_conflicts_with_subcommands = true)]
@@ -21,24 +23,9 @@ pub struct Arguments {
 pub enum Command {
     /// Say what admission would say about pods and NetworkAttachmentDefinitions in files, without a cluster.
     ///
-    /// Exit status: 0 all would be admitted, 1 something would be refused, 2 something could not be read.
-    Lint(Lint),
-}
-
-/// Flags of `lint`.
-#[derive(Debug, Args)]
-pub struct Lint {
-    /// The configuration file that the cluster uses; without it, the webhook's ConfigMaps in the files, else the defaults.
-    #[arg(long)]
-    pub config: Option<PathBuf>,
-    /// The namespace of objects that name none.
-    #[arg(long, default_value = "default")]
-    pub namespace: String,
-    /// The webhook's own namespace: it leaves the pods there alone, as it does in kube-system.
-    #[arg(long, default_value = "kube-system")]
-    pub webhook_namespace: String,
-    /// YAML or JSON files with any number of documents; `-` or nothing: standard input.
-    pub files: Vec<PathBuf>,
+    /// Exit status: 0 all would be admitted, 1 something would be refused (with --strict: or warned of), 2 something could not be read,
+    /// whatever else was found.
+    Lint(lint::Arguments),
 }
 
 /// Flags of the server.

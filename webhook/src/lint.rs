@@ -4,30 +4,38 @@
 //! the webhook's ConfigMaps in the files decide as they do in a cluster. A network that is not in the files may be in the
 //! cluster: at most a warning.
 
+mod args;
 mod documents;
 mod judge;
 mod known;
+mod output;
 mod report;
+mod sources;
 mod templates;
 mod tree;
 
 use std::{
+    collections::HashMap,
     fs,
-    io::{self, Read, Write},
+    io::{self, Write},
     path::Path,
     process::ExitCode,
 };
 
+use serde::Serialize;
+use serde_json::Value;
 use shared::config::Config;
 
-use crate::args::Lint;
-use documents::Document;
+pub use args::{Arguments, Output};
+use documents::{Document, Subject};
 use known::Known;
-use report::{Judgement, Report};
+use report::{Judgement, Level, Report};
+use sources::Source;
 use tree::Position;
 
 /// What was found, worst last: it makes the exit status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Everything would be admitted.
     Admitted,
@@ -48,7 +56,7 @@ impl From<Outcome> for ExitCode {
 }
 
 /// Reads the files, prints what admission would say, and gives the exit status.
-pub fn run(arguments: &Lint) -> ExitCode {
+pub fn run(arguments: &Arguments) -> ExitCode {
     let mut out = io::stdout().lock();
     match lint(arguments, &mut out) {
         Ok(outcome) => outcome.into(),
@@ -59,7 +67,7 @@ pub fn run(arguments: &Lint) -> ExitCode {
     }
 }
 
-fn lint(arguments: &Lint, out: &mut impl Write) -> io::Result<Outcome> {
+fn lint(arguments: &Arguments, out: &mut impl Write) -> io::Result<Outcome> {
     let config = arguments.config.as_deref().map(|path| {
         let text = fs::read_to_string(path).map_err(|error| about(path, &error))?;
         Config::parse(&text).map_err(|error| about(path, &error))
@@ -69,29 +77,15 @@ fn lint(arguments: &Lint, out: &mut impl Write) -> io::Result<Outcome> {
         namespace: arguments.namespace.clone(),
         webhook_namespace: arguments.webhook_namespace.clone(),
     };
-    let stdin = [Path::new("-").to_owned()];
-    let files = if arguments.files.is_empty() {
-        &stdin
-    } else {
-        &arguments.files[..]
+    let files = sources::collect(&arguments.files, arguments.recursive);
+    let stored = match arguments.old.as_slice() {
+        [] => Vec::new(),
+        old => sources::collect(old, arguments.recursive),
     };
-    let sources = files.iter().map(|file| Source {
-        name: file.display().to_string(),
-        text: read(file).map_err(|error| error.to_string()),
-    });
-    let reports = judge(&sources.collect::<Vec<_>>(), &settings);
-    report::write_text(&reports, out)?;
-    Ok(worst(&reports))
-}
-
-fn read(file: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    if file == Path::new("-") {
-        io::stdin().read_to_string(&mut text)?;
-    } else {
-        fs::File::open(file)?.read_to_string(&mut text)?;
-    }
-    Ok(text)
+    let reports = judge(&files, &stored, &settings);
+    let outcome = worst(&reports, arguments.strict);
+    output::write(arguments.output, &reports, outcome, out)?;
+    Ok(outcome)
 }
 
 fn about(path: &Path, error: &dyn std::fmt::Display) -> io::Error {
@@ -108,21 +102,45 @@ struct Settings {
     webhook_namespace: String,
 }
 
-/// A file, and its text or why there is none.
-struct Source {
-    name: String,
-    text: Result<String, String>,
-}
-
-fn worst(reports: &[Report]) -> Outcome {
-    let outcomes = reports.iter().map(|report| report.judgement.outcome);
+fn worst(reports: &[Report], strict: bool) -> Outcome {
+    let judgements = reports.iter().map(|report| &report.judgement);
+    let outcomes = judgements.map(|judgement| {
+        let mut findings = judgement.findings.iter();
+        let is_warned_of = findings.any(|finding| finding.level == Level::Warning);
+        match judgement.outcome {
+            Outcome::Admitted if strict && is_warned_of => Outcome::Refused,
+            outcome => outcome,
+        }
+    });
     outcomes.max().unwrap_or(Outcome::Admitted)
 }
 
-/// Judges all files together: what one says about networks holds for the pods of all.
-fn judge(sources: &[Source], settings: &Settings) -> Vec<Report> {
+/// Judges all files together: what one says about networks holds for the pods of all. Pods that are among the `stored` ones are updated.
+fn judge(files: &[Source], stored: &[Source], settings: &Settings) -> Vec<Report> {
     let mut reports = Vec::new();
-    let mut subjects = Vec::new();
+    let documents = read(files, settings, &mut reports);
+    let stored = pods(read(stored, settings, &mut reports));
+    let all: Vec<&Document> = documents.iter().map(|(_, document)| document).collect();
+    let known = Known::of(&all, settings.config.as_ref(), &settings.webhook_namespace);
+    let judged = documents.iter().filter_map(|(file, document)| {
+        Some(Report {
+            judgement: judge::document(document, stored.get(&document.key()), &known)?,
+            file: (*file).to_owned(),
+            at: document.at,
+            title: document.title.clone(),
+        })
+    });
+    reports.extend(judged);
+    reports
+}
+
+/// The documents of all sources with the names of their files; reports what cannot be judged.
+fn read<'a>(
+    sources: &'a [Source],
+    settings: &Settings,
+    reports: &mut Vec<Report>,
+) -> Vec<(&'a str, Document)> {
+    let mut documents = Vec::new();
     for source in sources {
         let mut report = |at, judgement| {
             reports.push(Report {
@@ -146,20 +164,21 @@ fn judge(sources: &[Source], settings: &Settings) -> Vec<Report> {
             let headline = format!("documents without a kind, not judged: {}", contents.without_kind);
             report(Position::default(), Judgement::ok(headline));
         }
-        subjects.extend(contents.documents.into_iter().map(|document| (source, document)));
+        let found = contents.documents.into_iter();
+        documents.extend(found.map(|document| (source.name.as_str(), document)));
     }
-    let documents: Vec<&Document> = subjects.iter().map(|(_, document)| document).collect();
-    let known = Known::of(&documents, settings.config.as_ref(), &settings.webhook_namespace);
-    let judged = subjects.iter().filter_map(|(source, document)| {
-        Some(Report {
-            judgement: judge::document(document, &known)?,
-            file: source.name.clone(),
-            at: document.at,
-            title: document.title.clone(),
-        })
+    documents
+}
+
+fn pods(documents: Vec<(&str, Document)>) -> HashMap<(String, String), Value> {
+    let pods = documents.into_iter().filter_map(|(_, document)| {
+        let key = document.key();
+        match document.subject {
+            Subject::Pod(pod) => Some((key, pod)),
+            _ => None,
+        }
     });
-    reports.extend(judged);
-    reports
+    pods.collect()
 }
 
 #[cfg(test)]

@@ -27,9 +27,17 @@ pub(super) struct Document {
     pub(super) warnings: Vec<String>,
 }
 
+impl Document {
+    /// Namespace and name.
+    pub(super) fn key(&self) -> (String, String) {
+        (self.namespace.clone(), self.name.clone())
+    }
+}
+
 pub(super) enum Subject {
-    /// A pod or a pod template.
     Pod(Value),
+    /// What pods are made of: never changed in a pod that exists.
+    Template(Value),
     Network(Box<NetworkAttachmentDefinition>),
     /// A namespace, and the mode that its label asks for.
     Namespace(Option<String>),
@@ -121,7 +129,7 @@ impl Contents {
             ("", "ConfigMap") => self.add_config_map(node, kind),
             ("kubevirt.io" | "pool.kubevirt.io", _) => {
                 let (pod, at) = templates::of_virtual_machine(node);
-                let document = self.document(node, kind, node, Subject::Pod(pod));
+                let document = self.document(node, kind, node, Subject::Template(pod));
                 self.documents.push(Document { at, ..document });
             }
             _ => self.add_templates(node, kind, is_built_in(group)),
@@ -199,7 +207,7 @@ impl Contents {
                 .push(self.document(node, kind, node, Subject::Unknown));
         }
         for template in found {
-            let subject = Subject::Pod(template.pod.to_value());
+            let subject = Subject::Template(template.pod.to_value());
             let mut document = self.document(node, kind, template.pod, subject);
             let path = template.path;
             if is_misplaced && !path.is_empty() {

@@ -34,11 +34,12 @@ fn network(definition: &NetworkAttachmentDefinition) -> Judgement {
     }
 }
 
-/// Everything about one document; `None` when there is nothing to say.
-pub(super) fn document(document: &Document, known: &Known) -> Option<Judgement> {
+/// Everything about one document; `None` when there is nothing to say. A pod may be an update of a `stored` one.
+pub(super) fn document(document: &Document, stored: Option<&Value>, known: &Known) -> Option<Judgement> {
     let mut judgement = match &document.subject {
         Subject::Network(definition) => network(definition),
-        Subject::Pod(pod) => self::pod(pod, &document.namespace, known),
+        Subject::Pod(pod) => self::pod(pod, stored, &document.namespace, known),
+        Subject::Template(pod) => self::pod(pod, None, &document.namespace, known),
         Subject::Settings(_, text) => match Config::parse(text) {
             Ok(_) => Judgement::ok("ok"),
             Err(error) => Judgement::unreadable(error.to_string()),
@@ -63,7 +64,7 @@ fn namespace(label: &str) -> Option<Judgement> {
     Some(judgement)
 }
 
-fn pod(pod: &Value, namespace: &str, known: &Known) -> Judgement {
+fn pod(pod: &Value, stored: Option<&Value>, namespace: &str, known: &Known) -> Judgement {
     let unquoted = unquoted_annotations(pod);
     if !unquoted.is_empty() {
         return Judgement::refused("refused", unquoted);
@@ -80,10 +81,11 @@ fn pod(pod: &Value, namespace: &str, known: &Known) -> Judgement {
         "kind": "AdmissionReview",
         "request": {
             "uid": "lint",
-            "operation": "CREATE",
+            "operation": if stored.is_some() { "UPDATE" } else { "CREATE" },
             "resource": { "group": "", "version": "v1", "resource": "pods" },
             "namespace": namespace,
             "object": pod,
+            "oldObject": stored,
         },
     })
     .to_string();
@@ -94,6 +96,7 @@ fn pod(pod: &Value, namespace: &str, known: &Known) -> Judgement {
             Ok(None) if request.object.as_ref().is_some_and(review::Pod::is_mirror) => {
                 Judgement::ok("not judged: the webhook leaves mirror pods alone")
             }
+            Ok(None) if stored.is_some() => Judgement::ok("ok, no networks, or the same as before"),
             Ok(None) => Judgement::ok("ok, no networks"),
             Ok(Some(change)) => admission(&change, known),
         },

@@ -1,23 +1,28 @@
-//! What lint says about an object or a file, and how it is printed.
+//! What lint says about an object or a file: a place and a judgement.
 
-use std::io::{self, Write};
-
-use shared::{validate::Findings, violation::shortened};
+use serde::Serialize;
+use shared::{validate::Findings, violation::Violation};
 
 use super::{Outcome, tree::Position};
 
 /// What is said about one object, or about a file as a whole.
+#[derive(Serialize)]
 pub(super) struct Report {
     pub(super) file: String,
+    #[serde(flatten)]
     pub(super) at: Position,
     /// `Kind namespace/name`; empty for the file as a whole.
+    #[serde(rename = "object")]
     pub(super) title: String,
+    #[serde(flatten)]
     pub(super) judgement: Judgement,
 }
 
 /// What is said about it.
+#[derive(Serialize)]
 pub(super) struct Judgement {
     pub(super) outcome: Outcome,
+    #[serde(rename = "summary")]
     pub(super) headline: String,
     /// The annotation with interface names filled in.
     pub(super) filled: Option<String>,
@@ -25,12 +30,16 @@ pub(super) struct Judgement {
 }
 
 /// One error or warning.
+#[derive(Serialize)]
 pub(super) struct Finding {
     pub(super) level: Level,
+    /// The rule that is broken.
+    pub(super) rule: Option<&'static str>,
     pub(super) message: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum Level {
     Error,
     Warning,
@@ -49,6 +58,7 @@ impl Finding {
     pub(super) fn error(message: impl Into<String>) -> Self {
         Self {
             level: Level::Error,
+            rule: None,
             message: message.into(),
         }
     }
@@ -60,14 +70,18 @@ impl Finding {
         }
     }
 
+    fn broken(violation: &Violation) -> Self {
+        Self {
+            rule: Some(violation.rule.name()),
+            ..Self::error(violation.to_string())
+        }
+    }
+
     /// As the webhook words them.
     pub(super) fn all(findings: &Findings) -> Vec<Self> {
         let violations = &findings.violations;
         let more = violations.unlisted();
-        let mut all: Vec<Self> = violations
-            .iter()
-            .map(|broken| Self::error(broken.to_string()))
-            .collect();
+        let mut all: Vec<Self> = violations.iter().map(Self::broken).collect();
         all.extend((more > 0).then(|| Self::error(format!("and {more} more"))));
         all.extend(findings.warnings.iter().map(Self::warning));
         all
@@ -98,38 +112,5 @@ impl Judgement {
             findings: vec![Finding::error(cause)],
             ..Self::ok("unreadable")
         }
-    }
-}
-
-/// For people: one line for each object, and one more for each finding.
-pub(super) fn write_text(reports: &[Report], out: &mut impl Write) -> io::Result<()> {
-    for report in reports {
-        let judgement = &report.judgement;
-        let mut place = vec![report.file.clone()];
-        if report.at != Position::default() {
-            place.push(format!("{}:{}", report.at.line, report.at.column));
-        }
-        let place = place.join(":");
-        let mut parts = vec![place.as_str(), &report.title, &judgement.headline];
-        parts.retain(|part| !part.is_empty());
-        writeln!(out, "{}", one_line(&parts.join(": ")))?;
-        if let Some(text) = &judgement.filled {
-            writeln!(out, "  {}", one_line(&format!("filled in: {text}")))?;
-        }
-        for finding in &judgement.findings {
-            let text = format!("{}: {}", finding.level.name(), finding.message);
-            writeln!(out, "  {}", one_line(&text))?;
-        }
-    }
-    Ok(())
-}
-
-/// `text` without what a terminal obeys, and without what the runners of GitHub Actions take for a command: `::` at the beginning of a
-/// line, and `##[` anywhere.
-fn one_line(text: &str) -> String {
-    let printable = shortened(text, usize::MAX - 1).replace("##[", "##\\[");
-    match printable.strip_prefix("::") {
-        Some(rest) => format!("\\:\\:{rest}"),
-        None => printable,
     }
 }

@@ -6,6 +6,7 @@ use super::*;
 
 mod cluster;
 mod kinds;
+mod pipelines;
 
 const NETWORK: &str = r#"
 apiVersion: k8s.cni.cncf.io/v1
@@ -29,18 +30,23 @@ fn settings(config: Option<Config>) -> Settings {
     }
 }
 
+fn sources(files: &[(&str, &str)]) -> Vec<Source> {
+    let files = files.iter().map(|(name, text)| Source {
+        name: (*name).to_owned(),
+        text: Ok((*text).to_owned()),
+    });
+    files.collect()
+}
+
 fn lint_files(files: &[(&str, &str)], settings: &Settings) -> (Outcome, String) {
-    let sources: Vec<Source> = files
-        .iter()
-        .map(|(name, text)| Source {
-            name: (*name).to_owned(),
-            text: Ok((*text).to_owned()),
-        })
-        .collect();
+    let reports = judge(&sources(files), &[], settings);
+    printed(&reports)
+}
+
+fn printed(reports: &[Report]) -> (Outcome, String) {
     let mut out = Vec::new();
-    let reports = judge(&sources, settings);
-    report::write_text(&reports, &mut out).unwrap();
-    (worst(&reports), String::from_utf8(out).unwrap())
+    output::text(reports, &mut out).unwrap();
+    (worst(reports, false), String::from_utf8(out).unwrap())
 }
 
 fn lint_text(text: &str) -> (Outcome, String) {

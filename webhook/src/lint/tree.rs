@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize,
     de::{MapAccess, SeqAccess, Visitor},
 };
 use serde_json::Value;
@@ -18,7 +18,7 @@ const MAX_SCALAR_BYTES: usize = 1 << 30;
 const MAX_FROM_ALIASES: usize = 50_000;
 
 /// A place in a file. Lines and columns count from 1; 0 where no place is known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Position {
     pub(super) line: u64,
     pub(super) column: u64,
