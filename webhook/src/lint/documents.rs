@@ -23,6 +23,8 @@ pub(super) struct Document {
     /// What the judgement is about: the annotation, or the config of a network.
     pub(super) at: Position,
     pub(super) subject: Subject,
+    /// Why the API server would refuse it, or drop what is meant.
+    pub(super) errors: Vec<&'static str>,
     /// What there is to say before anything is judged.
     pub(super) warnings: Vec<String>,
 }
@@ -100,6 +102,26 @@ fn is_built_in(group: &str) -> bool {
     !group.contains('.') || group.ends_with(".k8s.io")
 }
 
+/// A config that is written where multus never sees it. Without any config, multus takes a file on the node.
+fn misplaced_config(definition: &Node) -> Option<&'static str> {
+    if definition.has(&["config"]) {
+        return Some("config is outside spec, where the API server drops it; indent it below spec");
+    }
+    match definition.find(&["spec", "config"]) {
+        Some(config) if config.is_null() || definition.text(&["spec", "config"]).is_some() => None,
+        Some(_) => {
+            Some("spec.config must be a string; put the JSON in quotes, or as a block after config: |")
+        }
+        None => {
+            let mut members = definition.find(&["spec"])?.entries();
+            members.next()?;
+            Some(
+                "spec has no config, and the API server drops the rest; put the JSON as a string into spec.config",
+            )
+        }
+    }
+}
+
 impl Contents {
     /// Items of a list may leave out version and kind: the API server does, in its own lists.
     fn add(&mut self, node: &Node, list_version: &str, list_kind: &str) {
@@ -153,6 +175,7 @@ impl Contents {
             namespace,
             at: annotation.unwrap_or(pod).at,
             subject,
+            errors: Vec::new(),
             warnings: Vec::new(),
         }
     }
@@ -169,7 +192,12 @@ impl Contents {
                 let at = node.find(&["spec", "config"]).unwrap_or(node).at;
                 let subject = Subject::Network(Box::new(definition));
                 let document = self.document(node, kind, node, subject);
-                self.documents.push(Document { at, ..document });
+                let errors = misplaced_config(node).into_iter().collect();
+                self.documents.push(Document {
+                    at,
+                    errors,
+                    ..document
+                });
             }
             Err(error) => {
                 let name = node.text(&["metadata", "name"]).unwrap_or("<unnamed>");

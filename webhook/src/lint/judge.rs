@@ -47,6 +47,10 @@ pub(super) fn document(document: &Document, stored: Option<&Value>, known: &Know
         Subject::Namespace(label) => namespace(label.as_deref()?)?,
         Subject::Unknown => Judgement::ok("not judged: no pod template found in this kind"),
     };
+    if !document.errors.is_empty() {
+        let errors = document.errors.iter().copied().map(Finding::error);
+        judgement = Judgement::refused("cannot run", errors.collect());
+    }
     let warnings = document.warnings.iter().map(Finding::warning);
     judgement.findings.extend(warnings);
     Some(judgement)

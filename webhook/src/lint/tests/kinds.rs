@@ -118,3 +118,24 @@ fn an_annotation_of_the_workload_itself_has_no_effect() {
         "{out}"
     );
 }
+
+#[rstest]
+#[case::outside_spec("spec: {}\nconfig: '{}'", "config is outside spec")]
+#[case::a_map("spec: { config: { type: macvlan } }", "spec.config must be a string")]
+#[case::spec_itself("spec: { type: macvlan }", "spec has no config")]
+#[case::on_the_node("spec: {}", "")]
+#[case::on_the_node_too("spec: { config: '' }", "")]
+fn a_config_that_multus_never_sees_is_an_error(#[case] spec: &str, #[case] error: &str) {
+    let kind = "apiVersion: k8s.cni.cncf.io/v1\nkind: NetworkAttachmentDefinition";
+    let (outcome, out) = lint_text(&format!("{kind}\nmetadata: {{ name: a }}\n{spec}\n"));
+
+    if error.is_empty() {
+        assert!(out.ends_with(": ok\n"), "{out}");
+    } else {
+        assert_eq!(outcome, Outcome::Refused, "{out}");
+        assert!(
+            out.contains("cannot run\n") && out.contains(&format!("  error: {error}")),
+            "{out}"
+        );
+    }
+}
