@@ -18,7 +18,8 @@ MULTUS_SOCKET_PATH ?= /host/run/multus/multus.sock
 KEEP ?=
 
 # Those beside the cluster's: of all packages, by name, so that one build serves both.
-UNIT_TESTS = $(patsubst %.rs,--test %,$(notdir $(filter-out tests/tests/%,$(wildcard */tests/*.rs agent/*/tests/*.rs))))
+UNIT_TESTS = $(patsubst %.rs,--test %,$(notdir $(filter-out tests/tests/%,$(wildcard */tests/*.rs agent/*/tests/*.rs) \
+	$(patsubst %/main.rs,%.rs,$(wildcard agent/*/tests/*/main.rs)))))
 
 IMAGE := $(IMAGE_REGISTRY)/$(IMAGE_NAME):$(IMAGE_TAG)
 export IMAGE OCI_BIN PROFILE NAMESPACE CONTAINERD_SOCKET_PATH CRIO_SOCKET_PATH MULTUS_SOCKET_PATH KEEP
