@@ -7,9 +7,9 @@ use std::time::Duration;
 /// `<fail point>.reached`.
 pub const DIRECTORY: &str = "FAILPOINTS";
 /// Seconds that replace each deadline of [`call_timeout`].
-pub const CALL_TIMEOUT: &str = "FAILPOINT_PATIENCE";
+pub const CALL_TIMEOUT: &str = "FAILPOINT_CALL_TIMEOUT";
 /// Seconds that replace the deadline of [`read_timeout`].
-pub const READ_TIMEOUT: &str = "FAILPOINT_SILENCE";
+pub const READ_TIMEOUT: &str = "FAILPOINT_READ_TIMEOUT";
 
 /// A point between two effects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

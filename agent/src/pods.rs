@@ -10,8 +10,13 @@ use std::{
 };
 
 use agent_core::{
-    effect::Trigger, explain::AttachmentCounts, identity::SandboxId, pod::PodObservation,
-    pod_state::PodState, record::SandboxRecords, sandbox::Sandbox,
+    effect::Trigger,
+    explain::AttachmentCounts,
+    identity::SandboxId,
+    pod::{Annotation, PodObservation},
+    pod_state::PodState,
+    record::SandboxRecords,
+    sandbox::Sandbox,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::{
@@ -240,17 +245,17 @@ impl Pods {
         let Some(pod) = pod_object::read(object, before.as_deref()) else {
             return;
         };
-        let idle = pod.networks == agent_core::pod::Annotation::Absent && !pod.shows_more_networks();
-        let pod = PodObservation::Present(Rc::new(pod));
+        let pod = Rc::new(pod);
+        let observed = PodObservation::Present(Rc::clone(&pod));
         let worker = {
             let mut entries = self.entries.borrow_mut();
             let entry = entries.entry(uid.to_owned()).or_default();
-            entry.pod = pod.clone();
+            entry.pod = observed.clone();
             entry.worker.clone()
         };
         match worker {
-            Some(worker) => worker.report(|state, now| state.observe_pod(pod, now)),
-            None if idle => {}
+            Some(worker) => worker.report(|state, now| state.observe_pod(observed, now)),
+            None if pod.networks == Annotation::Absent && !pod.shows_more_networks() => {}
             None => self.hire(uid, BTreeMap::new()),
         }
     }

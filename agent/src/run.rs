@@ -443,7 +443,7 @@ async fn open_records(config: &Config, health: &Health) -> Result<Arc<Records>, 
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address)
+    shared_process::listen(address)
         .await
         .map_err(|error| format!("cannot listen on {address}: {error}"))
 }

@@ -82,10 +82,10 @@ impl<C: Cluster> Manager<C> {
                         _ => 0,
                     };
                     let is_usual = (1..=USUAL_CONFLICTS).contains(&conflicts);
-                    if !is_usual && problem != last_problem {
-                        tracing::warn!(problem, "self-managed certificates: trying again");
-                    }
                     if !is_usual {
+                        if problem != last_problem {
+                            tracing::warn!(problem, "self-managed certificates: trying again");
+                        }
                         last_problem = problem;
                     }
                     retry = (retry * 2).min(RETRY.1);

@@ -114,16 +114,26 @@ impl Publication {
     fn has_nothing_to_say(&mut self) {
         self.dirty = false;
         self.records_changed = false;
-        self.retry = None;
-        self.fresh = None;
-        self.conflicts = 0;
+        self.forget_failures();
     }
 
     /// Network-status, as in this view, has what the records ask for.
     fn is_in_line(&mut self, view: StatusView) {
         self.has_nothing_to_say();
+        self.believe(view);
+    }
+
+    /// The pod is certainly as in this view, or newer.
+    fn believe(&mut self, view: StatusView) {
+        self.forget_failures();
         self.doubted = false;
         self.written = Some(view);
+    }
+
+    fn forget_failures(&mut self) {
+        self.fresh = None;
+        self.retry = None;
+        self.conflicts = 0;
     }
 
     /// What decides the next comparison of a pod of this `version`, but for times: for telling states apart.
@@ -279,13 +289,7 @@ impl PodState {
                 self.publication.dirty = false;
             }
             Outcome::Status(Err(error)) => self.status_failed(error, turn),
-            Outcome::Patched(PatchOutcome::Written(view)) => {
-                self.publication.fresh = None;
-                self.publication.doubted = false;
-                self.publication.conflicts = 0;
-                self.publication.retry = None;
-                self.publication.written = Some(view);
-            }
+            Outcome::Patched(PatchOutcome::Written(view)) => self.publication.believe(view),
             Outcome::Patched(PatchOutcome::Conflict) => {
                 self.publication.records_changed = true;
                 self.publication.fresh = None;

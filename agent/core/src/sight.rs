@@ -273,7 +273,10 @@ impl PodState {
             return;
         };
         // A pod that asks for nothing need not hear what multus attaches to every pod.
-        for unclaimed in sandbox.unclaimed.iter().filter(|_| !pod.networks.is_empty()) {
+        if pod.networks.is_empty() {
+            return;
+        }
+        for unclaimed in &sandbox.unclaimed {
             turn.event(&pod.identity, Event::left_alone(&unclaimed.interface));
         }
     }

@@ -68,7 +68,7 @@ impl Node {
             Incident::ApiAway => self.api_away = true,
             Incident::ApiBack => {
                 self.api_away = false;
-                // The watch begins anew, with a list.
+                // The watch starts again with a list.
                 self.unseen = None;
             }
             Incident::RuntimeAway => self.runtime_away = true,

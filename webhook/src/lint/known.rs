@@ -15,7 +15,7 @@ use super::{
     report::Finding,
 };
 use crate::{
-    namespaces::{Labels, Namespaces, Override},
+    namespaces::{Labels, Namespaces},
     networks::Networks,
 };
 
@@ -79,10 +79,8 @@ impl Known {
 
     /// The mode that holds in `namespace`.
     pub(super) fn mode(&self, namespace: &str) -> InterfaceNames {
-        match self.namespaces.mode(namespace) {
-            Override::Mode(mode) => mode,
-            Override::None | Override::Unreadable => self.config.interface_names,
-        }
+        let (mode, _) = self.namespaces.mode(namespace).or(self.config.interface_names);
+        mode
     }
 
     /// Warnings about networks that are not in the files, where the files have others of their namespace, or similar ones.

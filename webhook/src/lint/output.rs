@@ -52,10 +52,8 @@ pub(super) fn text(reports: &[Report], out: &mut impl Write) -> io::Result<()> {
         if report.at != Position::default() {
             place.push(format!("{}:{}", report.at.line, report.at.column));
         }
-        let place = place.join(":");
-        let mut parts = vec![place.as_str(), &report.title, &judgement.headline];
-        parts.retain(|part| !part.is_empty());
-        writeln!(out, "{}", one_line(&parts.join(": ")))?;
+        let line = format!("{}: {}", place.join(":"), titled(report));
+        writeln!(out, "{}", one_line(&line))?;
         if let Some(text) = &judgement.filled {
             writeln!(out, "  {}", one_line(&format!("filled in: {text}")))?;
         }
@@ -98,13 +96,12 @@ fn github(reports: &[Report], out: &mut impl Write) -> io::Result<()> {
 }
 
 fn titled(report: &Report) -> String {
-    let parts = [&report.title, &report.judgement.headline];
-    let parts: Vec<&str> = parts
-        .into_iter()
-        .map(String::as_str)
-        .filter(|part| !part.is_empty())
-        .collect();
-    parts.join(": ")
+    let headline = &report.judgement.headline;
+    if report.title.is_empty() {
+        headline.clone()
+    } else {
+        format!("{}: {headline}", report.title)
+    }
 }
 
 /// The text of a command.

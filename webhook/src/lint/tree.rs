@@ -14,7 +14,7 @@ const MAX_DEPTH: usize = 200;
 /// Enough for all pods of a large cluster in one list.
 const MAX_NODES: usize = 20_000_000;
 const MAX_SCALAR_BYTES: usize = 1 << 30;
-/// What aliases may add to a document: nobody writes that much with them, but for an attack.
+/// Events that aliases may add to a document: more than any manifest needs. An attack expands to more.
 const MAX_FROM_ALIASES: usize = 50_000;
 
 /// A place in a file. Lines and columns count from 1; 0 where no place is known.

@@ -70,7 +70,7 @@ pub async fn confirm<'a>(networks: &'a Networks, names: &[NetworkName], client: 
         let in_cache = networks.network(name);
         matches!(in_cache, Network::Missing { .. }) && networks.looks.is_missing(name)
     };
-    let (_, doubtful): (Vec<&NetworkName>, Vec<&NetworkName>) = names.iter().partition(known_missing);
+    let doubtful: Vec<&NetworkName> = names.iter().filter(|name| !known_missing(name)).collect();
     // What is left unanswered stays unknown.
     let mut seen: HashMap<NetworkName, Network> = doubtful
         .iter()

@@ -148,13 +148,12 @@ impl Bodies {
     async fn share(&self, size: usize) -> Result<Share, BodyError> {
         let units = u32::try_from(size.div_ceil(UNIT).max(1)).map_err(|_| BodyError::TooLarge)?;
         // The semaphores are never closed.
-        let turn = async {
-            match size {
-                ..=LARGE => Ok(None),
-                _ => Arc::clone(&self.large).acquire_owned().await.map(Some),
-            }
+        let turn = if size > LARGE {
+            let turn = Arc::clone(&self.large).acquire_owned().await;
+            Some(turn.map_err(|_| BodyError::Busy)?)
+        } else {
+            None
         };
-        let turn = turn.await.map_err(|_| BodyError::Busy)?;
         // Large bodies leave room for others, so that one that waits for its turn hurries none.
         let waiting = Waiting::one_of(&self.waiting);
         let room = Arc::clone(&self.room).acquire_many_owned(units).await;
