@@ -22,7 +22,7 @@ pub struct Metric {
 /// The rows of the page's tables whose metric begins with `prefix`.
 pub fn documented(page: &str, prefix: &str) -> Metrics {
     let row = |line: &str| {
-        let mut columns = line.strip_prefix("| ")?.split(" | ");
+        let mut columns = line.strip_prefix("| ")?.split('|').map(str::trim);
         let name = columns.next()?.trim_matches('`').to_owned();
         let kind = columns.next()?.to_owned();
         let labels = columns.next()?.split(';').filter_map(|label| {
