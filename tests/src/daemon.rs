@@ -110,6 +110,7 @@ pub struct AgentOptions {
     read_timeout: Option<u64>,
     kubeconfig: Option<String>,
     clock: Option<i64>,
+    host_run: &'static str,
     number: u16,
 }
 
@@ -127,6 +128,7 @@ impl Default for AgentOptions {
             read_timeout: None,
             kubeconfig: None,
             clock: None,
+            host_run: "/run",
             number: 1,
         }
     }
@@ -137,6 +139,13 @@ impl AgentOptions {
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.config[key] = value.into();
+        self
+    }
+
+    /// It is told that the node's `/run` is mounted at `path`.
+    #[must_use]
+    pub fn with_host_run(mut self, path: &'static str) -> Self {
+        self.host_run = path;
         self
     }
 
@@ -238,7 +247,7 @@ impl Namespace {
             ("--config", config.as_str()),
             ("--node-name", &node.name),
             ("--admin-listen", &admin),
-            ("--host-run", "/run"),
+            ("--host-run", options.host_run),
             ("--kubeconfig", &kubeconfig),
             ("--pod-namespace", &self.name),
             ("--pod-name", &own.name),

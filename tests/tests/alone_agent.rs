@@ -3,7 +3,8 @@
 
 use serde_json::json;
 use tests::{
-    Error, NO_NETWORKS, Namespace, PLUG, Pod, Result, alone_in_namespace, bridge, eventually, macvlan,
+    AgentOptions, Error, NO_NETWORKS, Namespace, PLUG, Pod, Result, alone_in_namespace, bridge, eventually,
+    macvlan,
 };
 
 #[tokio::test]
@@ -137,6 +138,34 @@ async fn says_what_to_write_when_no_gate_gave_a_name_and_goes_on_with_the_others
         pod.has_exactly(&["net1", "net3"]).await?;
         pod.has_event("FailedAddingInterface", "blue@").await?;
         Ok(())
+    })
+    .await
+}
+
+/// With another directory for the node's `/run`, every network namespace would seem to be gone.
+#[tokio::test]
+async fn says_that_the_nodes_run_is_mounted_elsewhere_and_plugs_nothing() -> Result<()> {
+    alone_in_namespace("mount", async |ns| {
+        let blue = ns.create_nad("blue", macvlan().host_local()).await?;
+        let own = ns.instead_of_the_agent().await?;
+        let pod = ns.running_pod("p", NO_NETWORKS).await?;
+        let mut agent = ns
+            .agent(
+                &own,
+                AgentOptions::default().with_host_run("/run/tests/elsewhere"),
+            )
+            .await?;
+
+        pod.annotate("blue@net1").await?;
+
+        pod.has_event("FailedAddingInterface", "HOST_RUN").await?;
+        pod.has_exactly(&[]).await?;
+        assert!(ns.cluster.node.leases(&blue.config_name).await?.is_empty());
+        agent.stop().await?;
+
+        let mut agent = ns.agent(&own, AgentOptions::default()).await?;
+        pod.has_exactly(&["net1"]).await?;
+        agent.stop().await
     })
     .await
 }

@@ -2,8 +2,8 @@
 //! refused and changes nothing.
 
 use serde_json::{Value, json};
-use shared::annotations::INTERFACE_NAMES_LABEL;
-use tests::{Error, LONG, Mesh, NO_NETWORKS, Result, eventually, in_namespace, macvlan};
+use shared::annotations::{ENFORCEMENT_LABEL, INTERFACE_NAMES_LABEL};
+use tests::{Error, LONG, Mesh, NO_NETWORKS, Namespace, Pod, Result, eventually, in_namespace, macvlan};
 
 #[tokio::test]
 async fn fills_in_the_names_of_a_text_list() -> Result<()> {
@@ -205,43 +205,65 @@ async fn a_namespace_chooses_what_happens_to_elements_without_a_name() -> Result
     in_namespace("modes", async |ns| {
         ns.create_nad("blue", macvlan()).await?;
         let pod = ns.running_pod("p", NO_NETWORKS).await?;
-        let annotation = format!("{}=blue", shared::annotations::NETWORKS);
-        let command = [
-            "annotate",
-            "--namespace",
-            &ns.name,
-            "--overwrite",
-            "pod",
-            &pod.name,
-            &annotation,
-        ];
-
         for (mode, admitted, words) in [
             ("reject", false, "blue@net1 [rule interface-name-missing]"),
             ("warn", true, "no interface name, so it is not plugged; write"),
             ("off", true, ""),
         ] {
             ns.label(INTERFACE_NAMES_LABEL, mode).await?;
-            pod.annotate("[]").await?;
-            // Each replica hears of the label in its own time.
-            eventually(
-                LONG,
-                format!("kubectl says what the mode {mode} does"),
-                async || {
-                    let said = ns.cluster.kubectl_given(&command, "").await?;
-                    let stored = pod.annotation().await?;
-                    pod.annotate("[]").await?;
-                    let expected = if admitted { "blue" } else { "[]" };
-                    let silent = words.is_empty() && said.err.is_empty();
-                    let met = said.ok == admitted && stored.as_deref() == Some(expected);
-                    (met && (silent || (!words.is_empty() && said.err.contains(words))))
-                        .then_some(())
-                        .ok_or_else(|| Error::Unexpected(format!("{said:?}, stored {stored:?}")))
-                },
-            )
-            .await?;
+            says_once_the_label_is_known(ns, &pod, "blue", admitted, words).await?;
         }
         Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_namespace_chooses_whether_a_broken_rule_refuses() -> Result<()> {
+    in_namespace("enforce", async |ns| {
+        ns.create_nad("blue", macvlan()).await?;
+        let pod = ns.running_pod("p", NO_NETWORKS).await?;
+        for (enforcement, admitted) in [("warn", true), ("enforce", false)] {
+            ns.label(ENFORCEMENT_LABEL, enforcement).await?;
+            let words = "[rule interface-duplicate]";
+            says_once_the_label_is_known(ns, &pod, "blue@net1,blue@net1", admitted, words).await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Waits until kubectl, when it writes `list`, is told `words`, and the list is stored or not: each replica of the webhook
+/// hears of a label in its own time.
+async fn says_once_the_label_is_known(
+    ns: &Namespace,
+    pod: &Pod,
+    list: &str,
+    admitted: bool,
+    words: &str,
+) -> Result<()> {
+    let annotation = format!("{}={list}", shared::annotations::NETWORKS);
+    let command = [
+        "annotate",
+        "--namespace",
+        &ns.name,
+        "--overwrite",
+        "pod",
+        &pod.name,
+        &annotation,
+    ];
+    pod.annotate("[]").await?;
+    let description = format!("{list} is {}", if admitted { "stored" } else { "refused" });
+    eventually(LONG, description, async || {
+        let said = ns.cluster.kubectl_given(&command, "").await?;
+        let stored = pod.annotation().await?;
+        pod.annotate("[]").await?;
+        let expected = if admitted { list } else { "[]" };
+        let silent = words.is_empty() && said.err.is_empty();
+        let met = said.ok == admitted && stored.as_deref() == Some(expected);
+        (met && (silent || (!words.is_empty() && said.err.contains(words))))
+            .then_some(())
+            .ok_or_else(|| Error::Unexpected(format!("{said:?}, stored {stored:?}")))
     })
     .await
 }
