@@ -98,8 +98,8 @@ else
     group "$AT_ONCE" "${others[@]}"
     mapfile -t files < <(matching 'programs_*')
     group "$AT_ONCE" "${files[@]}"
-    # This one has a node to itself, with its 48 pods.
     mapfile -t files < <({ printf 'alone_%s\n' attacks gate restart crashes && matching 'alone_*'; } | awk '!seen[$0]++')
+    # The first one has 48 pods, and a node to itself.
     on_clusters cluster_refused_configs "${files[@]}"
 fi
 

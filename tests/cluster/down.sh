@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Takes away the cluster of this checkout (CLUSTER=NAME: that one), also what a killed run left: processes, links, cgroups, files. The mounts
-# are all inside the nodes' namespaces and end with them. Only the logs stay. Usage: down.sh [--quiet]
+# Takes away the cluster of this checkout (CLUSTER=NAME: that one), also what a killed run left: processes, links,
+# cgroups, files. The mounts are all inside the nodes' namespaces and end with them. Only the logs stay.
+# Usage: down.sh [--quiet]
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Brings up the cluster of this checkout: a real Kubernetes node made of namespaces (NODES=2: that many; MULTUS=4.2.2:
 # with the multus of components/multus-4.2.2; CONTAINERD=debian: with the distribution's containerd, which preflight.sh
-# unpacks; CLUSTER=NAME: one more, beside the unnamed one). Builds first what is not in the cache. Run as yourself: only the nodes need root, by sudo.
+# unpacks; CLUSTER=NAME: one more, beside the unnamed one). Builds first what is not in the cache. Run as yourself: only
+# the nodes need root, by sudo.
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
