@@ -1,5 +1,5 @@
-//! The admin port: `/livez`, `/readyz`, `/metrics` for the cluster, `/explain/NAMESPACE/POD` for the node itself only,
-//! and the command that asks for the last one.
+//! The admin port: `/livez`, `/readyz`, `/metrics` for the cluster, `/explain/NAMESPACE/POD` for
+//! the node itself only, and the command that asks for the last one.
 
 pub mod explain;
 mod places;

@@ -1,10 +1,11 @@
-//! Where a test can kill the agent, between two effects, and how it shortens the deadlines that it would have to wait for.
-//! Only in builds with the feature `failpoints`, which the crate `tests` turns on: the image is built without it.
+//! Where a test can kill the agent, between two effects, and how it shortens the deadlines that it
+//! would have to wait for. Only in builds with the feature `failpoints`, which the crate `tests`
+//! turns on: the image is built without it.
 
 use std::time::Duration;
 
-/// Names the directory of the armed fail points: a file `<fail point>` in it stops the agent there, and is renamed to
-/// `<fail point>.reached`.
+/// Names the directory of the armed fail points: a file `<fail point>` in it stops the agent there,
+/// and is renamed to `<fail point>.reached`.
 pub const DIRECTORY: &str = "FAILPOINTS";
 /// Seconds that replace each deadline of [`call_timeout`].
 pub const CALL_TIMEOUT: &str = "FAILPOINT_CALL_TIMEOUT";
@@ -87,7 +88,8 @@ pub fn call_timeout(usual: Duration) -> Duration {
     seconds(CALL_TIMEOUT, usual)
 }
 
-/// How long a connection to the API server may bring nothing: `usual`, unless [`READ_TIMEOUT`] is set.
+/// How long a connection to the API server may bring nothing: `usual`, unless [`READ_TIMEOUT`] is
+/// set.
 pub fn read_timeout(usual: Duration) -> Duration {
     seconds(READ_TIMEOUT, usual)
 }

@@ -1,5 +1,5 @@
-//! Which dependencies are healthy, and what probes them. An unhealthy one makes the agent not ready, and never
-//! restarts it.
+//! Which dependencies are healthy, and what probes them. An unhealthy one makes the agent not
+//! ready, and never restarts it.
 
 pub mod probes;
 pub mod sandbox_poller;

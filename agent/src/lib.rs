@@ -1,12 +1,14 @@
 //! The node agent: plugs and unplugs pod interfaces to match the networks annotation.
 //!
-//! The decisions are in the crate `agent-core`, which cannot do I/O. This crate is the shell around it. [`run`] puts the
-//! program together. [`pods`] feeds the core with what the watches and the [`health::sandbox_poller`] see, and has a
-//! [`pods::worker`] for each pod, which carries out the core's effects through [`node`], several at once.
+//! The decisions are in the crate `agent-core`, which cannot do I/O. This crate is the shell around
+//! it. [`run`] puts the program together. [`pods`] feeds the core with what the watches and the
+//! [`health::sandbox_poller`] see, and has a [`pods::worker`] for each pod, which carries out the
+//! core's effects through [`node`], several at once.
 //!
-//! Each peer has one module: [`kubernetes`] the API server, [`multus`] the daemon, [`cri`] the container runtime, [`cni`]
-//! the files of multus and libcni, [`disk`] the agent's own records. [`health`] says which of them can be reached;
-//! [`admin`] shows that, the [`metrics`] and an explanation of each pod.
+//! Each peer has one module: [`kubernetes`] the API server, [`multus`] the daemon, [`cri`] the
+//! container runtime, [`cni`] the files of multus and libcni, [`disk`] the agent's own records.
+//! [`health`] says which of them can be reached; [`admin`] shows that, the [`metrics`] and an
+//! explanation of each pod.
 
 pub mod admin;
 pub mod args;

@@ -394,7 +394,8 @@ fn view(object: &PartialObjectMeta<ApiPod>) -> StatusView {
     }
 }
 
-/// Where a path below the node's `/run` (or `/var/run`, which is the same) is seen from here; `None` for other paths.
+/// Where a path below the node's `/run` (or `/var/run`, which is the same) is seen from here;
+/// `None` for other paths.
 fn below_run(path: &Path, host_run: &Path) -> Option<PathBuf> {
     let mut runs = ["/var/run", "/run"].iter();
     let below = runs.find_map(|run| path.strip_prefix(run).ok());

@@ -1,4 +1,5 @@
-//! The writer of events against an API server whose answers the test gives, one namespace after another. Time is simulated.
+//! The writer of events against an API server whose answers the test gives, one namespace after
+//! another. Time is simulated.
 
 #![allow(
     clippy::unwrap_used,

@@ -8,7 +8,8 @@ pub const NETWORK_STATUS: &str = "k8s.v1.cni.cncf.io/network-status";
 pub const RESOURCE_NAME: &str = "k8s.v1.cni.cncf.io/resourceName";
 /// On a namespace: how the webhook treats elements without an interface name (`fill`, `reject`, `warn`, `off`).
 pub const INTERFACE_NAMES_LABEL: &str = "dynamic-networks.k8s.cni.cncf.io/interface-names";
-/// On a namespace: whether the webhook refuses what breaks a rule (`enforce`) or only warns (`warn`).
+/// On a namespace: whether the webhook refuses what breaks a rule (`enforce`) or only warns
+/// (`warn`).
 pub const ENFORCEMENT_LABEL: &str = "dynamic-networks.k8s.cni.cncf.io/enforcement";
 /// Pods with this label key and value belong to KubeVirt: they never get a `netN` filled in.
 pub const KUBEVIRT_LABEL: (&str, &str) = ("kubevirt.io", "virt-launcher");

@@ -118,7 +118,8 @@ pub enum Enforcement {
 }
 
 impl Enforcement {
-    /// Reads a value as the configuration and the namespace label write it; `None` for any other text.
+    /// Reads a value as the configuration and the namespace label write it; `None` for any other
+    /// text.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "enforce" => Some(Self::Enforce),

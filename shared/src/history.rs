@@ -1,4 +1,5 @@
-//! What a pod was before an edit: which element of the stored list an element of the new one continues, and under which interface name.
+//! What a pod was before an edit: which element of the stored list an element of the new one
+//! continues, and under which interface name.
 
 use std::collections::HashSet;
 
@@ -21,7 +22,8 @@ pub struct History<'a> {
 /// What is known of an element from before.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Previous<'a> {
-    /// The old element that it continues: the same network under the same interface name, or without any in both.
+    /// The old element that it continues: the same network under the same interface name, or
+    /// without any in both.
     pub element: Option<&'a Selection>,
     /// network-status lists the attachment.
     pub is_plugged: bool,
@@ -35,14 +37,15 @@ impl Previous<'_> {
 }
 
 impl<'a> History<'a> {
-    /// Whether multus has set the pod up: it writes network-status then, with an entry for the cluster network at least. Until then
-    /// multus reads the list as a whole, so that everything is as on create.
+    /// Whether multus has set the pod up: it writes network-status then, with an entry for the
+    /// cluster network at least. Until then multus reads the list as a whole, so that everything is
+    /// as on create.
     pub fn has_started(&self) -> bool {
         !self.status.is_empty()
     }
 
-    /// Names for the unnamed elements of `list`, where multus puts `offset` networks before it: see [`fill_on_create`] for a pod that has
-    /// not started, [`fill_on_update`] for one that has.
+    /// Names for the unnamed elements of `list`, where multus puts `offset` networks before it: see
+    /// [`fill_on_create`] for a pod that has not started, [`fill_on_update`] for one that has.
     pub fn names(&self, list: &SelectionList, offset: u32) -> Vec<Option<InterfaceName>> {
         if self.has_started() {
             fill_on_update(list, self.old, self.status)
@@ -51,8 +54,9 @@ impl<'a> History<'a> {
         }
     }
 
-    /// For each element of `list`, whose unnamed elements would get the interfaces `filled`, what it continues. Where the stored list was
-    /// unreadable, network-status alone tells what was there.
+    /// For each element of `list`, whose unnamed elements would get the interfaces `filled`, what
+    /// it continues. Where the stored list was unreadable, network-status alone tells what was
+    /// there.
     pub(crate) fn of(
         &self,
         list: &SelectionList,
@@ -98,8 +102,9 @@ impl<'a> History<'a> {
         let old_names = with_own(old, &old_filled);
         let mut free: Vec<bool> = vec![true; old.elements.len()];
         let mut found: Vec<Option<&Selection>> = vec![None; list.elements.len()];
-        // Those that ask for the same first: of several unnamed elements of one network, what they ask for tells which one stayed.
-        // Before the pod starts, an unnamed element has no interface yet that could tell it from another one of its network.
+        // Those that ask for the same first: of several unnamed elements of one network, what they
+        // ask for tells which one stayed. Before the pod starts, an unnamed element has no
+        // interface yet that could tell it from another one of its network.
         for (same_request, any_name) in [(true, false), (false, false), (false, true)] {
             let elements = list.elements.iter().zip(names).zip(&mut found);
             for ((element, name), found) in elements.filter(|(_, found)| found.is_none()) {

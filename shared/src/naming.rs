@@ -44,8 +44,9 @@ pub fn fill_on_create(list: &SelectionList, offset: u32) -> Vec<Option<Interface
 ///
 /// 1. An element that `old` has, asking for the same, keeps the interface that it has there: a file without names that is applied again
 ///    changes nothing, also before network-status shows the interface, and also when other elements are gone.
-/// 2. An unnamed element adopts the unclaimed status entry of its network that shows the addresses that it asks for; else the k-th unnamed
-///    element of a network adopts the k-th unclaimed status entry of that network,
+/// 2. An unnamed element adopts the unclaimed status entry of its network that shows the addresses
+///    that it asks for; else the k-th unnamed element of a network adopts the k-th unclaimed status
+///    entry of that network,
 /// 3. or the name of an element of `old` on that network that nobody claims: it never came up, and is being corrected.
 /// 4. The lowest `netN` free in `list`, `old` and `status`.
 pub fn fill_on_update(
@@ -108,7 +109,8 @@ impl<'a> Filling<'a> {
         }
     }
 
-    /// Gives the interfaces of status entries: first to elements that ask for the address of one, then by their order.
+    /// Gives the interfaces of status entries: first to elements that ask for the address of one,
+    /// then by their order.
     fn adopt(&mut self, status: &[StatusEntry]) {
         self.give(|element, free| {
             let fits = |entry: &StatusEntry| has_what_is_asked(entry, element.attributes());
@@ -155,8 +157,9 @@ fn has_what_is_asked(entry: &StatusEntry, asked: &Attributes) -> bool {
     (mac.is_some() || !asked.ips.is_empty()) && has_mac && asked.ips.iter().all(shows)
 }
 
-/// The interface of the first status entry of the element's network that `fits`, is free and can be an element's interface.
-/// The annotation is written by anyone, so nothing about it is taken on trust.
+/// The interface of the first status entry of the element's network that `fits`, is free and can be
+/// an element's interface. The annotation is written by anyone, so nothing about it is taken on
+/// trust.
 fn adopted(
     element: &Selection,
     status: &[StatusEntry],

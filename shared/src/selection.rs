@@ -236,8 +236,8 @@ impl SelectionList {
     /// Parses an annotation value (`None`: the key is missing) of a pod in `pod_namespace`.
     ///
     /// # Errors
-    /// The violations that one element or the list shows by itself, in element order. Never panics; the time is linear in
-    /// the size, which is bounded.
+    /// The violations that one element or the list shows by itself, in element order. Never panics;
+    /// the time is linear in the size, which is bounded.
     pub fn parse(annotation: Option<&str>, pod_namespace: &str) -> Result<Self, Violations> {
         parse::list(annotation.unwrap_or_default(), pod_namespace)
     }

@@ -15,7 +15,8 @@ use crate::{
     violation::{Violation, Violations, shortened},
 };
 
-/// The characters of a warning: to these the API server cuts all of them when they have more than 4,096 together.
+/// The characters of a warning: to these the API server cuts all of them when they have more than
+/// 4,096 together.
 const MAX_WARNING: usize = 256;
 /// Leaves room for the warning itself.
 const MAX_NETWORK_IN_WARNING: usize = 80;
@@ -83,12 +84,13 @@ pub struct Findings {
     pub violations: Violations,
     /// Legal but surprising.
     pub warnings: Warnings,
-    /// The networks on which a violation rests, each once: that they are missing, what their config is or declares, or what they
-    /// require.
+    /// The networks on which a violation rests, each once: that they are missing, what their config
+    /// is or declares, or what they require.
     pub rests_on: Vec<NetworkName>,
 }
 
-/// Up to ten warnings of up to 256 characters, all printable ASCII; where there are more, the last one says how many.
+/// Up to ten warnings of up to 256 characters, all printable ASCII; where there are more, the last
+/// one says how many.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Warnings {
     texts: Vec<String>,

@@ -1,4 +1,5 @@
-//! Counts the steps that parsing takes, in unit tests only: they hold that parsing is linear without a clock.
+//! Counts the steps that parsing takes, in unit tests only: they hold that parsing is linear
+//! without a clock.
 
 #[cfg(test)]
 use std::cell::Cell;

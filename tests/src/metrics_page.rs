@@ -71,8 +71,9 @@ pub fn exposed(text: &str, page: &Metrics) -> Metrics {
     metrics
 }
 
-/// The value of a series in an exposition, labels and all; `None` when it is not there: a metric without a value yet is
-/// not exposed. A misspelt one is not either, so the name has to be on the page.
+/// The value of a series in an exposition, labels and all; `None` when it is not there: a metric
+/// without a value yet is not exposed. A misspelt one is not either, so the name has to be on the
+/// page.
 ///
 /// # Errors
 /// [`Error::Unexpected`] for a name that is not documented, or a value that is no number.

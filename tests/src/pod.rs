@@ -275,8 +275,8 @@ impl Pod {
         self.node.records(&self.sandbox().await?.id).await
     }
 
-    /// Waits until the agent keeps records of exactly these interfaces. The record of an unplugged one goes only after
-    /// network-status is written.
+    /// Waits until the agent keeps records of exactly these interfaces. The record of an unplugged
+    /// one goes only after network-status is written.
     ///
     /// # Errors
     /// [`Error::Deadline`] with those that it keeps instead.

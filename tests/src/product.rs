@@ -100,7 +100,8 @@ impl Cluster {
     /// One of the agent's metrics by its name and labels, as `/metrics` writes them; 0 when there is none yet.
     ///
     /// # Errors
-    /// [`Error::Command`] when the agent does not answer, [`Error::Unexpected`] for a name that is not documented.
+    /// [`Error::Command`] when the agent does not answer, [`Error::Unexpected`] for a name that is
+    /// not documented.
     pub async fn agent_metric(&self, series: &str) -> Result<f64> {
         let (_, text) = self.agent_page("/metrics").await?;
         metrics_page::value(&text, series).map(Option::unwrap_or_default)

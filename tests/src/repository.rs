@@ -15,7 +15,8 @@ pub fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_owned()
 }
 
-/// Where the cluster that the tests use keeps its state: the unnamed one, or that of the variable `CLUSTER`.
+/// Where the cluster that the tests use keeps its state: the unnamed one, or that of the variable
+/// `CLUSTER`.
 pub fn cluster_state() -> PathBuf {
     let name = std::env::var("CLUSTER").unwrap_or_default();
     let separator = if name.is_empty() { "" } else { "-" };

@@ -1,6 +1,6 @@
 //! Attacks with the rights of a tenant. Meanwhile a pod of another namespace is plugged about as
-//! fast as usual, and the agent's memory, open files, events, CRI calls and API requests stay within
-//! DESIGN §7.
+//! fast as usual, and the agent's memory, open files, events, CRI calls and API requests stay
+//! within DESIGN §7.
 //!
 //! `ATTACK_PODS`: how many pods attack, 16 by default. The bounds do not depend on it; 60 pods take
 //! another half a minute to start and end on two cores. More than 100 do not fit: etcd keeps every

@@ -196,7 +196,8 @@ impl<'a> Crashes<'a> {
             .await
     }
 
-    /// Has the agent killed at `point` of an edit; the next one, which is returned, brings the node to rest.
+    /// Has the agent killed at `point` of an edit; the next one, which is returned, brings the node
+    /// to rest.
     async fn edit(
         &self,
         mut agent: NodeAgent,

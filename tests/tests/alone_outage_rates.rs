@@ -1,5 +1,5 @@
-//! Pods end while multus, the container runtime or the API server is away. Meanwhile the agent's CRI
-//! calls and API requests stay within DESIGN §7, and afterwards it releases everything.
+//! Pods end while multus, the container runtime or the API server is away. Meanwhile the agent's
+//! CRI calls and API requests stay within DESIGN §7, and afterwards it releases everything.
 //!
 //! `OUTAGE_PODS`: how many pods end in each outage, 8 by default. The bound does not depend on it;
 //! a full node has 110.

@@ -233,8 +233,8 @@ async fn a_namespace_chooses_whether_a_broken_rule_refuses() -> Result<()> {
     .await
 }
 
-/// Waits until kubectl, when it writes `list`, is told `words`, and the list is stored or not: each replica of the webhook
-/// hears of a label in its own time.
+/// Waits until kubectl, when it writes `list`, is told `words`, and the list is stored or not: each
+/// replica of the webhook hears of a label in its own time.
 async fn says_once_the_label_is_known(
     ns: &Namespace,
     pod: &Pod,

@@ -1,4 +1,5 @@
-//! How the webhook reaches the API server, and notices when it does not: a lost connection reports no error by itself.
+//! How the webhook reaches the API server, and notices when it does not: a lost connection reports
+//! no error by itself.
 
 use std::{path::Path, time::Duration};
 

@@ -23,8 +23,8 @@ pub struct Arguments {
 pub enum Command {
     /// Say what admission would say about pods and NetworkAttachmentDefinitions in files, without a cluster.
     ///
-    /// Exit status: 0 all would be admitted, 1 something would be refused (with --strict: or warned of), 2 something could not be read,
-    /// whatever else was found.
+    /// Exit status: 0 all would be admitted, 1 something would be refused (with --strict: or warned
+    /// of), 2 something could not be read, whatever else was found.
     Lint(lint::Arguments),
 }
 

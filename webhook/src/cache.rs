@@ -77,8 +77,9 @@ impl<K: Ord, V> Cache<K, V> {
         self.read().state.clone()
     }
 
-    /// How long ago the API server last answered a list or a watch, or a watch brought something; before that, since the cache was made.
-    /// A watch is renewed each minute, so that a cache that is followed is never much older.
+    /// How long ago the API server last answered a list or a watch, or a watch brought something;
+    /// before that, since the cache was made. A watch is renewed each minute, so that a cache that
+    /// is followed is never much older.
     pub fn age(&self) -> Duration {
         self.heard
             .lock()
@@ -86,7 +87,8 @@ impl<K: Ord, V> Cache<K, V> {
             .elapsed()
     }
 
-    /// `client`, whose answers show that the cache is followed: the renewal of a watch that has nothing to bring shows nowhere else.
+    /// `client`, whose answers show that the cache is followed: the renewal of a watch that has
+    /// nothing to bring shows nowhere else.
     pub fn heard_through(&self, client: Client) -> Client {
         let namespace = client.default_namespace().to_owned();
         let heard = Arc::clone(&self.heard);
@@ -111,7 +113,8 @@ impl<K: Ord, V> Cache<K, V> {
         content.state = State::Synced;
     }
 
-    /// Looks at the entries; `None` as long as there is no complete list of them. What is not installed has none.
+    /// Looks at the entries; `None` as long as there is no complete list of them. What is not
+    /// installed has none.
     pub fn look<T>(&self, at: impl FnOnce(&BTreeMap<K, V>) -> T) -> Option<T> {
         let content = self.read();
         let is_complete = matches!(content.state, State::Synced | State::NotInstalled);

@@ -196,7 +196,8 @@ impl<C: Cluster> Manager<C> {
     }
 }
 
-/// How long nothing is written after a write: twice as long as before when the last write was not long ago.
+/// How long nothing is written after a write: twice as long as before when the last write was not
+/// long ago.
 #[derive(Default)]
 struct Damping {
     last: Option<(tokio::time::Instant, Duration)>,

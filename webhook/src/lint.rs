@@ -1,8 +1,9 @@
 //! `lint`: what admission would say about manifests, without a cluster.
 //!
-//! Reads pods, whatever has a pod template, virtual machines, lists of them, and NetworkAttachmentDefinitions. Namespaces and
-//! the webhook's ConfigMaps in the files decide as they do in a cluster. A network that is not in the files may be in the
-//! cluster: at most a warning.
+//! Reads pods, whatever has a pod template, virtual machines, lists of them, and
+//! NetworkAttachmentDefinitions. Namespaces and the webhook's ConfigMaps in the files decide as
+//! they do in a cluster. A network that is not in the files may be in the cluster: at most a
+//! warning.
 
 mod args;
 mod documents;
@@ -115,7 +116,8 @@ fn worst(reports: &[Report], strict: bool) -> Outcome {
     outcomes.max().unwrap_or(Outcome::Admitted)
 }
 
-/// Judges all files together: what one says about networks holds for the pods of all. Pods that are among the `stored` ones are updated.
+/// Judges all files together: what one says about networks holds for the pods of all. Pods that are
+/// among the `stored` ones are updated.
 fn judge(files: &[Source], stored: &[Source], settings: &Settings) -> Vec<Report> {
     let mut reports = Vec::new();
     let documents = read(files, settings, &mut reports);

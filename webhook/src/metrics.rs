@@ -136,7 +136,8 @@ impl Metrics {
         registry.register_with_unit("cache_age", help, Unit::Seconds, self.age.clone());
     }
 
-    /// A review was answered: `verdict` is `allowed`, `filled`, `refused`, `unreadable` or `warned`.
+    /// A review was answered: `verdict` is `allowed`, `filled`, `refused`, `unreadable` or
+    /// `warned`.
     pub fn reviewed(&self, labels: ReviewLabels, verdict: &'static str, took: Duration) {
         let ReviewLabels { path, operation } = labels;
         self.verdicts

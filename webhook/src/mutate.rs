@@ -13,7 +13,8 @@ use shared::{
 
 use crate::review::Change;
 
-/// A patch is at most this long: 256 KiB in base64. Only a list that consists of control characters would need more.
+/// A patch is at most this long: 256 KiB in base64. Only a list that consists of control characters
+/// would need more.
 const MAX_PATCH: usize = 192 * 1024;
 
 /// One for each element that gets one.
@@ -27,7 +28,8 @@ pub struct Filled {
     pub names: String,
 }
 
-/// The JSON patch that fills in missing interface names; `None` when there is nothing to do, or the patch would be too long.
+/// The JSON patch that fills in missing interface names; `None` when there is nothing to do, or the
+/// patch would be too long.
 pub fn fill(change: &Change<'_>, mode: InterfaceNames, config: &Config) -> Option<Filled> {
     let (list, names) = missing(change, mode, config)?;
     let patch = Some(patch::fill_networks(&list, &names)).filter(|patch| patch.len() <= MAX_PATCH)?;
@@ -57,7 +59,8 @@ fn missing(change: &Change<'_>, mode: InterfaceNames, config: &Config) -> Option
     list.takes_any(&names).then_some((list, names))
 }
 
-/// The names that the unnamed elements of `list` get: by position when the pod has not started, else after what it has.
+/// The names that the unnamed elements of `list` get: by position when the pod has not started,
+/// else after what it has.
 fn names(change: &Change<'_>, list: &SelectionList, config: &Config) -> Names {
     let Some(old) = change.old else {
         return naming::fill_on_create(list, config.offset_in(change.namespace));

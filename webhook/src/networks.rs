@@ -24,7 +24,8 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Objects in one answer while listing: all that is in memory at once of what is not kept. An object has up to 1.5 MiB.
+/// Objects in one answer while listing: all that is in memory at once of what is not kept. An
+/// object has up to 1.5 MiB.
 const PAGE: u32 = 16;
 
 /// Networks that are compared with a missing one, so that a list of missing networks costs little in any cluster.

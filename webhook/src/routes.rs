@@ -37,7 +37,8 @@ pub struct Gate {
     pub networks: Arc<Networks>,
     /// What namespaces ask for.
     pub namespaces: Arc<Namespaces>,
-    /// For the look at a network before a refusal that rests on it; without it, the cache is believed.
+    /// For the look at a network before a refusal that rests on it; without it, the cache is
+    /// believed.
     pub client: Option<Client>,
     /// What is counted.
     pub metrics: Metrics,

@@ -49,7 +49,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            // An API server opens a handful; each may have a window of unread bytes, which no other limit counts.
+            // An API server opens a handful; each may have a window of unread bytes, which no other
+            // limit counts.
             connections: 256,
             handshake: Duration::from_secs(5),
             headers: Duration::from_secs(10),

@@ -12,7 +12,8 @@ use shared::{
 
 use crate::review::{Answer, Cause, Change, Details, Refusal, Request};
 
-/// What all causes of a refusal take of the answer, in bytes of JSON; the rest is counted. The whole answer stays below 16 KiB.
+/// What all causes of a refusal take of the answer, in bytes of JSON; the rest is counted. The
+/// whole answer stays below 16 KiB.
 const CAUSES: usize = 8 * 1024;
 /// What its message takes, which says the same in one line.
 const MESSAGE: usize = 2 * 1024;
@@ -139,8 +140,8 @@ fn refusal(request: &Request<'_>, change: &Change<'_>, violations: &Violations) 
     }
 }
 
-/// As many of `texts` as fit into `budget` bytes of JSON, each with `envelope` bytes around it, and how many more there are of the
-/// `count`. Always the first.
+/// As many of `texts` as fit into `budget` bytes of JSON, each with `envelope` bytes around it, and
+/// how many more there are of the `count`. Always the first.
 fn within(budget: usize, texts: &[String], count: usize, envelope: usize) -> Vec<String> {
     // Escapes make a text longer: each character counts as what JSON makes of it at most.
     let size = |text: &String| {

@@ -12,13 +12,15 @@ pub fn delay(failures: u32, jitter: f64) -> Duration {
     jittered(doubled(FIRST, failures, CAP), jitter)
 }
 
-/// The wait after `failures` in a row: `first` after one, twice as long after each further one, at most `longest`.
+/// The wait after `failures` in a row: `first` after one, twice as long after each further one, at
+/// most `longest`.
 pub fn doubled(first: Duration, failures: u32, longest: Duration) -> Duration {
     let factor = 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
     first.saturating_mul(factor).min(longest)
 }
 
-/// Shortens a wait by up to half, with `jitter` from 0 to 1, so that what failed together is not retried together.
+/// Shortens a wait by up to half, with `jitter` from 0 to 1, so that what failed together is not
+/// retried together.
 pub fn jittered(wait: Duration, jitter: f64) -> Duration {
     wait.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0)
 }

@@ -45,16 +45,17 @@ pub enum Annotation {
 }
 
 impl Pod {
-    /// Whether network-status shows interfaces besides the cluster network's. A hint to look, and no evidence: multus may
-    /// have attached them for an annotation that was edited before the agent saw it.
+    /// Whether network-status shows interfaces besides the cluster network's. A hint to look, and
+    /// no evidence: multus may have attached them for an annotation that was edited before the
+    /// agent saw it.
     pub fn shows_more_networks(&self) -> bool {
         let shown = shared::status::read(self.status.as_deref());
         shown.iter().any(|entry| !entry.default)
     }
 }
 
-/// Whether a pod's resourceVersion is newer than another. Kubernetes compares them as integers of any length; of
-/// anything else it is not known.
+/// Whether a pod's resourceVersion is newer than another. Kubernetes compares them as integers of
+/// any length; of anything else it is not known.
 pub(crate) fn is_newer(version: &str, than: &str) -> bool {
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     digits(version) && digits(than) && (version.len(), version) > (than.len(), than)

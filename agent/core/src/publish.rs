@@ -110,7 +110,8 @@ impl Publication {
         }
     }
 
-    /// The records ask for no change. That clears no doubt: the next change may find what a patch left.
+    /// The records ask for no change. That clears no doubt: the next change may find what a patch
+    /// left.
     fn has_nothing_to_say(&mut self) {
         self.dirty = false;
         self.records_changed = false;
@@ -136,7 +137,8 @@ impl Publication {
         self.conflicts = 0;
     }
 
-    /// What decides the next comparison of a pod of this `version`, but for times: for telling states apart.
+    /// What decides the next comparison of a pod of this `version`, but for times: for telling
+    /// states apart.
     pub fn fingerprint(&self, version: Option<&str>, now: Duration, hasher: &mut impl std::hash::Hasher) {
         use std::hash::Hash;
         let written = self.written.as_ref();

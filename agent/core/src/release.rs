@@ -1,9 +1,10 @@
 //! The end of a sandbox. Multus tears down what its delegate file lists; what the agent hot-plugged is released once more,
 //! because multus may not have been there. Never before the end: a pod that terminates keeps its network.
 //!
-//! *Ended* is: not ready, no running container, and the path of the network namespace gone. After that nothing in the
-//! sandbox can collide. Its attachments are released one at a time all the same, because their calls would wait for each
-//! other in multus and the plugins; one that takes long holds up no other.
+//! *Ended* is: not ready, no running container, and the path of the network namespace gone. After
+//! that nothing in the sandbox can collide. Its attachments are released one at a time all the
+//! same, because their calls would wait for each other in multus and the plugins; one that takes
+//! long holds up no other.
 
 use std::time::Duration;
 

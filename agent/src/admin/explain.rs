@@ -1,4 +1,5 @@
-//! `dynamic-networks-agent explain NAMESPACE/POD`: asks the running agent of this node over loopback.
+//! `dynamic-networks-agent explain NAMESPACE/POD`: asks the running agent of this node over
+//! loopback.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

@@ -1,4 +1,5 @@
-//! What the pages of the admin server show about pods. Their handlers run on any thread; the pods are on one.
+//! What the pages of the admin server show about pods. Their handlers run on any thread; the pods
+//! are on one.
 
 use agent_core::explain::AttachmentCounts;
 use tokio::sync::{mpsc, oneshot};
@@ -28,7 +29,8 @@ pub fn channel() -> (Reports, Questions) {
 }
 
 impl Reports {
-    /// What the agent wants, sees and waits for in the pod `namespace/name`; `None`: it has nothing to do for it.
+    /// What the agent wants, sees and waits for in the pod `namespace/name`; `None`: it has nothing
+    /// to do for it.
     pub async fn explain(&self, pod: String) -> Option<String> {
         let (reply, answer) = oneshot::channel();
         self.0.send(Question::Explain(pod, reply)).await.ok()?;

@@ -3,16 +3,16 @@
 //!
 //! # Flow
 //! [`append`] before an ADD, [`append`] again with the configuration of libcni's results file once
-//! that is there (it has the version that ran), [`remove`] after the DEL. One call at a time for one
-//! sandbox. [`sweep`] at the agent's start, before all others.
+//! that is there (it has the version that ran), [`remove`] after the DEL. One call at a time for
+//! one sandbox. [`sweep`] at the agent's start, before all others.
 //!
 //! # Guarantees
 //! - Entries of others keep their place and every byte. Ours carry a field of their own, which
 //!   multus ignores; the first entry, the default network, is never ours.
 //! - A file that multus removed is never made again: the new content is written beside it and
 //!   exchanged with it, and an exchange fails where one of the two names is missing.
-//! - A file that another program replaced after it was read is put back: what the exchange displaced
-//!   has to be what was read.
+//! - A file that another program replaced after it was read is put back: what the exchange
+//!   displaced has to be what was read.
 //! - multus can read every file that is written: one field of another type than its Go struct has
 //!   would make it tear down nothing, `eth0` included, so nothing of the configuration goes into a
 //!   typed field but texts.

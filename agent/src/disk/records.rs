@@ -22,7 +22,8 @@
 //!   may leave it empty. So the flushed intent stays under a second name until the attachment's
 //!   record is removed, and is used when the record itself turns out to be empty.
 //! - A removal may be undone. The attachment is then released once more: DEL is idempotent.
-//! - A [`SandboxRecord`] may be lost. The runtime knows the pod, or the agent's own identity is used.
+//! - A [`SandboxRecord`] may be lost. The runtime knows the pod, or the agent's own identity is
+//!   used.
 
 mod atomic_file;
 mod load;

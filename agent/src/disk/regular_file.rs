@@ -37,8 +37,8 @@ pub enum FileError {
 
 /// Reads `path`, at most `limit` bytes of it. `None`: no file has that name.
 ///
-/// What is checked is what was opened: a file that is replaced by a link between a check of its name
-/// and the open would be followed. Opening does not wait for the other end of a pipe.
+/// What is checked is what was opened: a file that is replaced by a link between a check of its
+/// name and the open would be followed. Opening does not wait for the other end of a pipe.
 ///
 /// # Errors
 /// See [`FileError`].

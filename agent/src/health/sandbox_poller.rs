@@ -29,8 +29,8 @@ pub struct SandboxPoller<L> {
 }
 
 impl<L: ListNode> SandboxPoller<L> {
-    /// Polls without end. While nothing is `wanted`, the runtime is not asked. A sandbox that is known to have ended
-    /// should not be wanted any longer.
+    /// Polls without end. While nothing is `wanted`, the runtime is not asked. A sandbox that is
+    /// known to have ended should not be wanted any longer.
     pub async fn run(&self, wanted: impl Fn() -> bool, seen: impl Fn(&[Sandbox])) -> Infallible {
         loop {
             sleep(INTERVAL).await;

@@ -22,8 +22,9 @@ pub fn code(error: &kube::Error) -> Option<u16> {
     }
 }
 
-/// What a refused patch means. An admission policy without a `reason` and a value that is too long are 422 like a
-/// failed `test`, but reading the pod again does not help against them: only the message tells them apart.
+/// What a refused patch means. An admission policy without a `reason` and a value that is too long
+/// are 422 like a failed `test`, but reading the pod again does not help against them: only the
+/// message tells them apart.
 pub fn patch_refusal(error: &kube::Error) -> PatchRefusal {
     let kube::Error::Api(status) = error else {
         return PatchRefusal::Failed;
@@ -36,8 +37,8 @@ pub fn patch_refusal(error: &kube::Error) -> PatchRefusal {
     }
 }
 
-/// Whether the message of a 422 says that the object has changed: a failed `test` of a JSON patch, as the API server
-/// or its patch library words it, or the uid of another object in a merge patch.
+/// Whether the message of a 422 says that the object has changed: a failed `test` of a JSON patch,
+/// as the API server or its patch library words it, or the uid of another object in a merge patch.
 fn is_outdated(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     message == FAILED_TEST

@@ -1,4 +1,5 @@
-//! Events on pods: what the core reports, within a budget for each pod, written to the API in turns of namespaces.
+//! Events on pods: what the core reports, within a budget for each pod, written to the API in turns
+//! of namespaces.
 
 mod event_api;
 mod filter;

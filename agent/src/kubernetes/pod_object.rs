@@ -7,8 +7,9 @@ use agent_core::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use shared::annotations::{KUBEVIRT_LABEL, MIRROR_POD, NETWORK_STATUS, NETWORKS};
 
-/// Reads the metadata of a pod; `before` is the last state of the same pod. `None`: not a pod to act on, because it is a
-/// mirror pod, whose annotations cannot be edited, or has no legal identity.
+/// Reads the metadata of a pod; `before` is the last state of the same pod. `None`: not a pod to
+/// act on, because it is a mirror pod, whose annotations cannot be edited, or has no legal
+/// identity.
 pub fn read(metadata: &ObjectMeta, before: Option<&Pod>) -> Option<Pod> {
     let annotations = metadata.annotations.as_ref();
     let annotation = |key: &str| annotations.and_then(|all| all.get(key)).map(String::as_str);

@@ -1,5 +1,6 @@
-//! One pod's worker: carries out the effects that the core asks for, several at once, and reports their outcomes. Reports
-//! from watches reach the core at once, whatever is in flight; different pods never wait for each other here.
+//! One pod's worker: carries out the effects that the core asks for, several at once, and reports
+//! their outcomes. Reports from watches reach the core at once, whatever is in flight; different
+//! pods never wait for each other here.
 
 use std::{
     cell::{Cell, RefCell},
@@ -73,7 +74,8 @@ pub enum End {
 }
 
 impl Worker {
-    /// A worker for the pod with this uid, of which the disk has these records. [`Self::run`] has to be polled.
+    /// A worker for the pod with this uid, of which the disk has these records. [`Self::run`] has
+    /// to be polled.
     pub fn new(
         context: &Rc<WorkerContext>,
         uid: &str,

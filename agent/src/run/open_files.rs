@@ -4,8 +4,8 @@ use std::io;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// Raises the limit as far as the process may. Where systemd starts the runtime without `LimitNOFILE`, it is 1,024 at first, which an
-/// agent on a full node can need.
+/// Raises the limit as far as the process may. Where systemd starts the runtime without
+/// `LimitNOFILE`, it is 1,024 at first, which an agent on a full node can need.
 ///
 /// # Errors
 /// The kernel refuses.

@@ -12,7 +12,8 @@ use tokio::net::TcpListener;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 
-/// Listens on `address`. Where it is `[::]`, clients of both families are served: on `0.0.0.0` instead where the node has no IPv6.
+/// Listens on `address`. Where it is `[::]`, clients of both families are served: on `0.0.0.0`
+/// instead where the node has no IPv6.
 ///
 /// # Errors
 /// The address cannot be bound, or this is no thread of a tokio runtime's.

@@ -85,7 +85,8 @@ impl NetworkConfig {
         let Value::Object(mut config) = value else {
             return Err(ConfigError::NotAnObject);
         };
-        // A single configuration is read into a struct, where Go ignores case; libcni reads a list by its exact keys.
+        // A single configuration is read into a struct, where Go ignores case; libcni reads a list
+        // by its exact keys.
         if has_type(&config) {
             spell_known_keys(&mut config);
         }
@@ -133,8 +134,8 @@ fn has_type(config: &Plugin) -> bool {
         .any(|(_, value)| *value != Value::Null && *value != json!(""))
 }
 
-/// Gives the known keys of a plugin their one spelling, since Go's structs take any case, and leaves out the args that are null, which mean
-/// none.
+/// Gives the known keys of a plugin their one spelling, since Go's structs take any case, and
+/// leaves out the args that are null, which mean none.
 fn spell_known_keys(plugin: &mut Plugin) {
     spell(plugin, &PLUGIN_KEYS);
     if let Some(Value::Object(ipam)) = plugin.get_mut("ipam") {

@@ -60,7 +60,8 @@ fn ips(reader: &mut Reader<'_>) -> Vec<String> {
     ips
 }
 
-/// The items of a list; `None` when there is none, or one that is refused: of a list that is too long, no item is read.
+/// The items of a list; `None` when there is none, or one that is refused: of a list that is too
+/// long, no item is read.
 fn list<'a>(
     reader: &mut Reader<'a>,
     key: &'static str,

@@ -227,7 +227,8 @@ impl<'a> Reader<'a> {
     }
 
     fn push(&mut self, mut violation: Violation) {
-        // Finding the name takes as long as the element has members: not for a violation that is only counted.
+        // Finding the name takes as long as the element has members: not for a violation that is
+        // only counted.
         if !self.draft.violations.is_full() {
             violation = violation.network(self.network_as_written());
         }

@@ -407,7 +407,8 @@ proptest! {
     }
 }
 
-/// Annotations of about `size` bytes that repeat one piece; most of the pieces break a rule each time.
+/// Annotations of about `size` bytes that repeat one piece; most of the pieces break a rule each
+/// time.
 fn repeated(size: usize) -> Vec<String> {
     let shapes = [
         (r#"[{"name":"a","portMappings":["#, "{}", "]}]"),

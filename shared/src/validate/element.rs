@@ -184,7 +184,8 @@ impl Judge<'_> {
         self.findings.warn_of(self.index, self.element, text);
     }
 
-    /// The pod and its namespace; false: the pod may not use the network, and nothing more about it is its owner's to know.
+    /// The pod and its namespace; false: the pod may not use the network, and nothing more about it
+    /// is its owner's to know.
     fn judge_place(&mut self) -> bool {
         if !self.is_new() {
             return true;

@@ -121,7 +121,8 @@ impl Case {
         self.judge(Operation::Create, annotation)
     }
 
-    /// An edit of a pod that has started; `plugged` are the (network, interface) pairs of network-status.
+    /// An edit of a pod that has started; `plugged` are the (network, interface) pairs of
+    /// network-status.
     fn edit(&self, old: &str, plugged: &[(&str, &str)], new: &str) -> Findings {
         let old = list(old, self.namespace);
         self.update(Some(&old), &status(plugged), new)

@@ -213,8 +213,9 @@ impl Cluster for ApiServer {
     }
 }
 
-/// A JSON patch that sets values. It names the version of what was read, so that the API server refuses it as a conflict when the object
-/// has changed since. (A `test` of the version would be refused with 422, as any invalid object is.)
+/// A JSON patch that sets values. It names the version of what was read, so that the API server
+/// refuses it as a conflict when the object has changed since. (A `test` of the version would be
+/// refused with 422, as any invalid object is.)
 fn guarded_patch(
     version: &str,
     values: impl IntoIterator<Item = (PointerBuf, Value)>,

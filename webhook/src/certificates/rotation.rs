@@ -40,7 +40,8 @@ pub struct CaState {
     next_trusted_since: Option<OffsetDateTime>,
     /// Certificate of the former CA, PEM.
     previous: Option<String>,
-    /// A CA is there whose validity begins later than now, at this time: the clock here or there is wrong.
+    /// A CA is there whose validity begins later than now, at this time: the clock here or there is
+    /// wrong.
     pub not_yet_valid: Option<OffsetDateTime>,
 }
 
@@ -69,8 +70,8 @@ impl fmt::Display for Step {
 }
 
 impl CaState {
-    /// What the Secret holds. A CA that is absent, unreadable or expired is none: then a new one is made, as nothing that it
-    /// signed would be accepted anyway.
+    /// What the Secret holds. A CA that is absent, unreadable or expired is none: then a new one is
+    /// made, as nothing that it signed would be accepted anyway.
     pub fn read(data: &Data, now: OffsetDateTime) -> Self {
         let text = |key: &str| data.get(key).and_then(|value| std::str::from_utf8(value).ok());
         let mut not_yet_valid = None;

@@ -7,7 +7,8 @@ use clap::{Args, ValueEnum};
 /// Flags of `lint`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The configuration file that the cluster uses; without it, the webhook's ConfigMaps in the files, else the defaults.
+    /// The configuration file that the cluster uses; without it, the webhook's ConfigMaps in the
+    /// files, else the defaults.
     #[arg(long)]
     pub config: Option<PathBuf>,
     /// The namespace of objects that name none.
@@ -16,7 +17,8 @@ pub struct Arguments {
     /// The webhook's own namespace: it leaves the pods there alone, as it does in kube-system.
     #[arg(long, default_value = "kube-system")]
     pub webhook_namespace: String,
-    /// A file with pods as they are stored: pods of the same name and namespace are judged as an update of them.
+    /// A file with pods as they are stored: pods of the same name and namespace are judged as an
+    /// update of them.
     #[arg(long, value_name = "FILE")]
     pub old: Vec<PathBuf>,
     /// Warnings make exit status 1, too.
@@ -28,7 +30,8 @@ pub struct Arguments {
     /// Read the directories below, too.
     #[arg(long, short = 'R')]
     pub recursive: bool,
-    /// Files, directories (their .yaml, .yml and .json files) or patterns; `-` or nothing: standard input.
+    /// Files, directories (their .yaml, .yml and .json files) or patterns; `-` or nothing: standard
+    /// input.
     pub files: Vec<PathBuf>,
 }
 

@@ -79,7 +79,8 @@ pub(super) struct Contents {
     default_namespace: String,
 }
 
-/// Reads all documents of `text`. JSON is YAML. Objects without a namespace are taken for ones of `default_namespace`.
+/// Reads all documents of `text`. JSON is YAML. Objects without a namespace are taken for ones of
+/// `default_namespace`.
 pub(super) fn read(text: &str, default_namespace: &str) -> Contents {
     let mut contents = Contents {
         documents: Vec::new(),
@@ -97,12 +98,14 @@ pub(super) fn read(text: &str, default_namespace: &str) -> Contents {
     contents
 }
 
-/// Whether Kubernetes itself defines the kinds of an API group: of those all are known that make pods.
+/// Whether Kubernetes itself defines the kinds of an API group: of those all are known that make
+/// pods.
 fn is_built_in(group: &str) -> bool {
     !group.contains('.') || group.ends_with(".k8s.io")
 }
 
-/// A config that is written where multus never sees it. Without any config, multus takes a file on the node.
+/// A config that is written where multus never sees it. Without any config, multus takes a file on
+/// the node.
 fn misplaced_config(definition: &Node) -> Option<&'static str> {
     if definition.has(&["config"]) {
         return Some("config is outside spec, where the API server drops it; indent it below spec");

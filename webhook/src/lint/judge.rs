@@ -34,7 +34,8 @@ fn network(definition: &NetworkAttachmentDefinition) -> Judgement {
     }
 }
 
-/// Everything about one document; `None` when there is nothing to say. A pod may be an update of a `stored` one.
+/// Everything about one document; `None` when there is nothing to say. A pod may be an update of a
+/// `stored` one.
 pub(super) fn document(document: &Document, stored: Option<&Value>, known: &Known) -> Option<Judgement> {
     let mut judgement = match &document.subject {
         Subject::Network(definition) => network(definition),
@@ -107,7 +108,8 @@ fn pod(pod: &Value, stored: Option<&Value>, namespace: &str, known: &Known) -> J
     }
 }
 
-/// The API server takes strings only as annotations; YAML makes something else of what looks like a list, a number or a bool.
+/// The API server takes strings only as annotations; YAML makes something else of what looks like a
+/// list, a number or a bool.
 fn unquoted_annotations(object: &Value) -> Vec<Finding> {
     let annotations = object.pointer("/metadata/annotations").and_then(Value::as_object);
     annotations

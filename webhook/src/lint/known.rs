@@ -1,4 +1,5 @@
-//! What the files say about a cluster: its networks, the modes of its namespaces, and the webhook's configuration.
+//! What the files say about a cluster: its networks, the modes of its namespaces, and the webhook's
+//! configuration.
 
 use std::collections::HashSet;
 
@@ -33,7 +34,8 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// What `documents` say. `config` wins over what they have of the webhook's configuration, which lives in `webhook_namespace`.
+    /// What `documents` say. `config` wins over what they have of the webhook's configuration,
+    /// which lives in `webhook_namespace`.
     pub(super) fn of(documents: &[&Document], config: Option<&Config>, webhook_namespace: &str) -> Self {
         let definitions = documents.iter().filter_map(|document| match &document.subject {
             Subject::Network(definition) => Some(&**definition),
@@ -83,7 +85,8 @@ impl Known {
         mode
     }
 
-    /// Warnings about networks that are not in the files, where the files have others of their namespace, or similar ones.
+    /// Warnings about networks that are not in the files, where the files have others of their
+    /// namespace, or similar ones.
     pub(super) fn missing(&self, list: &SelectionList, namespace: &str) -> Vec<Finding> {
         let mut findings = Vec::new();
         for (index, element) in list.elements.iter().enumerate() {

@@ -18,7 +18,8 @@ pub(super) struct Source {
     pub(super) text: Result<String, String>,
 }
 
-/// Reads files, directories and patterns; `-` or nothing is standard input. What cannot be read is a source, too.
+/// Reads files, directories and patterns; `-` or nothing is standard input. What cannot be read is
+/// a source, too.
 pub(super) fn collect(paths: &[PathBuf], recursive: bool) -> Vec<Source> {
     let stdin = [PathBuf::from("-")];
     let paths = if paths.is_empty() { &stdin } else { paths };
@@ -95,7 +96,8 @@ fn source(name: &Path, reader: impl Read) -> Source {
     }
 }
 
-/// UTF-8, or what the byte order mark says: UTF-16 as PowerShell writes it. No mark is left in the text.
+/// UTF-8, or what the byte order mark says: UTF-16 as PowerShell writes it. No mark is left in the
+/// text.
 fn decoded(reader: impl Read) -> io::Result<String> {
     let mut text = String::new();
     DecodeReaderBytesBuilder::new()

@@ -1,4 +1,5 @@
-//! Where an object of any kind has pod templates, and the pod that KubeVirt makes for a virtual machine.
+//! Where an object of any kind has pod templates, and the pod that KubeVirt makes for a virtual
+//! machine.
 
 use serde_json::{Value, json};
 use shared::annotations::{KUBEVIRT_LABEL, NETWORKS};
@@ -55,7 +56,8 @@ fn visit<'a>(node: &'a Node, path: String, found: &mut Vec<Template<'a>>) {
     }
 }
 
-/// The pod of a virtual machine with the annotation that KubeVirt writes for its multus networks, and where they are listed.
+/// The pod of a virtual machine with the annotation that KubeVirt writes for its multus networks,
+/// and where they are listed.
 pub(super) fn of_virtual_machine(object: &Node) -> (Value, Position) {
     let spec = MACHINE_SPECS
         .iter()

@@ -14,7 +14,8 @@ const MAX_DEPTH: usize = 200;
 /// Enough for all pods of a large cluster in one list.
 const MAX_NODES: usize = 20_000_000;
 const MAX_SCALAR_BYTES: usize = 1 << 30;
-/// Events that aliases may add to a document: more than any manifest needs. An attack expands to more.
+/// Events that aliases may add to a document: more than any manifest needs. An attack expands to
+/// more.
 const MAX_FROM_ALIASES: usize = 50_000;
 
 /// A place in a file. Lines and columns count from 1; 0 where no place is known.
@@ -159,8 +160,8 @@ fn options() -> Options {
     }
 }
 
-/// Cuts a stream before each line that begins a document, as Kubernetes' own reader does; each part with the number of lines before it.
-/// Inside a document YAML allows no such line.
+/// Cuts a stream before each line that begins a document, as Kubernetes' own reader does; each part
+/// with the number of lines before it. Inside a document YAML allows no such line.
 fn documents(text: &str) -> Vec<(u64, &str)> {
     let mut parts = Vec::new();
     let (mut start, mut start_line) = (0, 0);

@@ -46,7 +46,8 @@ fn a_reader_that_is_stuck_holds_up_nobody_and_what_is_lost_is_counted() {
     let lines = Arc::new(Lines::default());
     let (written, _writer) = writing(&lines);
     let line = [b'x'; 1024];
-    // The writer takes the count of lost lines together with a batch: let it take one before lines are lost.
+    // The writer takes the count of lost lines together with a batch: let it take one before lines
+    // are lost.
     lines.put(&line);
     while !lines.state().waiting.is_empty() {
         thread::yield_now();

@@ -175,7 +175,8 @@ fn ovn_kubernetes_reads_addresses_from_the_annotation_itself() {
     assert_eq!(declared, [Capability::Ips, Capability::Mac].into_iter().collect());
 }
 
-/// An object takes up to 1.5 MiB, several times in memory while it is read; the program has 128 MiB.
+/// An object takes up to 1.5 MiB, several times in memory while it is read; the program has 128
+/// MiB.
 #[tokio::test]
 async fn a_page_of_the_largest_networks_fits_into_memory() {
     let asked = std::sync::Arc::new(std::sync::Mutex::new(String::new()));

@@ -1,8 +1,11 @@
-//! Reading a request's body within three limits: its size, its pace, and the memory that all bodies take together.
+//! Reading a request's body within three limits: its size, its pace, and the memory that all bodies
+//! take together.
 //!
-//! A body takes its whole share of the memory before it is read, as its Content-Length announces it (API servers always send one), so
-//! that none waits for room while it holds some. While others wait for room, a body that falls behind its pace is given up, so that
-//! clients that announce much and send little hold nothing up. Few large bodies are read at once: there is always room for others.
+//! A body takes its whole share of the memory before it is read, as its Content-Length announces it
+//! (API servers always send one), so that none waits for room while it holds some. While others
+//! wait for room, a body that falls behind its pace is given up, so that clients that announce much
+//! and send little hold nothing up. Few large bodies are read at once: there is always room for
+//! others.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +31,8 @@ const LARGE: usize = 256 * 1024;
 const LARGE_AT_ONCE: usize = 3;
 /// Granularity of the budget, in bytes. A body takes at least one.
 const UNIT: usize = 1024;
-/// Bytes a second that a body must bring while others wait for room: a small part of what any network between nodes does.
+/// Bytes a second that a body must bring while others wait for room: a small part of what any
+/// network between nodes does.
 const PACE: f64 = 1024.0 * 1024.0;
 /// Bytes a second that a body must bring in any case.
 const MINIMUM_PACE: f64 = 64.0 * 1024.0;
@@ -184,7 +188,8 @@ impl Bodies {
         }
     }
 
-    /// Returns when a body of which `received` bytes have come since `begun` is slower than it may be.
+    /// Returns when a body of which `received` bytes have come since `begun` is slower than it may
+    /// be.
     async fn too_slow(&self, begun: Instant, received: usize) {
         let until = |grace: Duration, pace: f64| begun + grace + time_for(received, pace);
         let mut waiting = self.waiting.subscribe();

@@ -225,7 +225,8 @@ async fn as_long_as_nothing_is_listed_nothing_is_missing() {
 /// The path of a network of the namespace `default`.
 const NETWORK: &str = "/apis/k8s.cni.cncf.io/v1/namespaces/default/network-attachment-definitions";
 
-/// An API server that has these networks, and is in trouble about `troubled`; the paths that it was asked for.
+/// An API server that has these networks, and is in trouble about `troubled`; the paths that it was
+/// asked for.
 fn api_server(gate: &mut Gate, networks: &[(&str, Value)]) -> Arc<std::sync::Mutex<Vec<String>>> {
     let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
     let heard = Arc::clone(&asked);

@@ -170,8 +170,8 @@ fn two_writers_that_disagree_cost_few_patches() {
     assert!(effects <= 40, "{effects} effects in ten seconds");
 }
 
-/// The watch shows an edit only when a later status is written already. A patch then fails while the
-/// interface is unplugged. The agent forgets neither that status nor its doubt.
+/// The watch shows an edit only when a later status is written already. A patch then fails while
+/// the interface is unplugged. The agent forgets neither that status nor its doubt.
 #[test]
 fn a_late_watch_hides_nothing_that_was_written() {
     let mut harness = Harness::new();

@@ -1,5 +1,5 @@
-//! multus' file of one sandbox: `<dir>/<sandbox id>`, a JSON list of its delegates. Written when the
-//! sandbox starts, read again and removed at its teardown. The agent appends what it hot-plugs.
+//! multus' file of one sandbox: `<dir>/<sandbox id>`, a JSON list of its delegates. Written when
+//! the sandbox starts, read again and removed at its teardown. The agent appends what it hot-plugs.
 
 use agent_core::cni_state::Delegate;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -12,7 +12,8 @@ const DEFAULT_INTERFACE: &str = "eth0";
 /// and its value.
 pub(crate) const ATTACHED_BY: (&str, &str) = ("attachedBy", "dynamic-networks-agent");
 
-/// The interface of the entry at `position`, as multus names it; `requested` is empty where the entry asks for no name.
+/// The interface of the entry at `position`, as multus names it; `requested` is empty where the
+/// entry asks for no name.
 pub(crate) fn interface_name(position: u32, requested: &str) -> String {
     match (requested, position) {
         ("", 0) => DEFAULT_INTERFACE.to_owned(),

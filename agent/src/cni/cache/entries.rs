@@ -1,5 +1,5 @@
-//! libcni's file of one attachment: `<dir>/results/<config name>-<sandbox id>-<interface>`, kind `cniCacheV1`. Written when an
-//! ADD succeeds, removed when a DEL with the same config name does.
+//! libcni's file of one attachment: `<dir>/results/<config name>-<sandbox id>-<interface>`, kind
+//! `cniCacheV1`. Written when an ADD succeeds, removed when a DEL with the same config name does.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::Deserialize;

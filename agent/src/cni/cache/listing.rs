@@ -1,6 +1,6 @@
-//! Which files of libcni's results directory may be about which sandbox. multus 4.3.0 leaves entries
-//! of dead sandboxes behind, so the directory can be long, and many sandboxes are asked about in one
-//! moment: at the agent's start, and after a node's reboot.
+//! Which files of libcni's results directory may be about which sandbox. multus 4.3.0 leaves
+//! entries of dead sandboxes behind, so the directory can be long, and many sandboxes are asked
+//! about in one moment: at the agent's start, and after a node's reboot.
 
 use std::{
     collections::HashMap,

@@ -10,9 +10,10 @@ use crate::cni::cache::ATTACHED_BY;
 /// The CNI default of a config without a version.
 const OLDEST_VERSION: &str = "0.1.0";
 
-/// What multus reads of it at a teardown. Every field has the type that Go's struct has, and nothing
-/// in `ConfList` comes from the configuration but names: with no plugins there multus would take the
-/// bytes for a single config, and without a version it would build the bytes again from what it has.
+/// What multus reads of it at a teardown. Every field has the type that Go's struct has, and
+/// nothing in `ConfList` comes from the configuration but names: with no plugins there multus would
+/// take the bytes for a single config, and without a version it would build the bytes again from
+/// what it has.
 #[derive(Serialize)]
 struct Stored<'a> {
     #[serde(rename = "Conf")]

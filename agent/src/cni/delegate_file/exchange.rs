@@ -1,9 +1,9 @@
 //! Replaces a delegate file by a changed one.
 //!
 //! # Flow
-//! Read the file; write the changed text to a temporary file beside it; exchange the two names; read
-//! what was displaced. If that is what was read, it is removed, and the change is done. If not,
-//! another program replaced the file in between: the displaced content goes back by another
+//! Read the file; write the changed text to a temporary file beside it; exchange the two names;
+//! read what was displaced. If that is what was read, it is removed, and the change is done. If
+//! not, another program replaced the file in between: the displaced content goes back by another
 //! exchange, which is checked in the same way, and the change begins again with a new read.
 
 use std::{

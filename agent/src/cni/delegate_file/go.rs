@@ -1,6 +1,6 @@
 //! What Go's encoding/json takes for multus' `[]*types.DelegateNetConf`, and what multus does with
-//! it at a teardown (`CmdDel`, 4.2.2 and 4.3.0; libcni 1.3.0). `tests/tests/oracle_delegates.rs` asks
-//! the Go types themselves.
+//! it at a teardown (`CmdDel`, 4.2.2 and 4.3.0; libcni 1.3.0). `tests/tests/oracle_delegates.rs`
+//! asks the Go types themselves.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value};

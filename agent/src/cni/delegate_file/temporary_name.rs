@@ -19,8 +19,8 @@ pub(super) fn parse(name: &str) -> Option<(SandboxId, u64, u64)> {
     Some((sandbox, digest()?, digest()?))
 }
 
-/// FNV-1a: enough to tell two texts apart that no program makes alike on purpose, and the same in every
-/// build.
+/// FNV-1a: enough to tell two texts apart that no program makes alike on purpose, and the same in
+/// every build.
 pub(super) fn digest(content: &[u8]) -> u64 {
     content.iter().fold(0xcbf2_9ce4_8422_2325, |digest, &byte| {
         (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

@@ -12,7 +12,8 @@ use serde_json::{Map, Value};
 use super::RecordsError;
 use crate::disk::regular_file::{self, FileError};
 
-/// The format's version. Fields may be added without a new one; whatever a reader must understand needs a new one.
+/// The format's version. Fields may be added without a new one; whatever a reader must understand
+/// needs a new one.
 const VERSION: u64 = 1;
 /// A CNI config and a result of ordinary size have some kilobytes.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;

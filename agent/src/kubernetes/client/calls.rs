@@ -1,9 +1,9 @@
-//! The client for calls: a bounded number of them is under way at once, and one that the API server refuses with a
-//! `Retry-After` is sent again after that time.
+//! The client for calls: a bounded number of them is under way at once, and one that the API server
+//! refuses with a `Retry-After` is sent again after that time.
 //!
-//! kube's client speaks HTTP/1.1, in which each call that is under way has a connection of its own: without the bound a
-//! burst of calls is a burst of TLS handshakes. kube's own retries are off: they begin after 5 ms and would count as
-//! one call here.
+//! kube's client speaks HTTP/1.1, in which each call that is under way has a connection of its own:
+//! without the bound a burst of calls is a burst of TLS handshakes. kube's own retries are off:
+//! they begin after 5 ms and would count as one call here.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,8 +17,9 @@ use tower::BoxError;
 pub const AT_ONCE: usize = 16;
 /// The part of a refusal that is read, so that its connection can be used again.
 const REFUSAL_BYTES: usize = 64 * 1024;
-/// A refused call is sent again this much later than the API server said, or up to twice as much: calls that were
-/// refused together do not come back together, and `Retry-After: 0` is no loop without a pause.
+/// A refused call is sent again this much later than the API server said, or up to twice as much:
+/// calls that were refused together do not come back together, and `Retry-After: 0` is no loop
+/// without a pause.
 const MARGIN: Duration = Duration::from_millis(250);
 
 /// A client that sends through `client`, which does not retry by itself.

@@ -1,5 +1,5 @@
-//! One event in the API. An event that happens again raises the count of the one that exists, also after a restart of the agent:
-//! its name follows from what it says.
+//! One event in the API. An event that happens again raises the count of the one that exists, also
+//! after a restart of the agent: its name follows from what it says.
 
 use std::{cell::RefCell, time::Duration};
 
@@ -18,7 +18,8 @@ use super::{Event, Reason, lru::Lru};
 use crate::kubernetes::api_error;
 use agent_core::identity::PodIdentity;
 
-/// The component that our events come from; multus' have the same reason AddedInterface, but another component.
+/// The component that our events come from; multus' have the same reason AddedInterface, but
+/// another component.
 pub const SOURCE: &str = "dynamic-networks-controller";
 /// So many events' counts are remembered.
 const COUNTS: usize = 4096;
@@ -102,7 +103,8 @@ impl EventApi {
             return Ok(());
         }
         let known = match known {
-            // From before a restart: a patch returns the count, and reading it would need one more permission.
+            // From before a restart: a patch returns the count, and reading it would need one more
+            // permission.
             0 => {
                 let found = self.patch(post, json!({"message": post.message})).await?;
                 found.and_then(|event| event.count).unwrap_or(1)
@@ -197,7 +199,8 @@ async fn within<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result
     }
 }
 
-/// FNV-1a, 64 bits: the hasher of the standard library may change with the compiler, and then each event would exist twice.
+/// FNV-1a, 64 bits: the hasher of the standard library may change with the compiler, and then each
+/// event would exist twice.
 fn key(uid: &str, event: &Event) -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;

@@ -1,8 +1,9 @@
 //! Which events are written. Decides only: no clock, no API.
 //!
-//! A pod has a budget, as with the spam filter of client-go, so that its owner cannot flood etcd by way of the agent. An event that
-//! repeats itself, since the same attachment fails for the same cause again, is written at growing intervals; what was not written is
-//! counted by the next one that is.
+//! A pod has a budget, as with the spam filter of client-go, so that its owner cannot flood etcd by
+//! way of the agent. An event that repeats itself, since the same attachment fails for the same
+//! cause again, is written at growing intervals; what was not written is counted by the next one
+//! that is.
 
 use std::time::Duration;
 
@@ -50,7 +51,8 @@ impl Filter {
         Self { pods: Lru::new(PODS) }
     }
 
-    /// Decides about an event that happens now; `key` is the same for the same event. Returns for how many occurrences it stands.
+    /// Decides about an event that happens now; `key` is the same for the same event. Returns for
+    /// how many occurrences it stands.
     pub(super) fn admit(
         &mut self,
         pod_uid: &str,

@@ -1,4 +1,5 @@
-//! A map with a bounded number of entries: a new one displaces the one that was not used for the longest time.
+//! A map with a bounded number of entries: a new one displaces the one that was not used for the
+//! longest time.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! Which event is written next. Decides only: no clock, no API.
 //!
-//! The namespaces take turns, and each has one event at a time on the way, so one whose writes hang or are refused delays no other.
-//! A namespace with failures pauses, longer with each in a row. All failures together are bounded, too, for an API server that is away
-//! fails for every namespace.
+//! The namespaces take turns, and each has one event at a time on the way, so one whose writes hang
+//! or are refused delays no other. A namespace with failures pauses, longer with each in a row. All
+//! failures together are bounded, too, for an API server that is away fails for every namespace.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -53,7 +53,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Appends an event. Returns `false` when one was dropped for lack of room: the newest of the namespace with the most.
+    /// Appends an event. Returns `false` when one was dropped for lack of room: the newest of the
+    /// namespace with the most.
     pub(super) fn push(&mut self, namespace: &str, event: T) -> bool {
         let own = self.lanes.get(namespace).map_or(0, |lane| lane.waiting.len());
         if own >= PER_NAMESPACE {

@@ -1,4 +1,5 @@
-//! Writes events to the API, apart from everything else: nothing waits for it. Which events and in which order is decided by
+//! Writes events to the API, apart from everything else: nothing waits for it. Which events and in
+//! which order is decided by
 //! [`Filter`] and [`Queue`].
 
 use std::{
@@ -53,8 +54,9 @@ struct Job {
 }
 
 impl EventSink {
-    /// A sink and the writer behind it; `node` is the node's name. The client should not retry by itself: the writer does, and a
-    /// namespace that is refused must not take a place among other calls.
+    /// A sink and the writer behind it; `node` is the node's name. The client should not retry by
+    /// itself: the writer does, and a namespace that is refused must not take a place among other
+    /// calls.
     pub fn new(client: Client, node: &str, metrics: Metrics) -> (Self, EventWriter) {
         let shared = Rc::new(Shared {
             started: Instant::now(),
