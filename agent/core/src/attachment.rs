@@ -15,7 +15,7 @@ use crate::{
     delegate::{FailedPlugin, Refusal},
     effect::Trigger,
     flap_damping::FlapDamping,
-    operation::Operation,
+    operation::{Job, Operation, PATIENCE},
     plan::{
         desired::Attributes,
         observed::{Attachment as Observed, State},
@@ -330,6 +330,15 @@ impl Attachment {
     /// See [`FlapDamping`].
     pub fn removals(&self) -> &FlapDamping {
         &self.removals
+    }
+
+    /// What its owed releases need.
+    pub fn owed_jobs(&self, now: Duration) -> Vec<Job> {
+        let retry = self.retry(Verb::ReleaseOwed);
+        let long = retry.is_some_and(|retry| now >= retry.since + PATIENCE);
+        let owed = self.record.iter().flat_map(|record| &record.owed);
+        owed.map(|owed| Job::of_owed(owed).failing_for_long(long))
+            .collect()
     }
 
     /// What the plan sees; `None`: there is no record.

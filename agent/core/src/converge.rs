@@ -10,7 +10,7 @@ use crate::{
     effect::{Count, Effect},
     event::Event,
     identity::{AttachmentKey, SandboxId},
-    operation::{Job, Operation, Removing, Why},
+    operation::{Operation, Removing, Why},
     plan::{self, Plan, Problem, Step, desired::Desired, observed::Observed},
     pod::Pod,
     pod_state::PodState,
@@ -240,8 +240,8 @@ impl PodState {
                     let job = site.job_of(&record);
                     site.start_del(Removing::new(Why::LostAdd, [job], &owner).keeping(&record.owed))
                 }
-                (Step::ReleaseOwed(_), Some(record)) => {
-                    let jobs: Vec<Job> = record.owed.iter().map(Job::of_owed).collect();
+                (Step::ReleaseOwed(_), Some(_)) => {
+                    let jobs = site.attachment.owed_jobs(site.turn.now.monotonic);
                     site.start_del(Removing::new(Why::Owed, jobs, &owner))
                 }
                 (Step::Unplug(_) | Step::CleanUpLostAdd(_) | Step::ReleaseOwed(_), None) => return false,

@@ -299,7 +299,7 @@ pub fn record(record: &AttachmentRecord, hasher: &mut impl Hasher) {
     (&record.network, &record.interface, record.origin, phase).hash(hasher);
     (&record.config, &record.stale_status, record.owed.len()).hash(hasher);
     for owed in &record.owed {
-        (&owed.network, &owed.config, owed.failed_add).hash(hasher);
+        (&owed.network, &owed.config, owed.failed_add, owed.lost_add).hash(hasher);
     }
 }
 

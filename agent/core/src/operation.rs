@@ -26,8 +26,13 @@ use crate::{
     teardown::Teardown,
 };
 
-/// For how long a DEL of a plugged attachment has to fail before its list is taken apart.
+/// For how long a DEL of a plugged attachment has to fail before its list is taken apart, and the
+/// release of an ADD without an answer before a plugin that is not on the node counts as one that
+/// never ran.
 pub const PATIENCE: Duration = Duration::from_secs(600);
+/// Owed releases of one interface name. The oldest is given up for a further one: the name stays
+/// usable, whatever a NAD was changed to.
+pub const MAX_OWED: usize = 16;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -124,6 +129,8 @@ pub struct Job {
     pub teardown: Teardown,
     /// Its ADD failed.
     pub failed_add: bool,
+    /// It is not known how far its ADD came.
+    pub lost_add: bool,
 }
 
 /// What a DEL is for.
@@ -238,6 +245,14 @@ impl Removing {
                 owed.push(release);
             }
         }
+        let surplus = owed.len().saturating_sub(MAX_OWED);
+        for given_up in owed.drain(..surplus) {
+            tracing::error!(
+                network = %given_up.network, config = %given_up.config,
+                "more than {MAX_OWED} releases are owed for one interface name; giving up the oldest: \
+                 its address may stay allocated on the node"
+            );
+        }
         owed
     }
 }
@@ -247,6 +262,7 @@ impl Job {
     pub fn of(record: &AttachmentRecord, teardown: Teardown, failed_add: bool) -> Self {
         Self {
             network: record.network.clone(),
+            lost_add: teardown.is_of_lost_add(),
             teardown,
             failed_add,
         }
@@ -260,7 +276,18 @@ impl Job {
             network: owed.network.clone(),
             teardown,
             failed_add: owed.failed_add,
+            lost_add: owed.lost_add,
         }
+    }
+
+    /// The release has failed for long: of an ADD without an answer, a plugin whose binary is still
+    /// missing never ran.
+    #[must_use]
+    pub fn failing_for_long(mut self, long: bool) -> Self {
+        if long && self.lost_add {
+            self.teardown.give_up_missing();
+        }
+        self
     }
 
     /// The namespace is gone.
@@ -275,7 +302,30 @@ impl Job {
             network: self.network.clone(),
             config,
             failed_add: self.failed_add,
+            lost_add: self.lost_add,
         };
         self.teardown.owed().into_iter().map(owed).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_owed_release_is_given_up() {
+        let pod = PodIdentity::new("ns", "pod", "uid").unwrap();
+        let owed = |number: usize| OwedRelease {
+            network: NetworkName::new("ns", "a").unwrap(),
+            config: number.to_string(),
+            failed_add: true,
+            lost_add: false,
+        };
+        let earlier: Vec<OwedRelease> = (0..MAX_OWED).map(owed).collect();
+        let mut removing = Removing::new(Why::Unplug, [], &pod).keeping(&earlier);
+        assert_eq!(removing.owed_now(), earlier);
+        removing.owed.push(owed(MAX_OWED));
+        let now = removing.owed_now();
+        assert_eq!((now.len(), &*now[0].config), (MAX_OWED, "1"));
     }
 }

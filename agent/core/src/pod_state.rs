@@ -527,6 +527,7 @@ impl PodState {
         let lives = self.pod.pod().is_some_and(|pod| !pod.terminating);
         let state = self.sandboxes.get_mut(sandbox)?;
         let (order, ended) = (state.next_order(), state.has_ended());
+        let config_bytes = state.config_bytes(interface);
         let netns = if ended {
             String::new()
         } else {
@@ -540,6 +541,7 @@ impl PodState {
             may_add: lives && !ended && !turn.stopping,
             netns: &netns,
             order,
+            config_bytes,
             turn: &mut Turn {
                 now: turn.now,
                 context: turn.context,

@@ -66,6 +66,9 @@ pub struct OwedRelease {
     /// The ADD failed: a plugin that cannot read this configuration holds nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub failed_add: bool,
+    /// It is not known how far the ADD came: its answer was lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost_add: bool,
 }
 
 /// Who plugged an attachment.

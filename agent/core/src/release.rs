@@ -261,12 +261,8 @@ impl PodState {
                 .after_the_namespace();
             jobs.push(Job::of(&record, teardown, failed_add));
         }
-        jobs.extend(
-            record
-                .owed
-                .iter()
-                .map(|owed| Job::of_owed(owed).after_the_namespace()),
-        );
+        let owed = attachment.owed_jobs(now);
+        jobs.extend(owed.into_iter().map(Job::after_the_namespace));
         if jobs.is_empty() {
             // Multus tears down what it plugged.
             self.at_site(key, turn, |site| {

@@ -179,6 +179,20 @@ impl SandboxState {
         records.map(|record| record.order + 1).max().unwrap_or(0)
     }
 
+    /// Bytes of CNI configuration in its records, without the own one of `interface`.
+    pub fn config_bytes(&self, interface: &InterfaceName) -> usize {
+        let mut bytes = 0;
+        for (of, attachment) in &self.attachments {
+            let Some(record) = attachment.record() else {
+                continue;
+            };
+            let own = if of == interface { 0 } else { record.config.len() };
+            let owed: usize = record.owed.iter().map(|owed| owed.config.len()).sum();
+            bytes += own + owed;
+        }
+        bytes
+    }
+
     /// The interfaces that have a record, in the order of plugging.
     pub fn in_order(&self) -> Vec<InterfaceName> {
         let records = self.attachments.values().filter_map(Attachment::record);

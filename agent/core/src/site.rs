@@ -32,6 +32,8 @@ pub struct Site<'a, 't> {
     pub netns: &'a str,
     /// The next place in the sandbox's order of plugging.
     pub order: u64,
+    /// Bytes of CNI configuration that the sandbox's records hold, without this attachment's own.
+    pub config_bytes: usize,
     /// The turn.
     pub turn: &'a mut Turn<'t>,
 }

@@ -29,6 +29,8 @@ pub struct Teardown {
     failed_add: bool,
     /// ADD's failure: the plugin, and its words.
     refused_add: Option<FailedPlugin>,
+    /// A plugin whose binary is missing never ran.
+    missing_never_ran: bool,
     /// The namespace is gone, and every link with it: only what is kept on the node is left.
     without_namespace: bool,
     /// The CNI result of the attachment: libcni has none any more after its first successful DEL of this list.
@@ -67,6 +69,7 @@ impl Teardown {
             whole: config.to_owned(),
             failed_add: false,
             refused_add: None,
+            missing_never_ran: false,
             without_namespace: false,
             previous,
             queue: [Part::Whole].into(),
@@ -93,6 +96,16 @@ impl Teardown {
     #[must_use]
     pub fn of_failed_add(self, failed_add: bool) -> Self {
         Self { failed_add, ..self }
+    }
+
+    /// Whether it is not known how far the ADD came: its answer was lost.
+    pub fn is_of_lost_add(&self) -> bool {
+        self.failed_add && self.refused_add.is_none()
+    }
+
+    /// The binary of a plugin has been missing for so long that the ADD cannot have found it.
+    pub fn give_up_missing(&mut self) {
+        self.missing_never_ran = true;
     }
 
     /// The namespace is gone. Plugins that return before they ask IPAM get one more DEL of their IPAM alone.
@@ -210,6 +223,11 @@ impl Teardown {
         let (Part::Plugin(index) | Part::WithoutIpam(index) | Part::Ipam(index)) = part else {
             return false;
         };
+        if let (true, Refusal::PluginMissing { plugin }) = (self.missing_never_ran, cause) {
+            tracing::warn!(%plugin, config = %self.whole,
+                "giving up the release of an ADD without an answer: its plugin has been missing for ten minutes");
+            return true;
+        }
         let at_add = self
             .refused_add
             .as_ref()

@@ -22,6 +22,8 @@ pub enum Variant {
     Misspelt,
     /// No plugin speaks that version.
     BadVersion,
+    /// Good, and 100 KiB long.
+    Long,
 }
 
 /// A plugin's configuration.
@@ -44,6 +46,8 @@ impl Variant {
             Self::BadChain => list(json!([macvlan, {"type": "tuning", "mtu": "bad"}])),
             Self::BadDel => list(json!([macvlan, {"type": "tuning", "stubborn": true}])),
             Self::Misspelt => list(json!([{"type": "macvln", "ipam": {"type": "host-local"}}])),
+            Self::Long => list(json!([{"type": "macvlan", "ipam": {"type": "host-local"},
+                "comment": "x".repeat(100 * 1024)}])),
             Self::BadVersion => json!({"cniVersion": "0.9.9", "name": name, "plugins": [macvlan]}),
         };
         config.to_string()

@@ -84,6 +84,35 @@ fn a_misspelt_type_leaves_nothing_after_the_pod() {
     assert!(harness.node.records.is_empty());
 }
 
+#[rstest]
+#[case::pod_lives(false)]
+#[case::pod_is_deleted(true)]
+fn a_misspelt_type_without_an_answer_is_given_up(#[case] deleted: bool) {
+    let mut harness = Harness::new();
+    harness.happen(Incident::NetworkBroken("a", Variant::Misspelt));
+    harness.node.add_faults = [Fault::LostRunning].into();
+    edit(&mut harness, "a@net1");
+    assert!(harness.reconcile());
+    edit(&mut harness, "[]");
+    minutes(&mut harness, 2);
+    let owed = |harness: &Harness| {
+        let sandbox = harness.node.records.get(&sandbox_id("s1"));
+        let records = sandbox.into_iter().flat_map(|sandbox| &sandbox.attachments);
+        records.map(|(_, record)| record.owed.len()).sum::<usize>()
+    };
+    assert_eq!(owed(&harness), 1);
+    if deleted {
+        harness.happen(Incident::SandboxEnds);
+        harness.happen(Incident::PodDeleted);
+    }
+    minutes(&mut harness, 5);
+    assert_eq!(owed(&harness), 1, "the plugin may come back");
+    minutes(&mut harness, 10);
+    assert_eq!(owed(&harness), 0);
+    rest(&mut harness);
+    assert_eq!(harness.node.records.is_empty(), deleted);
+}
+
 #[test]
 fn a_missing_ipam_at_del_leaks_no_lease() {
     let mut harness = Harness::new();
@@ -146,4 +175,22 @@ fn a_failing_plug_keeps_its_backoff(#[case] plugin: &'static str, #[case] networ
     minutes(&mut harness, 30);
     let adds = calls(&harness, Command::Add);
     assert!((25..=40).contains(&adds), "{adds} ADDs in 30 minutes");
+}
+
+#[test]
+fn long_configurations_of_one_pod_are_bounded() {
+    let mut harness = Harness::new();
+    harness.happen(Incident::NetworkBroken("a", Variant::Long));
+    harness.happen(Incident::NetworkBroken("b", Variant::Long));
+    edit(&mut harness, "a@net1,b@net2,c@net3");
+    assert!(harness.reconcile());
+    assert_eq!(harness.links("s1"), ["a@net1", "c@net3"]);
+    let failed = events(&harness, "FailedAddingInterface");
+    assert!(
+        failed.iter().any(|text| text.contains("196608 are allowed")),
+        "{failed:?}"
+    );
+    edit(&mut harness, "b@net2,c@net3");
+    minutes(&mut harness, 2);
+    assert_eq!(harness.links("s1"), ["b@net2", "c@net3"]);
 }
