@@ -24,6 +24,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Failures that pause no other namespace: this number at once, then two per second.
 const FAILURES: u32 = 8;
 const FAILURES_REFILL: Duration = Duration::from_millis(500);
+/// Writes at once, then 50 per second: what the kubelet allows itself. A flood of events leaves
+/// the API server to the plugs.
+const BURST: u32 = 100;
+const BURST_REFILL: Duration = Duration::from_millis(20);
 
 /// Events that wait, by namespace.
 pub(super) struct Queue<T> {
@@ -33,6 +37,7 @@ pub(super) struct Queue<T> {
     waiting: usize,
     /// A write takes a token and gives it back unless it fails.
     failures: TokenBucket,
+    rate: TokenBucket,
 }
 
 struct Lane<T> {
@@ -50,6 +55,7 @@ impl<T> Queue<T> {
             turns: VecDeque::new(),
             waiting: 0,
             failures: TokenBucket::new(FAILURES, FAILURES_REFILL, Duration::ZERO),
+            rate: TokenBucket::new(BURST, BURST_REFILL, Duration::ZERO),
         }
     }
 
@@ -89,7 +95,11 @@ impl<T> Queue<T> {
     pub(super) fn next(&mut self, now: Duration) -> Option<(String, T)> {
         let ready = |name: &String| self.lanes.get(name).is_some_and(|lane| lane.is_ready(now));
         let turn = self.turns.iter().position(ready)?;
+        if !self.rate.take(now) {
+            return None;
+        }
         if !self.failures.take(now) {
+            self.rate.give_back();
             return None;
         }
         let namespace = self.turns.remove(turn)?;
@@ -138,7 +148,7 @@ impl<T> Queue<T> {
             .values()
             .filter(|lane| !lane.is_busy && !lane.waiting.is_empty());
         let first = lanes.map(|lane| lane.not_before).min()?;
-        Some(first.max(self.failures.due(now)))
+        Some(first.max(self.failures.due(now)).max(self.rate.due(now)))
     }
 
     /// Whether nothing waits and nothing is on the way.
@@ -234,6 +244,21 @@ mod tests {
         queue.failed("a", None, NOW);
         assert_eq!(drain(&mut queue, NOW), ["b1"]);
         assert_eq!(drain(&mut queue, FIRST_PAUSE), ["a2"]);
+    }
+
+    #[test]
+    fn a_flood_is_written_fifty_a_second() {
+        let mut queue = Queue::new();
+        for _ in 0..300 {
+            assert!(queue.push("a", "e"));
+        }
+        assert_eq!(drain(&mut queue, NOW).len(), 100);
+        let mut now = NOW;
+        for _ in 0..50 {
+            now = queue.due(now).unwrap();
+            assert_eq!(drain(&mut queue, now).len(), 1);
+        }
+        assert_eq!(now, Duration::from_secs(1));
     }
 
     /// An API server that is away fails for all of them.
