@@ -17,8 +17,8 @@ pub struct Arguments {
     /// The node that this agent runs on.
     #[arg(long, env = "NODE_NAME", default_value = "")]
     pub node_name: String,
-    /// Where /livez, /readyz and /metrics are answered (plain HTTP).
-    #[arg(long, env = "ADMIN_LISTEN", default_value = "0.0.0.0:8080")]
+    /// Where /livez, /readyz and /metrics are answered (plain HTTP). `[::]` serves IPv4 and IPv6.
+    #[arg(long, env = "ADMIN_LISTEN", default_value = "[::]:8080")]
     pub admin_listen: SocketAddr,
     /// Where the node's /run is mounted: network namespaces are looked for there.
     #[arg(long, env = "HOST_RUN", default_value = "/host/run")]

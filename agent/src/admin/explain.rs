@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 /// # Errors
 /// What to tell the person who asked.
 pub async fn explain(listen: SocketAddr, pod: &str) -> Result<String, String> {
-    let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), listen.port());
+    let address = address_of(listen);
     if !pod
         .split_once('/')
         .is_some_and(|(namespace, name)| is_name(namespace) && is_name(name))
@@ -44,9 +44,35 @@ pub async fn explain(listen: SocketAddr, pod: &str) -> Result<String, String> {
     }
 }
 
+/// Where an agent that listens there answers this node.
+fn address_of(listen: SocketAddr) -> SocketAddr {
+    if listen.ip().is_unspecified() {
+        // Every node has this one, also where pods have IPv6 only.
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), listen.port())
+    } else {
+        listen
+    }
+}
+
 fn is_name(text: &str) -> bool {
     !text.is_empty()
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("[::]:8080", "127.0.0.1:8080")]
+    #[case("0.0.0.0:8080", "127.0.0.1:8080")]
+    #[case("[::1]:1", "[::1]:1")]
+    #[case("192.0.2.1:1", "192.0.2.1:1")]
+    fn asks_where_the_agent_listens(#[case] listen: SocketAddr, #[case] asked: SocketAddr) {
+        assert_eq!(address_of(listen), asked);
+    }
 }
