@@ -1,33 +1,26 @@
 //! The admission webhook: fills, refuses and validates the networks annotation.
 //!
 //! ```text
-//! server ── routes ── review ─┬─ mutate    (fill in interface names: a JSON patch)
-//!   │                         └─ verdict   (every rule: one status message)
-//!   tls ◄── certificates         │
-//!                             networks, namespaces (watch caches)
+//! run ─► http: server, connection ─► routes ─► admission: review ─┬─► fill   (names: a JSON patch)
+//!          │                         probes                      └─► check  (every rule: one answer)
+//!          ▼                           │                               │
+//!         tls ◄── tls::ca              ▼                               ▼
+//!                   └──────────► cluster: client, cache, networks, namespaces
 //! ```
-//! The rules themselves are in the `shared` crate. No call to an API server happens while a review is answered, but
-//! for the one look that precedes a refusal because of a missing network.
+//! `lint` asks `admission` about files instead of reviews; everything may use `telemetry`. The rules
+//! themselves are in the `shared` crate. No call to an API server happens while a review is
+//! answered, but for the one lookup that precedes a refusal because of a network.
 
-pub mod admin;
-mod api;
+pub mod admission;
 pub mod args;
-mod cache;
-pub mod certificates;
+pub mod cluster;
+pub mod http;
 pub mod lint;
-pub mod log;
-pub mod metrics;
-pub mod mutate;
-pub mod namespaces;
-pub mod networks;
-pub mod review;
-pub mod routes;
 pub mod run;
-pub mod server;
+pub mod telemetry;
 #[cfg(test)]
 mod testing;
 pub mod tls;
-pub mod verdict;
 
 /// Version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

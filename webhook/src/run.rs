@@ -16,17 +16,20 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
-    admin::{self, Admin},
-    api,
+    admission::Admission,
     args::Serve,
-    certificates::{self, ApiServer, Manager},
-    log,
-    metrics::Metrics,
-    namespaces::Namespaces,
-    networks::Networks,
-    routes::{self, Bodies, Gate},
-    server::{Drain, Limits, Server},
-    tls::{self, Serving},
+    cluster::{client, namespaces::Namespaces, networks::Networks},
+    http::{
+        Drain, Limits, Server,
+        body::Bodies,
+        probes::{self, Probes},
+        routes::{self, App},
+    },
+    telemetry::{log, metrics::Metrics},
+    tls::{
+        self, Serving,
+        ca::{self, ApiServer, Manager},
+    },
 };
 
 /// Reviews are short computations: more threads would only be memory.
@@ -73,7 +76,7 @@ async fn serve(arguments: Serve) -> Result<(), String> {
         .install_default()
         .map_err(|_| "another TLS provider is installed already".to_owned())?;
     let config = Arc::new(read_config(&config)?);
-    let (client, api_server) = api::client(kubeconfig.as_deref()).await?;
+    let (client, api_server) = client::connect(kubeconfig.as_deref()).await?;
     // Whatever is logged about talking to it says to whom.
     let with_cluster = tracing::info_span!("cluster", %api_server);
     // Bound before anything runs: an address in use ends the program at once.
@@ -85,11 +88,13 @@ async fn serve(arguments: Serve) -> Result<(), String> {
     let drain = Drain::new(begun.clone());
 
     let mut tasks = JoinSet::new();
-    let gate = Gate {
-        config,
-        networks: Arc::clone(&networks),
-        namespaces: Arc::clone(&namespaces),
-        client: Some(client.clone()),
+    let app = App {
+        admission: Admission {
+            config,
+            networks: Arc::clone(&networks),
+            namespaces: Arc::clone(&namespaces),
+            client: Some(client.clone()),
+        },
         metrics: metrics.clone(),
         bodies: Bodies::default(),
     };
@@ -98,13 +103,13 @@ async fn serve(arguments: Serve) -> Result<(), String> {
     let server = Server {
         listener,
         tls: Some(TlsAcceptor::from(Arc::new(tls))),
-        router: routes::router(gate),
+        router: routes::router(app),
         limits: Limits::default(),
         drain: drain.clone(),
         metrics: metrics.clone(),
     };
     let served = tasks.spawn(server.run()).id();
-    let admin = Admin {
+    let probes = Probes {
         serving: Arc::clone(&serving),
         networks: Arc::clone(&networks),
         namespaces: Arc::clone(&namespaces),
@@ -114,7 +119,7 @@ async fn serve(arguments: Serve) -> Result<(), String> {
     let admin = Server {
         listener: admin_listener,
         tls: None,
-        router: admin::router(admin),
+        router: probes::router(probes),
         limits: Limits::default(),
         // Outlives the other: whoever asks during the end is told that it is not ready.
         drain: Drain::new(CancellationToken::new()),
@@ -143,7 +148,7 @@ async fn serve(arguments: Serve) -> Result<(), String> {
             let woken = Arc::clone(&changed);
             let run = async move { manager.run(&woken).await };
             tasks.spawn(run.instrument(with_cluster.clone()));
-            let watch = async move { certificates::watch(client, &namespace, &changed).await };
+            let watch = async move { ca::watch(client, &namespace, &changed).await };
             tasks.spawn(watch.instrument(with_cluster));
         }
     }

@@ -29,10 +29,14 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::{
-    metrics::Metrics,
-    networks::NetworkAttachmentDefinition,
-    routes::{Bodies, Gate, router},
-    server::{Drain, Limits, Server},
+    admission::Admission,
+    cluster::networks::NetworkAttachmentDefinition,
+    http::{
+        Drain, Limits, Server,
+        body::Bodies,
+        routes::{App, router},
+    },
+    telemetry::metrics::Metrics,
     tls::{Serving, server_config},
 };
 
@@ -46,26 +50,28 @@ pub fn config(content: &Value) -> Arc<Config> {
     Arc::new(Config::parse(&content.to_string()).unwrap())
 }
 
-/// A gate with a configuration, whose caches have not listed anything yet.
-pub fn gate(content: &Value) -> Gate {
-    Gate {
-        config: config(content),
-        networks: Arc::default(),
-        namespaces: Arc::default(),
-        client: None,
+/// A webhook with a configuration, whose caches have not listed anything yet.
+pub fn app(content: &Value) -> App {
+    App {
+        admission: Admission {
+            config: config(content),
+            networks: Arc::default(),
+            namespaces: Arc::default(),
+            client: None,
+        },
         metrics: Metrics::default(),
         bodies: Bodies::default(),
     }
 }
 
 /// Complete caches with these networks (`name`: config) in the namespace `default`.
-pub fn know(gate: &Gate, networks: &[(&str, Value)]) {
+pub fn know(app: &App, networks: &[(&str, Value)]) {
     let definitions: Vec<_> = networks
         .iter()
         .map(|(name, config)| network("default", name, config))
         .collect();
-    gate.networks.replace(&definitions);
-    gate.namespaces.replace([]);
+    app.admission.networks.replace(&definitions);
+    app.admission.namespaces.replace([]);
 }
 
 /// A NetworkAttachmentDefinition; a `config` of null is an empty spec.
@@ -143,19 +149,16 @@ pub fn post(path: &str, body: impl Into<Bytes>) -> HttpRequest<Full<Bytes>> {
     request.body(Full::new(body.into())).unwrap()
 }
 
-/// What a gate answers: the HTTP status and the body.
-pub async fn ask_raw(gate: &Gate, request: HttpRequest<Full<Bytes>>) -> (StatusCode, Bytes) {
-    let response = router(gate.clone())
-        .oneshot(request.map(Body::new))
-        .await
-        .unwrap();
+/// What a webhook answers: the HTTP status and the body.
+pub async fn ask_raw(app: &App, request: HttpRequest<Full<Bytes>>) -> (StatusCode, Bytes) {
+    let response = router(app.clone()).oneshot(request.map(Body::new)).await.unwrap();
     let status = response.status();
     (status, response.into_body().collect().await.unwrap().to_bytes())
 }
 
-/// The `response` in a gate's answer to a review.
-pub async fn ask(gate: &Gate, path: &str, review: &Value) -> Value {
-    let (status, body) = ask_raw(gate, post(path, review.to_string())).await;
+/// The `response` in a webhook's answer to a review.
+pub async fn ask(app: &App, path: &str, review: &Value) -> Value {
+    let (status, body) = ask_raw(app, post(path, review.to_string())).await;
     assert_eq!(status, StatusCode::OK, "{body:?}");
     let mut answer: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(answer["apiVersion"], "admission.k8s.io/v1");
@@ -229,9 +232,9 @@ impl TestServer {
         }
     }
 
-    /// A server with a gate's router.
-    pub async fn of_gate(gate: Gate, limits: Limits) -> Self {
-        Self::start(router(gate), limits).await
+    /// A server with a webhook's router.
+    pub async fn of_app(app: App, limits: Limits) -> Self {
+        Self::start(router(app), limits).await
     }
 
     /// A TLS connection that trusts the server's own CA.
@@ -297,11 +300,11 @@ pub async fn read(response: Response<Incoming>) -> (StatusCode, Bytes) {
 }
 
 /// A pod as the decisions read it.
-pub fn parsed(pod: &Value) -> crate::review::Pod {
+pub fn parsed(pod: &Value) -> crate::admission::review::Pod {
     serde_json::from_value(pod.clone()).unwrap()
 }
 
-/// The object after a gate's answer, as the API server makes it.
+/// The object after a webhook's answer, as the API server makes it.
 pub fn patched(object: &Value, answer: &Value) -> Value {
     use base64::prelude::{BASE64_STANDARD, Engine};
     let mut object = object.clone();

@@ -1,5 +1,6 @@
 //! The serving side of TLS: which pair is shown to a client, and where new ones come from.
 
+pub mod ca;
 mod directory;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +17,7 @@ use time::OffsetDateTime;
 
 pub use directory::follow;
 
-use crate::metrics::Metrics;
+use crate::telemetry::metrics::Metrics;
 
 /// The pair in use. Replaced as a whole between two handshakes; open connections keep theirs.
 #[derive(Debug)]

@@ -16,14 +16,18 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use webhook::{
+    admission::{
+        Admission,
+        review::{self, Answer},
+    },
     args::LogFormat,
-    log,
-    metrics::Metrics,
-    namespaces::Namespaces,
-    networks::Networks,
-    review::{self, Answer},
-    routes::{self, Bodies, Gate},
-    server::{Drain, Limits, Server},
+    cluster::{namespaces::Namespaces, networks::Networks},
+    http::{
+        Drain, Limits, Server,
+        body::Bodies,
+        routes::{self, App},
+    },
+    telemetry::{log, metrics::Metrics},
     tls::{self, Serving},
 };
 
@@ -63,11 +67,13 @@ fn gate(metrics: Metrics) -> Outcome<Router> {
         .map(|index| serde_json::from_value(reviews::definition(index)))
         .collect();
     networks.replace(&definitions?);
-    Ok(routes::router(Gate {
-        config: Arc::new(Config::default()),
-        networks,
-        namespaces: Arc::new(Namespaces::default()),
-        client: None,
+    Ok(routes::router(App {
+        admission: Admission {
+            config: Arc::new(Config::default()),
+            networks,
+            namespaces: Arc::new(Namespaces::default()),
+            client: None,
+        },
         metrics,
         bodies: Bodies::default(),
     }))

@@ -8,7 +8,7 @@ use super::{
     templates,
     tree::{self, Node, Position, SyntaxError},
 };
-use crate::networks::NetworkAttachmentDefinition;
+use crate::cluster::networks::NetworkAttachmentDefinition;
 
 /// Where the only template of most kinds is; needs no mention.
 const USUAL_TEMPLATES: [&str; 3] = ["", "spec.template", "spec.jobTemplate.spec.template"];

@@ -14,10 +14,11 @@ use super::{
     report::{Finding, Judgement},
 };
 use crate::{
-    mutate,
-    networks::NetworkAttachmentDefinition,
-    review::{self, Change},
-    verdict,
+    admission::{
+        check, fill,
+        review::{self, Change},
+    },
+    cluster::networks::NetworkAttachmentDefinition,
 };
 
 fn network(definition: &NetworkAttachmentDefinition) -> Judgement {
@@ -135,7 +136,7 @@ fn unquoted_annotations(object: &Value) -> Vec<Finding> {
 fn admission(change: &Change<'_>, known: &Known) -> Judgement {
     let config = &known.config;
     let mode = known.mode(change.namespace);
-    let filled = mutate::filled(change, mode, config);
+    let filled = fill::filled(change, mode, config);
     let annotation = filled.as_deref().unwrap_or(change.annotation);
     let change = Change {
         annotation,
@@ -143,10 +144,10 @@ fn admission(change: &Change<'_>, known: &Known) -> Judgement {
         pod: change.pod,
         old: change.old,
     };
-    let parsed = verdict::parse(&change);
+    let parsed = check::parse(&change);
     let missing = parsed.as_ref().map(|list| known.missing(list, change.namespace));
     let missing = missing.unwrap_or_default();
-    let found = verdict::judge(&change, &parsed, mode, config, known);
+    let found = check::judge(&change, &parsed, mode, config, known);
     let mut findings = Finding::all(&found);
     findings.extend(missing);
     let mut judgement = match (found.violations.is_empty(), filled.is_some()) {

@@ -15,7 +15,7 @@ use super::{
     documents::{Document, Settings, Subject},
     report::Finding,
 };
-use crate::{
+use crate::cluster::{
     namespaces::{Labels, Namespaces},
     networks::Networks,
 };

@@ -10,7 +10,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::{
-    server::Limits,
+    http::Limits,
     testing::{SERVER_NAME, TestServer, connect},
 };
 

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    server::Limits,
+    http::Limits,
     testing::{SERVER_NAME, TestServer, connect, until},
 };
 

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
 use super::cluster::{REGISTRATION, SECRET};
-use crate::api::watching;
+use crate::cluster::client::watching;
 
 /// Notifies `changed` of every change, seen through metadata only. Never returns. Errors need no answer: passes are made
 /// without being woken, too.

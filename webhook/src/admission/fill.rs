@@ -11,7 +11,7 @@ use shared::{
     status,
 };
 
-use crate::review::Change;
+use crate::admission::review::Change;
 
 /// A patch is at most this long: 256 KiB in base64. Only a list that consists of control characters
 /// would need more.

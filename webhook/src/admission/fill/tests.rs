@@ -7,7 +7,7 @@ use shared::annotations;
 
 use super::*;
 use crate::{
-    review::Pod,
+    admission::review::Pod,
     testing::{cases, config, parsed, pod},
 };
 

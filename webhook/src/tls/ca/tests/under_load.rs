@@ -8,7 +8,7 @@ use rustls::time_provider::TimeProvider;
 
 use super::*;
 use crate::{
-    server::Limits,
+    http::Limits,
     testing::{TestServer, connect_by, until},
 };
 

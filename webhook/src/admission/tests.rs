@@ -1,33 +1,37 @@
 //! The two paths in process: reviews in, answers out, as the API server sees them.
 
+use axum::http::{StatusCode, header};
 use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::{Value, json};
 use shared::annotations;
 
 use super::*;
-use crate::testing::{
-    ask, ask_raw, cases, client, create, failure, gate, know, macvlan, network, networks_of, not_found,
-    patched, pod, post, review, update,
+use crate::{
+    http::routes::App,
+    testing::{
+        app, ask, ask_raw, cases, client, create, failure, know, macvlan, network, networks_of, not_found,
+        patched, pod, post, review, update,
+    },
 };
 
-/// A gate that knows the network `a`, which takes addresses.
-fn ready(settings: &Value) -> Gate {
-    let gate = gate(settings);
-    know(&gate, &[("a", macvlan(&["ips", "mac"]))]);
-    gate
+/// A webhook that knows the network `a`, which takes addresses.
+fn ready(settings: &Value) -> App {
+    let app = app(settings);
+    know(&app, &[("a", macvlan(&["ips", "mac"]))]);
+    app
 }
 
 /// What `/validate` says: the message of a refusal, or nothing.
-async fn refusal(gate: &Gate, review: &Value) -> Option<String> {
-    let answer = ask(gate, "/validate", review).await;
+async fn refusal(app: &App, review: &Value) -> Option<String> {
+    let answer = ask(app, "/validate", review).await;
     let message = answer["status"]["message"].as_str().map(str::to_owned);
     assert_eq!(answer["allowed"], message.is_none(), "{answer}");
     message
 }
 
-async fn warnings(gate: &Gate, review: &Value) -> Vec<String> {
-    let answer = ask(gate, "/validate", review).await;
+async fn warnings(app: &App, review: &Value) -> Vec<String> {
+    let answer = ask(app, "/validate", review).await;
     assert_eq!(answer["allowed"], true, "{answer}");
     let warnings: Vec<String> = serde_json::from_value(answer["warnings"].clone()).unwrap_or_default();
     assert!(
@@ -39,17 +43,17 @@ async fn warnings(gate: &Gate, review: &Value) -> Vec<String> {
 
 #[tokio::test]
 async fn a_missing_name_is_filled_in_and_then_found_in_order() {
-    let gate = ready(&json!({}));
+    let app = ready(&json!({}));
     let original = pod(r#"[{"name":"a"}]"#);
 
-    let answer = ask(&gate, "/mutate", &create(&original)).await;
+    let answer = ask(&app, "/mutate", &create(&original)).await;
     let filled = patched(&original, &answer);
 
     assert_eq!(answer["allowed"], true);
     assert!(networks_of(&filled).contains("net1"));
-    assert_eq!(refusal(&gate, &create(&filled)).await, None);
+    assert_eq!(refusal(&app, &create(&filled)).await, None);
     assert_eq!(
-        ask(&gate, "/mutate", &create(&filled)).await.get("patch"),
+        ask(&app, "/mutate", &create(&filled)).await.get("patch"),
         None,
         "nothing more to do"
     );
@@ -57,14 +61,9 @@ async fn a_missing_name_is_filled_in_and_then_found_in_order() {
 
 #[tokio::test]
 async fn a_refusal_lists_every_violation_at_once() {
-    let gate = ready(&json!({}));
+    let app = ready(&json!({}));
 
-    let answer = ask(
-        &gate,
-        "/validate",
-        &create(&pod("a@eth0,b@/,a@way-too-long-name")),
-    )
-    .await;
+    let answer = ask(&app, "/validate", &create(&pod("a@eth0,b@/,a@way-too-long-name"))).await;
 
     let status = &answer["status"];
     assert_eq!(
@@ -112,24 +111,24 @@ async fn a_pod_whose_name_is_yet_to_come_is_called_by_its_prefix() {
 #[case::control_characters("a@\u{7}")]
 #[tokio::test]
 async fn what_cannot_be_read_passes_the_first_webhook_and_is_refused_by_the_second(#[case] networks: &str) {
-    let gate = ready(&json!({}));
+    let app = ready(&json!({}));
     for review in [create(&pod(networks)), update(&pod("a@net1"), &pod(networks))] {
-        let answer = ask(&gate, "/mutate", &review).await;
+        let answer = ask(&app, "/mutate", &review).await;
         assert_eq!((&answer["allowed"], answer.get("patch")), (&json!(true), None));
-        assert!(refusal(&gate, &review).await.is_some());
+        assert!(refusal(&app, &review).await.is_some());
     }
 }
 
 #[tokio::test]
 async fn a_pod_with_an_old_damaged_annotation_can_still_be_changed_elsewhere() {
-    let gate = ready(&json!({}));
+    let app = ready(&json!({}));
     let damaged = pod("[null]");
     let mut relabelled = damaged.clone();
     relabelled["metadata"]["labels"] = json!({ "a": "b" });
 
-    assert_eq!(refusal(&gate, &update(&damaged, &relabelled)).await, None);
+    assert_eq!(refusal(&app, &update(&damaged, &relabelled)).await, None);
     assert_eq!(
-        refusal(&gate, &update(&damaged, &pod("a@net1"))).await,
+        refusal(&app, &update(&damaged, &pod("a@net1"))).await,
         None,
         "and mended"
     );
@@ -137,20 +136,20 @@ async fn a_pod_with_an_old_damaged_annotation_can_still_be_changed_elsewhere() {
 
 #[tokio::test]
 async fn deletions_pass_both() {
-    let gate = ready(&json!({}));
+    let app = ready(&json!({}));
     let delete = review("DELETE", None, Some(&pod("[null]")));
 
-    assert_eq!(ask(&gate, "/mutate", &delete).await["allowed"], true);
-    assert_eq!(refusal(&gate, &delete).await, None);
+    assert_eq!(ask(&app, "/mutate", &delete).await["allowed"], true);
+    assert_eq!(refusal(&app, &delete).await, None);
 }
 
 #[tokio::test]
 async fn the_mode_reject_says_what_to_write() {
-    let gate = ready(&json!({ "interfaceNames": "reject" }));
+    let app = ready(&json!({ "interfaceNames": "reject" }));
     let review = create(&pod("a"));
 
-    assert_eq!(ask(&gate, "/mutate", &review).await.get("patch"), None);
-    let message = refusal(&gate, &review).await.unwrap();
+    assert_eq!(ask(&app, "/mutate", &review).await.get("patch"), None);
+    let message = refusal(&app, &review).await.unwrap();
     assert!(message.contains("default/a@net1"), "{message}");
 }
 
@@ -174,11 +173,11 @@ async fn the_modes_warn_and_off_admit_with_and_without_a_word() {
 
 #[tokio::test]
 async fn a_namespace_overrides_the_configured_mode() {
-    let gate = ready(&json!({ "interfaceNames": "reject" }));
-    label(&gate, Some("fill"), None);
+    let app = ready(&json!({ "interfaceNames": "reject" }));
+    label(&app, Some("fill"), None);
 
     assert!(
-        ask(&gate, "/mutate", &create(&pod("a")))
+        ask(&app, "/mutate", &create(&pod("a")))
             .await
             .get("patch")
             .is_some()
@@ -187,24 +186,24 @@ async fn a_namespace_overrides_the_configured_mode() {
 
 #[tokio::test]
 async fn a_label_that_is_no_mode_changes_nothing_and_is_told() {
-    let gate = ready(&json!({}));
-    label(&gate, Some("Fill!"), None);
+    let app = ready(&json!({}));
+    label(&app, Some("Fill!"), None);
 
     assert!(
-        ask(&gate, "/mutate", &create(&pod("a")))
+        ask(&app, "/mutate", &create(&pod("a")))
             .await
             .get("patch")
             .is_some()
     );
-    assert_eq!(warnings(&gate, &create(&pod("a@net1"))).await, [LABEL_WARNING]);
+    assert_eq!(warnings(&app, &create(&pod("a@net1"))).await, [LABEL_WARNING]);
 }
 
 #[tokio::test]
 async fn an_unknown_network_is_a_warning_with_a_suggestion() {
-    let gate = gate(&json!({}));
-    know(&gate, &[("macvlan1", macvlan(&[]))]);
+    let app = app(&json!({}));
+    know(&app, &[("macvlan1", macvlan(&[]))]);
 
-    let warnings = warnings(&gate, &create(&pod("macvlan2@net1"))).await;
+    let warnings = warnings(&app, &create(&pod("macvlan2@net1"))).await;
 
     assert!(
         warnings[0].contains("did you mean default/macvlan1"),
@@ -214,10 +213,10 @@ async fn an_unknown_network_is_a_warning_with_a_suggestion() {
 
 #[tokio::test]
 async fn as_long_as_nothing_is_listed_nothing_is_missing() {
-    let gate = gate(&json!({ "missingNetworks": "reject" }));
+    let app = app(&json!({ "missingNetworks": "reject" }));
 
     assert_eq!(
-        warnings(&gate, &create(&pod("a@net1"))).await,
+        warnings(&app, &create(&pod("a@net1"))).await,
         Vec::<String>::new()
     );
 }
@@ -227,14 +226,14 @@ const NETWORK: &str = "/apis/k8s.cni.cncf.io/v1/namespaces/default/network-attac
 
 /// An API server that has these networks, and is in trouble about `troubled`; the paths that it was
 /// asked for.
-fn api_server(gate: &mut Gate, networks: &[(&str, Value)]) -> Arc<std::sync::Mutex<Vec<String>>> {
+fn api_server(app: &mut App, networks: &[(&str, Value)]) -> Arc<std::sync::Mutex<Vec<String>>> {
     let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
     let heard = Arc::clone(&asked);
     let networks: Vec<(String, Value)> = networks
         .iter()
         .map(|(name, config)| ((*name).to_owned(), config.clone()))
         .collect();
-    gate.client = Some(client(move |_, path| {
+    app.admission.client = Some(client(move |_, path| {
         let name = path.rsplit('/').next().unwrap_or_default();
         heard.lock().unwrap().push(path.to_owned());
         if name == "troubled" {
@@ -252,17 +251,17 @@ fn api_server(gate: &mut Gate, networks: &[(&str, Value)]) -> Arc<std::sync::Mut
 
 #[tokio::test]
 async fn before_a_missing_network_is_refused_the_api_server_is_asked_once() {
-    let mut gate = ready(&json!({ "missingNetworks": "reject" }));
-    let asked = api_server(&mut gate, &[("fresh", macvlan(&[]))]);
+    let mut app = ready(&json!({ "missingNetworks": "reject" }));
+    let asked = api_server(&mut app, &[("fresh", macvlan(&[]))]);
 
-    assert_eq!(refusal(&gate, &create(&pod("fresh@x,a@y,fresh@z"))).await, None);
+    assert_eq!(refusal(&app, &create(&pod("fresh@x,a@y,fresh@z"))).await, None);
     assert_eq!(*asked.lock().unwrap(), [format!("{NETWORK}/fresh")]);
 
-    let message = refusal(&gate, &create(&pod("gone@x"))).await.unwrap();
+    let message = refusal(&app, &create(&pod("gone@x"))).await.unwrap();
     assert!(message.contains("unknown-network"), "{message}");
 
     assert_eq!(
-        refusal(&gate, &create(&pod("troubled@x"))).await,
+        refusal(&app, &create(&pod("troubled@x"))).await,
         None,
         "unknown is not missing"
     );
@@ -270,16 +269,16 @@ async fn before_a_missing_network_is_refused_the_api_server_is_asked_once() {
 
 #[tokio::test]
 async fn only_what_a_refusal_rests_on_is_looked_up_and_absence_is_remembered() {
-    let mut gate = ready(&json!({ "missingNetworks": "reject", "namespaceIsolation": true }));
-    let asked = api_server(&mut gate, &[]);
+    let mut app = ready(&json!({ "missingNetworks": "reject", "namespaceIsolation": true }));
+    let asked = api_server(&mut app, &[]);
 
     // A network that was there before, and one that the pod may not use.
     let edit = update(&pod("gone@x,a@y"), &pod("gone@x,other/secret@z"));
-    refusal(&gate, &edit).await.unwrap();
+    refusal(&app, &edit).await.unwrap();
     assert_eq!(*asked.lock().unwrap(), Vec::<String>::new());
 
     for _ in 0..3 {
-        let message = refusal(&gate, &create(&pod("gone@x"))).await.unwrap();
+        let message = refusal(&app, &create(&pod("gone@x"))).await.unwrap();
         assert!(message.contains("unknown-network"), "{message}");
     }
     assert_eq!(asked.lock().unwrap().len(), 1);
@@ -288,23 +287,23 @@ async fn only_what_a_refusal_rests_on_is_looked_up_and_absence_is_remembered() {
 /// The watch may be behind, or lost.
 #[tokio::test]
 async fn no_refusal_rests_on_an_old_cache() {
-    let mut gate = gate(&json!({}));
+    let mut app = app(&json!({}));
     let mut device = network("default", "device", &json!({ "type": "sriov" }));
     let resource = (
         annotations::RESOURCE_NAME.to_owned(),
         "vendor.example/vf".to_owned(),
     );
     device.metadata.annotations = Some([resource].into());
-    gate.networks.replace(&[
+    app.admission.networks.replace(&[
         network("default", "mapped", &macvlan(&[])),
         network("default", "repaired", &json!({ "plugins": [] })),
         network("default", "troubled", &json!({ "plugins": [] })),
         network("default", "worse", &macvlan(&[])),
         device,
     ]);
-    gate.namespaces.replace([]);
+    app.admission.namespaces.replace([]);
     api_server(
-        &mut gate,
+        &mut app,
         &[
             ("mapped", macvlan(&["portMappings"])),
             ("repaired", macvlan(&[])),
@@ -317,7 +316,7 @@ async fn no_refusal_rests_on_an_old_cache() {
 
     for annotation in [&mapped, "repaired@net1", "troubled@net1", "worse@net1"] {
         assert_eq!(
-            refusal(&gate, &create(&pod(annotation))).await,
+            refusal(&app, &create(&pod(annotation))).await,
             None,
             "{annotation}"
         );
@@ -325,39 +324,39 @@ async fn no_refusal_rests_on_an_old_cache() {
     let edit = update(&pod(""), &pod("device@net1"));
     let mut running = edit.clone();
     running["request"]["oldObject"]["spec"]["nodeName"] = "node".into();
-    assert_eq!(refusal(&gate, &running).await, None);
+    assert_eq!(refusal(&app, &running).await, None);
 }
 
 #[tokio::test]
 async fn where_the_definition_is_not_installed_every_network_is_missing() {
-    let mut gate = gate(&json!({ "missingNetworks": "reject" }));
-    gate.namespaces.replace([]);
-    let metrics = gate.metrics.clone();
-    let networks = Arc::clone(&gate.networks);
+    let mut app = app(&json!({ "missingNetworks": "reject" }));
+    app.admission.namespaces.replace([]);
+    let metrics = app.metrics.clone();
+    let networks = Arc::clone(&app.admission.networks);
     let client = client(|_, _| not_found());
-    gate.client = Some(client.clone());
+    app.admission.client = Some(client.clone());
     tokio::spawn(async move { networks.follow(client, &metrics).await });
     crate::testing::until("it is known", || {
-        gate.networks.state() == crate::cache::State::NotInstalled
+        app.admission.networks.state() == crate::cluster::State::NotInstalled
     })
     .await;
 
-    let message = refusal(&gate, &create(&pod("a@net1"))).await.unwrap();
+    let message = refusal(&app, &create(&pod("a@net1"))).await.unwrap();
     assert!(message.contains("unknown-network"), "{message}");
 }
 
 #[tokio::test]
 async fn what_the_plugins_declare_is_remembered() {
-    let gate = gate(&json!({}));
+    let app = app(&json!({}));
     know(
-        &gate,
+        &app,
         &[
             ("plain", macvlan(&[])),
             ("mapped", macvlan(&["portMappings"])),
             ("node", Value::Null),
         ],
     );
-    gate.networks.replace(&[
+    app.admission.networks.replace(&[
         network("default", "plain", &macvlan(&[])),
         network("default", "mapped", &macvlan(&["portMappings"])),
         network("default", "node", &Value::Null),
@@ -371,19 +370,19 @@ async fn what_the_plugins_declare_is_remembered() {
     };
 
     assert!(
-        refusal(&gate, &asking("plain"))
+        refusal(&app, &asking("plain"))
             .await
             .unwrap()
             .contains("portMappings")
     );
-    assert_eq!(refusal(&gate, &asking("mapped")).await, None);
+    assert_eq!(refusal(&app, &asking("mapped")).await, None);
     assert_eq!(
-        refusal(&gate, &asking("node")).await,
+        refusal(&app, &asking("node")).await,
         None,
         "the config is on the node: no opinion"
     );
     assert!(
-        refusal(&gate, &asking("broken"))
+        refusal(&app, &asking("broken"))
             .await
             .unwrap()
             .contains("network-config")
@@ -392,25 +391,25 @@ async fn what_the_plugins_declare_is_remembered() {
 
 #[tokio::test]
 async fn a_dry_run_is_answered_like_the_real_thing() {
-    let gate = ready(&json!({}));
+    let app = ready(&json!({}));
     let review = create(&pod("a"));
     let mut dry = review.clone();
     dry["request"]["dryRun"] = true.into();
 
     assert_eq!(
-        ask(&gate, "/mutate", &dry).await,
-        ask(&gate, "/mutate", &review).await
+        ask(&app, "/mutate", &dry).await,
+        ask(&app, "/mutate", &review).await
     );
 }
 
 #[tokio::test]
 async fn reviews_are_counted_by_path_operation_verdict_and_rule() {
-    let gate = ready(&json!({}));
-    ask(&gate, "/mutate", &create(&pod("a"))).await;
-    ask(&gate, "/validate", &update(&pod("a@x"), &pod("a@eth0"))).await;
-    ask_raw(&gate, post("/validate", "x")).await;
+    let app = ready(&json!({}));
+    ask(&app, "/mutate", &create(&pod("a"))).await;
+    ask(&app, "/validate", &update(&pod("a@x"), &pod("a@eth0"))).await;
+    ask_raw(&app, post("/validate", "x")).await;
 
-    let text = gate.metrics.to_text();
+    let text = app.metrics.to_text();
 
     for line in [
         r#"verdicts_total{path="mutate",operation="CREATE",verdict="filled"} 1"#,
@@ -426,17 +425,17 @@ async fn reviews_are_counted_by_path_operation_verdict_and_rule() {
 
 #[tokio::test]
 async fn a_broken_pod_is_refused_and_a_broken_envelope_is_an_error() {
-    let gate = ready(&json!({}));
+    let app = ready(&json!({}));
     let mut broken = pod("a");
     broken["metadata"]["annotations"] = json!(["no", "map"]);
     for path in ["/mutate", "/validate"] {
-        let answer = ask(&gate, path, &create(&broken)).await;
+        let answer = ask(&app, path, &create(&broken)).await;
         assert_eq!(
             (&answer["allowed"], &answer["status"]["code"]),
             (&json!(false), &json!(400))
         );
 
-        let (status, _) = ask_raw(&gate, post(path, "{}")).await;
+        let (status, _) = ask_raw(&app, post(path, "{}")).await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
     }
 }
@@ -464,11 +463,11 @@ async fn only_plain_json_is_read(
 
 #[tokio::test]
 async fn other_paths_and_methods_are_not_answered() {
-    let gate = ready(&json!({}));
-    assert_eq!(ask_raw(&gate, post("/", "")).await.0, StatusCode::NOT_FOUND);
+    let app = ready(&json!({}));
+    assert_eq!(ask_raw(&app, post("/", "")).await.0, StatusCode::NOT_FOUND);
     let mut get = post("/mutate", "");
     *get.method_mut() = axum::http::Method::GET;
-    assert_eq!(ask_raw(&gate, get).await.0, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(ask_raw(&app, get).await.0, StatusCode::METHOD_NOT_ALLOWED);
 }
 
 /// A review in which one value, anywhere, is replaced.
@@ -510,11 +509,11 @@ proptest! {
     #[test]
     fn whatever_comes_gets_a_well_formed_answer(review in damaged_review(), cut in any::<prop::sample::Index>()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let gate = ready(&json!({}));
+        let app = ready(&json!({}));
         let whole = review.to_string().into_bytes();
         let torn = whole[..cut.index(whole.len())].to_vec();
         for (body, path) in [(&whole, "/mutate"), (&whole, "/validate"), (&torn, "/mutate"), (&torn, "/validate")] {
-            let (status, answer) = runtime.block_on(ask_raw(&gate, post(path, body.clone())));
+            let (status, answer) = runtime.block_on(ask_raw(&app, post(path, body.clone())));
             if status == StatusCode::OK {
                 let answer: Value = serde_json::from_slice(&answer).unwrap();
                 let response = &answer["response"];
@@ -532,14 +531,14 @@ proptest! {
 
 #[tokio::test]
 async fn the_status_annotation_of_the_stored_pod_decides_what_is_adopted() {
-    let gate = ready(&json!({}));
+    let app = ready(&json!({}));
     let status = json!([{ "name": "default/a", "interface": "net7", "dns": {} }]).to_string();
     let mut stored = pod("[]");
     stored["metadata"]["annotations"][annotations::NETWORK_STATUS] = status.into();
     let mut sent = pod("a");
     sent["metadata"]["annotations"][annotations::NETWORK_STATUS] = "[]".into();
 
-    let answer = ask(&gate, "/mutate", &update(&stored, &sent)).await;
+    let answer = ask(&app, "/mutate", &update(&stored, &sent)).await;
 
     assert_eq!(networks_of(&patched(&sent, &answer)), "a@net7");
 }
@@ -574,9 +573,9 @@ fn repeated() -> impl Strategy<Value = String> {
     })
 }
 
-async fn check_sizes(gate: &Gate, review: &Value) -> Result<(), TestCaseError> {
+async fn check_sizes(app: &App, review: &Value) -> Result<(), TestCaseError> {
     for path in ["/mutate", "/validate"] {
-        let mut answer = ask(gate, path, review).await;
+        let mut answer = ask(app, path, review).await;
         let patch = answer["patch"].take();
         prop_assert!(
             answer.to_string().len() <= MAX_ANSWER - 100,
@@ -594,13 +593,13 @@ proptest! {
     #[test]
     fn no_annotation_makes_a_large_answer(annotation in repeated()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let gate = ready(&json!({ "missingNetworks": "reject" }));
+        let app = ready(&json!({ "missingNetworks": "reject" }));
         let mut pod = pod(&annotation);
         pod["metadata"]["name"] = "\"".repeat(5000).into();
         let (created, edited) = (create(&pod), update(&self::pod("a@net1"), &pod));
         runtime.block_on(async {
-            check_sizes(&gate, &created).await?;
-            check_sizes(&gate, &edited).await
+            check_sizes(&app, &created).await?;
+            check_sizes(&app, &edited).await
         })?;
     }
 }
@@ -625,12 +624,12 @@ async fn a_pod_that_cannot_be_read_makes_a_small_answer() {
 }
 
 /// A namespace with these labels.
-fn label(gate: &Gate, interface_names: Option<&str>, enforcement: Option<&str>) {
-    let labels = crate::namespaces::Labels {
+fn label(app: &App, interface_names: Option<&str>, enforcement: Option<&str>) {
+    let labels = crate::cluster::namespaces::Labels {
         interface_names: interface_names.map(str::to_owned),
         enforcement: enforcement.map(str::to_owned),
     };
-    gate.namespaces.replace([("default".to_owned(), labels)]);
+    app.admission.namespaces.replace([("default".to_owned(), labels)]);
 }
 
 #[rstest]
@@ -644,10 +643,10 @@ async fn where_rules_only_warn_the_same_words_are_warnings(
     #[case] of_namespace: Option<&str>,
     #[case] admitted: bool,
 ) {
-    let gate = ready(&settings);
-    label(&gate, None, of_namespace);
+    let app = ready(&settings);
+    label(&app, None, of_namespace);
 
-    let answer = ask(&gate, "/validate", &create(&pod("a@eth0,b@net1,c@net1"))).await;
+    let answer = ask(&app, "/validate", &create(&pod("a@eth0,b@net1,c@net1"))).await;
 
     assert_eq!(answer["allowed"], admitted, "{answer}");
     let rules = "interface-reserved,interface-duplicate";
@@ -662,15 +661,11 @@ async fn where_rules_only_warn_the_same_words_are_warnings(
     }
     let verdict = if admitted { "warned" } else { "refused" };
     assert!(
-        gate.metrics
+        app.metrics
             .to_text()
             .contains(&format!(r#"verdict="{verdict}"}} 1"#))
     );
-    assert!(
-        gate.metrics
-            .to_text()
-            .contains(r#"rule="interface-duplicate"} 1"#)
-    );
+    assert!(app.metrics.to_text().contains(r#"rule="interface-duplicate"} 1"#));
 }
 
 #[tokio::test]
@@ -681,10 +676,10 @@ async fn what_is_filled_in_is_an_audit_annotation() {
 
 #[tokio::test]
 async fn a_label_that_is_no_enforcement_is_warned_about() {
-    let gate = ready(&json!({}));
-    label(&gate, None, Some("off"));
+    let app = ready(&json!({}));
+    label(&app, None, Some("off"));
     assert_eq!(
-        warnings(&gate, &create(&pod("a@net1"))).await,
+        warnings(&app, &create(&pod("a@net1"))).await,
         [ENFORCEMENT_WARNING]
     );
 }

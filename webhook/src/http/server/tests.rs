@@ -14,14 +14,17 @@ use tokio::{
 
 use super::*;
 use crate::{
-    routes::{Bodies, Gate, MAX_BODY},
-    testing::{PATIENCE, TestServer, create, gate, know, pod, post, read, short_limits, until},
+    http::{
+        body::{Bodies, MAX_BODY},
+        routes::App,
+    },
+    testing::{PATIENCE, TestServer, app, create, know, pod, post, read, short_limits, until},
 };
 
 async fn server(limits: Limits) -> TestServer {
-    let gate = gate(&json!({}));
-    know(&gate, &[]);
-    TestServer::of_gate(gate, limits).await
+    let app = app(&json!({}));
+    know(&app, &[]);
+    TestServer::of_app(app, limits).await
 }
 
 fn review() -> Bytes {
@@ -140,11 +143,11 @@ async fn trickle(mut stream: impl AsyncWriteExt + Unpin) {
 
 #[tokio::test]
 async fn a_body_that_trickles_is_given_up() {
-    let gate = Gate {
+    let app = App {
         bodies: Bodies::with_deadline(Duration::from_millis(200)),
-        ..gate(&json!({}))
+        ..app(&json!({}))
     };
-    let server = TestServer::of_gate(gate, Limits::default()).await;
+    let server = TestServer::of_app(app, Limits::default()).await;
     let (mut reading, writing) = tokio::io::split(server.connect("http/1.1").await);
 
     let (received, took) = tokio::select! {
@@ -158,10 +161,10 @@ async fn a_body_that_trickles_is_given_up() {
 
 #[tokio::test]
 async fn bodies_that_trickle_hold_up_nobody_else() {
-    let gate = gate(&json!({}));
-    know(&gate, &[]);
-    let metrics = gate.metrics.clone();
-    let server = TestServer::of_gate(gate, Limits::default()).await;
+    let app = app(&json!({}));
+    know(&app, &[]);
+    let metrics = app.metrics.clone();
+    let server = TestServer::of_app(app, Limits::default()).await;
     let mut tricklers = JoinSet::new();
     for _ in 0..16 {
         tricklers.spawn(trickle(server.connect("http/1.1").await));
@@ -221,13 +224,13 @@ async fn nearly_whole(mut stream: impl AsyncWriteExt + Unpin, size: usize) {
 #[case::large(20, MAX_BODY)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_that_stall_before_their_end_hold_up_nobody_else(#[case] count: usize, #[case] size: usize) {
-    let gate = Gate {
+    let app = App {
         bodies: Bodies::with_deadline(PATIENCE),
-        ..gate(&json!({}))
+        ..app(&json!({}))
     };
-    know(&gate, &[]);
-    let metrics = gate.metrics.clone();
-    let server = TestServer::of_gate(gate, Limits::default()).await;
+    know(&app, &[]);
+    let metrics = app.metrics.clone();
+    let server = TestServer::of_app(app, Limits::default()).await;
     let mut stalled = JoinSet::new();
     for _ in 0..count {
         stalled.spawn(nearly_whole(server.connect("http/1.1").await, size));
@@ -250,12 +253,12 @@ async fn bodies_that_stall_before_their_end_hold_up_nobody_else(#[case] count: u
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_large_bodies_than_fit_into_memory_at_once_are_all_answered() {
-    let gate = Gate {
+    let app = App {
         bodies: Bodies::with_deadline(PATIENCE),
-        ..gate(&json!({}))
+        ..app(&json!({}))
     };
-    know(&gate, &[]);
-    let server = TestServer::of_gate(gate, Limits::default()).await;
+    know(&app, &[]);
+    let server = TestServer::of_app(app, Limits::default()).await;
     // A valid review, most of whose bytes nobody needs.
     let mut pod = pod("a");
     pod["spec"]["filler"] = "x".repeat(MAX_BODY - 10_000).into();
@@ -433,12 +436,12 @@ async fn a_request_that_is_under_way_at_the_end_is_answered() {
         Arc::new(tokio::sync::Notify::new()),
         Arc::new(tokio::sync::Notify::new()),
     );
-    let (seen, gate) = (Arc::clone(&arrived), Arc::clone(&release));
+    let (seen, app) = (Arc::clone(&arrived), Arc::clone(&release));
     let slow = Router::new().route(
         "/slow",
         axum::routing::post(async move || {
             seen.notify_one();
-            gate.notified().await;
+            app.notified().await;
             "done"
         }),
     );

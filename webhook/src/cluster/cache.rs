@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tower::service_fn;
 
-use crate::metrics::Metrics;
+use crate::telemetry::metrics::Metrics;
 
 /// What is kept of the objects of one kind.
 #[derive(Debug)]

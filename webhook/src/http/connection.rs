@@ -27,8 +27,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{Drain, Limits};
-use crate::metrics::Metrics;
+use super::{drain::Drain, limits::Limits};
+use crate::telemetry::metrics::Metrics;
 
 /// HTTP/2 requests at once on one connection; API servers open another one beyond it.
 const STREAMS: u32 = 100;

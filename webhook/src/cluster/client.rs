@@ -19,7 +19,7 @@ const LONGEST_WATCH: u32 = 54;
 ///
 /// # Errors
 /// What is wrong with the configuration; nobody is asked yet.
-pub async fn client(kubeconfig: Option<&Path>) -> Result<(Client, String), String> {
+pub async fn connect(kubeconfig: Option<&Path>) -> Result<(Client, String), String> {
     let config = match kubeconfig {
         None => {
             Config::incluster().map_err(|error| format!("not in a cluster, and no --kubeconfig: {error}"))
@@ -60,8 +60,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        metrics::Metrics,
-        namespaces::{Namespaces, Override},
+        cluster::namespaces::{Namespaces, Override},
+        telemetry::metrics::Metrics,
         testing::until,
     };
 

@@ -11,13 +11,16 @@ use axum::{
 };
 use time::OffsetDateTime;
 
+use super::drain::Drain;
 use crate::{
-    cache::State, metrics::Metrics, namespaces::Namespaces, networks::Networks, server::Drain, tls::Serving,
+    cluster::{State, namespaces::Namespaces, networks::Networks},
+    telemetry::metrics::Metrics,
+    tls::Serving,
 };
 
 /// What readiness depends on.
 #[derive(Clone)]
-pub struct Admin {
+pub struct Probes {
     /// The certificate.
     pub serving: Arc<Serving>,
     /// A cache.
@@ -31,16 +34,16 @@ pub struct Admin {
 }
 
 /// The router of the admin port.
-pub fn router(admin: Admin) -> Router {
+pub fn router(probes: Probes) -> Router {
     Router::new()
         // Alive is whoever answers: nothing that a restart would not mend is looked at.
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(admin)
+        .with_state(probes)
 }
 
-impl Admin {
+impl Probes {
     /// Why this replica should not be called now; empty: it should.
     fn reasons(&self, now: OffsetDateTime) -> Vec<String> {
         let mut reasons = Vec::new();
@@ -65,8 +68,8 @@ impl Admin {
     }
 }
 
-async fn ready(Extract(admin): Extract<Admin>) -> Response {
-    let reasons = admin.reasons(OffsetDateTime::now_utc());
+async fn ready(Extract(probes): Extract<Probes>) -> Response {
+    let reasons = probes.reasons(OffsetDateTime::now_utc());
     if reasons.is_empty() {
         return "ok\n".into_response();
     }
@@ -78,11 +81,11 @@ async fn ready(Extract(admin): Extract<Admin>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
 }
 
-async fn metrics(Extract(admin): Extract<Admin>) -> Response {
+async fn metrics(Extract(probes): Extract<Probes>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    admin.metrics.cache_age("networks", admin.networks.age());
-    admin.metrics.cache_age("namespaces", admin.namespaces.age());
-    ([(header::CONTENT_TYPE, kind)], admin.metrics.to_text()).into_response()
+    probes.metrics.cache_age("networks", probes.networks.age());
+    probes.metrics.cache_age("namespaces", probes.namespaces.age());
+    ([(header::CONTENT_TYPE, kind)], probes.metrics.to_text()).into_response()
 }
 
 #[cfg(test)]

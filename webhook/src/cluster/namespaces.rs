@@ -9,11 +9,11 @@ use shared::{
     config::{Enforcement, InterfaceNames},
 };
 
-use crate::{
-    api::watching,
+use super::{
     cache::{Cache, State},
-    metrics::Metrics,
+    client::watching,
 };
+use crate::telemetry::metrics::Metrics;
 
 /// The labels of all namespaces that have one.
 #[derive(Debug)]

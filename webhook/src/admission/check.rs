@@ -10,7 +10,7 @@ use shared::{
     violation::{Rule, Violation, Violations, shortened},
 };
 
-use crate::review::{Answer, Cause, Change, Details, Refusal, Request};
+use crate::admission::review::{Answer, Cause, Change, Details, Refusal, Request};
 
 /// What all causes of a refusal take of the answer, in bytes of JSON; the rest is counted. The
 /// whole answer stays below 16 KiB.

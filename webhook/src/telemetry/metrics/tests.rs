@@ -5,7 +5,7 @@ use certs::PairError;
 
 use super::*;
 
-const PAGE: &str = include_str!("../../../docs/metrics.md");
+const PAGE: &str = include_str!("../../../../docs/metrics.md");
 
 /// Every value of every label, once.
 fn everything() -> Metrics {

@@ -19,6 +19,9 @@ const API_VERSION: &str = "admission.k8s.io/v1";
 /// Its kind.
 const KIND: &str = "AdmissionReview";
 
+/// How every operation but `CREATE` and `UPDATE` is labelled.
+pub const OTHER_OPERATION: &str = "other";
+
 /// Characters of a parser's words in an answer and in the log.
 const MAX_CAUSE: usize = 512;
 
@@ -229,6 +232,15 @@ impl Request<'_> {
             pod,
             old,
         }))
+    }
+
+    /// The operation, as metrics and log name it.
+    pub fn operation_label(&self) -> &'static str {
+        match &*self.operation {
+            "CREATE" => "CREATE",
+            "UPDATE" => "UPDATE",
+            _ => OTHER_OPERATION,
+        }
     }
 
     /// The pod's name for a person: its name, or the beginning that the API server will complete.

@@ -18,11 +18,11 @@ use shared::{
 pub use live::confirm;
 pub use summary::{NetworkAttachmentDefinition, Summary};
 
-use crate::{
-    api::watching,
+use super::{
     cache::{Cache, State},
-    metrics::Metrics,
+    client::watching,
 };
+use crate::telemetry::metrics::Metrics;
 
 /// Objects in one answer while listing: all that is in memory at once of what is not kept. An
 /// object has up to 1.5 MiB.

@@ -9,29 +9,29 @@ use tower::ServiceExt;
 use super::*;
 
 struct Fixture {
-    admin: Admin,
+    probes: Probes,
     begun: CancellationToken,
 }
 
 fn starting() -> Fixture {
     let metrics = Metrics::default();
     let begun = CancellationToken::new();
-    let admin = Admin {
+    let probes = Probes {
         serving: Arc::new(Serving::new(metrics.clone())),
         networks: Arc::default(),
         namespaces: Arc::default(),
         drain: Drain::new(begun.clone()),
         metrics,
     };
-    Fixture { admin, begun }
+    Fixture { probes, begun }
 }
 
 fn started() -> Fixture {
     let fixture = starting();
-    fixture.admin.networks.replace([]);
-    fixture.admin.namespaces.replace([]);
+    fixture.probes.networks.replace([]);
+    fixture.probes.namespaces.replace([]);
     let now = OffsetDateTime::now_utc();
-    fixture.admin.serving.show(
+    fixture.probes.serving.show(
         Authority::generate(now)
             .unwrap()
             .sign(&["a.b.svc".to_owned()], now)
@@ -42,7 +42,7 @@ fn started() -> Fixture {
 
 async fn get_path(fixture: &Fixture, path: &str) -> (StatusCode, String) {
     let request = axum::http::Request::get(path).body(Body::empty()).unwrap();
-    let response = router(fixture.admin.clone()).oneshot(request).await.unwrap();
+    let response = router(fixture.probes.clone()).oneshot(request).await.unwrap();
     let status = response.status();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8(body.to_vec()).unwrap())
@@ -82,7 +82,7 @@ async fn an_expired_certificate_is_no_certificate() {
     let fixture = started();
     let late = OffsetDateTime::now_utc() + certs::SERVING_LIFETIME * 2;
 
-    assert!(fixture.admin.reasons(late)[0].contains("expired"));
+    assert!(fixture.probes.reasons(late)[0].contains("expired"));
 }
 
 #[tokio::test]

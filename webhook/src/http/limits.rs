@@ -1,0 +1,39 @@
+//! What one port grants its clients.
+
+use std::time::Duration;
+
+/// What a client may take, in time and number.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Open connections; more wait in the kernel's queue.
+    pub connections: usize,
+    /// For the TLS handshake.
+    pub handshake: Duration,
+    /// From the handshake, or from the last HTTP/1.1 request, to the end of the next request's headers.
+    pub headers: Duration,
+    /// Without a request, on a connection that had one.
+    pub idle: Duration,
+    /// From being asked to close a connection to its being cut.
+    pub farewell: Duration,
+    /// Draining ends when no request has come for this long …
+    pub quiet: Duration,
+    /// … or after this long at the latest: less than a pod's usual grace period of 30 s, together with the farewell.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // An API server opens a handful; each may have a window of unread bytes, which no other
+            // limit counts.
+            connections: 256,
+            handshake: Duration::from_secs(5),
+            headers: Duration::from_secs(10),
+            // API servers drop idle connections after 90 s by themselves: theirs is the first move.
+            idle: Duration::from_secs(120),
+            farewell: Duration::from_secs(5),
+            quiet: Duration::from_secs(5),
+            drain: Duration::from_secs(20),
+        }
+    }
+}
