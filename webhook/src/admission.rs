@@ -1,18 +1,24 @@
 //! What the webhook decides: a review in, an [`Outcome`] out. Transport and metrics are the caller's.
 //!
-//! [`fill`] writes interface names into the annotation, [`check`] holds it against every rule, and
-//! [`review`] is the envelope around both. The API server is asked only before a refusal that rests
-//! on a network.
+//! [`fill`] writes interface names into a pod's annotation, and [`check`] holds it against every rule.
+//! `workload` does so for pod templates, with warnings only; `network` judges
+//! NetworkAttachmentDefinitions, with their [`usage`] when one is deleted. [`review`] is the envelope
+//! around all. The API server is asked only before a refusal that rests on a network, and for that
+//! usage.
 
 pub mod check;
 pub mod fill;
+mod network;
 pub mod review;
+pub mod usage;
+mod workload;
 
 use std::{sync::Arc, time::Instant};
 
 use kube::Client;
 use shared::{
     config::{Config, Enforcement, InterfaceNames},
+    validate::Findings,
     violation::{Rule, shown},
 };
 
@@ -22,8 +28,10 @@ use crate::cluster::{
     namespaces::Namespaces,
     networks::{self, Networks},
 };
+use check::Target;
 use fill::Filled;
-use review::{Change, Request, Unreadable};
+use review::{About, Change, Request, Unreadable};
+use usage::Usage;
 
 /// Warning for a namespace whose label has an unknown value.
 const LABEL_WARNING: &str =
@@ -45,6 +53,8 @@ pub struct Admission {
     /// For the lookup of a network before a refusal that rests on it; without it, the cache is
     /// believed.
     pub client: Option<Client>,
+    /// Which networks pods use, as far as it was asked lately.
+    pub usage: Arc<Usage>,
 }
 
 /// Which of the registered webhooks the API server calls.
@@ -54,6 +64,10 @@ pub enum Endpoint {
     Mutate,
     /// Refuses and warns.
     Validate,
+    /// Warns about the pod template of a workload.
+    Workload,
+    /// Refuses and warns about a NetworkAttachmentDefinition.
+    Network,
 }
 
 impl Endpoint {
@@ -62,7 +76,15 @@ impl Endpoint {
         match self {
             Self::Mutate => "mutate",
             Self::Validate => "validate",
+            Self::Workload => "workload",
+            Self::Network => "network",
         }
+    }
+
+    /// Whether an object that cannot be read is refused: only a pod, because the others are judged
+    /// to help, and a later pod is judged again.
+    fn refuses_unreadable(self) -> bool {
+        matches!(self, Self::Mutate | Self::Validate)
     }
 }
 
@@ -154,15 +176,24 @@ impl Admission {
     /// The body is not an AdmissionReview, so that no answer can name its uid.
     pub async fn review(&self, endpoint: Endpoint, body: &[u8]) -> Result<Outcome, NotAReview> {
         let started = Instant::now();
-        match review::read(body) {
-            Ok(request) => {
-                let decision = self.decide(endpoint, &request).await;
-                log(endpoint, &request, &decision, started);
-                Ok(decision.into_outcome(request.operation_label()))
+        let decided = match endpoint {
+            Endpoint::Mutate | Endpoint::Validate => self.pod(endpoint, body).await,
+            Endpoint::Workload => self.workload(body).await,
+            Endpoint::Network => self.network(body).await,
+        };
+        match decided {
+            Ok((about, decision)) => {
+                log(endpoint, &about, &decision, started);
+                Ok(decision.into_outcome(about.operation))
             }
             Err(Unreadable::Content { uid, cause }) => {
                 tracing::warn!(%uid, path = endpoint.label(), %cause, "the object in the review cannot be read");
-                Ok(Decision::unreadable(&uid, &cause).into_outcome(OTHER_OPERATION))
+                let decision = if endpoint.refuses_unreadable() {
+                    Decision::unreadable(&uid, &cause)
+                } else {
+                    Decision::of(Verdict::Unreadable, Answer::allowed(uid))
+                };
+                Ok(decision.into_outcome(OTHER_OPERATION))
             }
             Err(Unreadable::Review(message)) => {
                 tracing::warn!(path = endpoint.label(), %message, "request body is not an AdmissionReview");
@@ -171,13 +202,15 @@ impl Admission {
         }
     }
 
-    async fn decide(&self, endpoint: Endpoint, request: &Request<'_>) -> Decision {
-        match (request.change(), endpoint) {
+    async fn pod(&self, endpoint: Endpoint, body: &[u8]) -> Result<(About, Decision), Unreadable> {
+        let request: Request<'_> = review::read(body)?;
+        let decision = match (request.change(), endpoint) {
             (Err(cause), _) => Decision::unreadable(&request.uid, &cause),
             (Ok(None), _) => Decision::of(Verdict::Allowed, Answer::allowed(&request.uid)),
-            (Ok(Some(change)), Endpoint::Mutate) => self.fill(request, &change),
-            (Ok(Some(change)), Endpoint::Validate) => self.check(request, &change).await,
-        }
+            (Ok(Some(change)), Endpoint::Mutate) => self.fill(&request, &change),
+            (Ok(Some(change)), _) => self.check(&request, &change).await,
+        };
+        Ok((request.about(), decision))
     }
 
     fn fill(&self, request: &Request<'_>, change: &Change<'_>) -> Decision {
@@ -192,21 +225,30 @@ impl Admission {
     }
 
     async fn check(&self, request: &Request<'_>, change: &Change<'_>) -> Decision {
-        let (mode, label_is_readable) = self.mode(change.namespace);
-        let (enforcement, enforcement_is_readable) = self
-            .namespaces
-            .enforcement(change.namespace)
-            .or(self.config.enforcement);
+        let findings = self.judge(change).await;
+        let target = Target::pod(request, change);
+        self.decide(&request.uid, target, findings, change.namespace)
+    }
+
+    /// What every rule says of a change. A refusal that rests on a network is confirmed.
+    async fn judge(&self, change: &Change<'_>) -> Findings {
+        let (mode, is_readable) = self.mode(change.namespace);
         let parsed = check::parse(change);
         let mut findings = check::judge(change, &parsed, mode, &self.config, &*self.networks);
         if let Some(client) = self.client.as_ref().filter(|_| !findings.rests_on.is_empty()) {
             let confirmed = networks::confirm(&self.networks, &findings.rests_on, client).await;
             findings = check::judge(change, &parsed, mode, &self.config, &confirmed);
         }
-        if !label_is_readable {
+        if !is_readable {
             findings.warnings.push(LABEL_WARNING);
         }
-        if !enforcement_is_readable {
+        findings
+    }
+
+    /// Refuses or warns, as the namespace asks for.
+    fn decide(&self, uid: &str, target: Target, mut findings: Findings, namespace: &str) -> Decision {
+        let (enforcement, is_readable) = self.namespaces.enforcement(namespace).or(self.config.enforcement);
+        if !is_readable {
             findings.warnings.push(ENFORCEMENT_WARNING);
         }
         let rules = check::broken_rules(&findings);
@@ -216,7 +258,7 @@ impl Admission {
             (false, Enforcement::Warn) => Verdict::Warned,
         };
         Decision {
-            answer: check::answer(request, change, findings, enforcement),
+            answer: check::answer(uid, target, findings, enforcement),
             verdict,
             rules,
         }
@@ -230,16 +272,16 @@ impl Admission {
 
 /// One line per review: enough to find it in the API server's audit log, nothing of what is in the
 /// pod.
-fn log(endpoint: Endpoint, request: &Request<'_>, decision: &Decision, started: Instant) {
+fn log(endpoint: Endpoint, about: &About, decision: &Decision, started: Instant) {
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
-                uid = %shown(&request.uid),
+                uid = %shown(&about.uid),
                 path = endpoint.label(),
-                operation = request.operation_label(),
-                namespace = %shown(request.namespace.as_deref().unwrap_or_default()),
-                name = %shown(&request.display_name()),
-                dry_run = request.dry_run.unwrap_or_default(),
+                operation = about.operation,
+                namespace = %shown(&about.namespace),
+                name = %shown(&about.name),
+                dry_run = about.dry_run,
                 verdict = decision.verdict.label(),
                 rules = %decision.rules.iter().map(|rule| rule.name()).collect::<Vec<_>>().join(","),
                 micros = started.elapsed().as_micros(),

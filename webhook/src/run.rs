@@ -94,6 +94,7 @@ async fn serve(arguments: Serve) -> Result<(), String> {
             networks: Arc::clone(&networks),
             namespaces: Arc::clone(&namespaces),
             client: Some(client.clone()),
+            usage: Arc::default(),
         },
         metrics: metrics.clone(),
         bodies: Bodies::default(),

@@ -58,6 +58,7 @@ pub fn app(content: &Value) -> App {
             networks: Arc::default(),
             namespaces: Arc::default(),
             client: None,
+            usage: Arc::default(),
         },
         metrics: Metrics::default(),
         bodies: Bodies::default(),

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use webhook::{
     admission::{
         Admission,
-        review::{self, Answer},
+        review::{self, Answer, Pod},
     },
     args::LogFormat,
     cluster::{namespaces::Namespaces, networks::Networks},
@@ -73,6 +73,7 @@ fn gate(metrics: Metrics) -> Outcome<Router> {
             networks,
             namespaces: Arc::new(Namespaces::default()),
             client: None,
+            usage: Arc::default(),
         },
         metrics,
         bodies: Bodies::default(),
@@ -87,7 +88,7 @@ fn floor() -> Router {
             Ok(body) => body,
             Err(refusal) => return refusal.into_response(),
         };
-        let answer = review::read(&body).map(|request| Answer::allowed(request.uid));
+        let answer = review::read::<Pod>(&body).map(|request| Answer::allowed(request.uid));
         match answer.map(|answer| answer.to_json()) {
             Ok(Ok(json)) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
             _ => StatusCode::BAD_REQUEST.into_response(),

@@ -18,7 +18,7 @@ const CAUSES: usize = 8 * 1024;
 /// What its message takes, which says the same in one line.
 const MESSAGE: usize = 2 * 1024;
 /// Characters of the longest name that an object has.
-const MAX_NAME: usize = 253;
+pub const MAX_NAME: usize = 253;
 
 /// The networks annotation of a change, as far as it can be read.
 pub type Parsed = Result<SelectionList, Violations>;
@@ -73,26 +73,46 @@ pub fn judge(
     validate::validate(&subject, config, networks)
 }
 
+/// The object that an answer is about.
+#[derive(Debug)]
+pub struct Target {
+    /// As the API server names it.
+    pub kind: &'static str,
+    /// The object and the part of it that was judged, for a person.
+    pub place: String,
+    /// The object's name.
+    pub name: String,
+    /// Path to what was judged.
+    pub field: String,
+}
+
+impl Target {
+    /// The networks annotation of a pod.
+    pub fn pod(request: &Request<'_>, change: &Change<'_>) -> Self {
+        let name = shortened(&request.display_name(), MAX_NAME);
+        let namespace = shortened(change.namespace, MAX_NAME);
+        Self {
+            kind: "Pod",
+            place: format!("pod {namespace}/{name}: annotation {}", annotations::NETWORKS),
+            name,
+            field: format!("metadata.annotations[{}]", annotations::NETWORKS),
+        }
+    }
+}
+
 /// The answer that tells `findings`.
-pub fn answer(
-    request: &Request<'_>,
-    change: &Change<'_>,
-    findings: Findings,
-    enforcement: Enforcement,
-) -> Answer {
-    let rules: Vec<&str> = broken_rules(&findings).into_iter().map(Rule::name).collect();
+pub fn answer(uid: &str, target: Target, findings: Findings, enforcement: Enforcement) -> Answer {
+    let rules = broken_rules(&findings);
     let Findings {
         violations, warnings, ..
     } = findings;
     let refuses = enforcement == Enforcement::Enforce && !violations.is_empty();
     let mut answer = if refuses {
-        Answer::refused(request.uid.clone(), refusal(request, change, &violations))
+        Answer::refused(uid, refusal(target, &violations))
     } else {
-        Answer::allowed(request.uid.clone())
+        Answer::allowed(uid)
     };
-    if !rules.is_empty() {
-        answer.audit("rule", &rules.join(","));
-    }
+    answer.audit_rules(&rules);
     answer.warnings = if refuses {
         warnings.into_texts()
     } else {
@@ -106,19 +126,18 @@ pub fn answer(
     answer
 }
 
-/// A refusal as the API server itself would word an invalid pod: `kubectl` prints one line per cause, and `kubectl edit`
+/// A refusal as the API server itself would word an invalid object: `kubectl` prints one line per cause, and `kubectl edit`
 /// opens the text again with the causes above it.
-fn refusal(request: &Request<'_>, change: &Change<'_>, violations: &Violations) -> Refusal {
-    let name = shortened(&request.display_name(), MAX_NAME);
+fn refusal(target: Target, violations: &Violations) -> Refusal {
+    let Target {
+        kind,
+        place,
+        name,
+        field,
+    } = target;
     let texts: Vec<String> = violations.iter().map(Violation::to_string).collect();
     let count = texts.len() + violations.unlisted();
-    let message = format!(
-        "pod {}/{name}: annotation {}: {}",
-        shortened(change.namespace, MAX_NAME),
-        annotations::NETWORKS,
-        within(MESSAGE, &texts, count, 0).join("; ")
-    );
-    let field = format!("metadata.annotations[{}]", annotations::NETWORKS);
+    let message = format!("{place}: {}", within(MESSAGE, &texts, count, 0).join("; "));
     let causes = within(CAUSES, &texts, count, field.len() + 64)
         .into_iter()
         .map(|message| Cause {
@@ -127,11 +146,7 @@ fn refusal(request: &Request<'_>, change: &Change<'_>, violations: &Violations) 
             field: field.clone(),
         })
         .collect();
-    let details = Details {
-        name,
-        kind: "Pod",
-        causes,
-    };
+    let details = Details { name, kind, causes };
     Refusal {
         code: 422,
         reason: "Invalid",
@@ -166,7 +181,7 @@ fn within(budget: usize, texts: &[String], count: usize, envelope: usize) -> Vec
 
 /// The refusal of a review whose content could not be read.
 pub fn unreadable(uid: &str, cause: &str) -> Answer {
-    let message = format!("the pod in the admission review cannot be read: {cause}");
+    let message = format!("the object in the admission review cannot be read: {cause}");
     Answer::refused(
         uid,
         Refusal {

@@ -4,7 +4,7 @@
 //! read is never admitted: a broken envelope is an HTTP error, a broken pod a refusal that carries the review's uid.
 
 mod answer;
-mod objects;
+pub(super) mod objects;
 
 use std::borrow::Cow;
 
@@ -25,10 +25,10 @@ pub const OTHER_OPERATION: &str = "other";
 /// Characters of a parser's words in an answer and in the log.
 const MAX_CAUSE: usize = 512;
 
-/// A review whose envelope could be read.
+/// A review whose envelope could be read, about an object of the type `O`.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Request<'a> {
+#[serde(rename_all = "camelCase", bound(deserialize = "O: Deserialize<'de>"))]
+pub struct Request<'a, O = Pod> {
     /// Identifies the review; the answer repeats it.
     pub uid: String,
     /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
@@ -51,10 +51,10 @@ pub struct Request<'a> {
     pub dry_run: Option<bool>,
     /// The pod as it would be stored; none on delete.
     #[serde(default, deserialize_with = "objects::optional")]
-    pub object: Option<Pod>,
+    pub object: Option<O>,
     /// The pod as it is stored; none on create.
     #[serde(default, deserialize_with = "objects::optional")]
-    pub old_object: Option<Pod>,
+    pub old_object: Option<O>,
 }
 
 /// Group and plural name of what a request is addressed to.
@@ -173,10 +173,6 @@ impl Pod {
         let phase = self.status.as_ref().and_then(|status| status.phase.as_deref());
         scheduled && !matches!(phase, Some("Succeeded" | "Failed"))
     }
-
-    fn generate_name(&self) -> Option<&str> {
-        self.metadata.as_ref()?.generate_name.as_deref()
-    }
 }
 
 /// A change of a networks annotation that somebody wants to make: what both paths decide about.
@@ -233,20 +229,61 @@ impl Request<'_> {
             old,
         }))
     }
+}
+
+/// What a review is about, for the log and the metrics.
+#[derive(Debug)]
+pub struct About {
+    /// The review's.
+    pub uid: String,
+    /// `CREATE`, `UPDATE`, `DELETE` or [`OTHER_OPERATION`].
+    pub operation: &'static str,
+    /// The object's.
+    pub namespace: String,
+    /// The object's name for a person.
+    pub name: String,
+    /// Whether nothing will be stored.
+    pub dry_run: bool,
+}
+
+/// An object that may be reviewed before it has a name.
+pub trait Named {
+    /// The beginning of the name that the API server will make up.
+    fn generate_name(&self) -> Option<&str>;
+}
+
+impl Named for Pod {
+    fn generate_name(&self) -> Option<&str> {
+        self.metadata.as_ref()?.generate_name.as_deref()
+    }
+}
+
+impl<O: Named> Request<'_, O> {
+    /// See [`About`].
+    pub fn about(&self) -> About {
+        About {
+            uid: self.uid.clone(),
+            operation: self.operation_label(),
+            namespace: self.namespace.clone().unwrap_or_default(),
+            name: self.display_name().into_owned(),
+            dry_run: self.dry_run.unwrap_or_default(),
+        }
+    }
 
     /// The operation, as metrics and log name it.
     pub fn operation_label(&self) -> &'static str {
         match &*self.operation {
             "CREATE" => "CREATE",
             "UPDATE" => "UPDATE",
+            "DELETE" => "DELETE",
             _ => OTHER_OPERATION,
         }
     }
 
-    /// The pod's name for a person: its name, or the beginning that the API server will complete.
+    /// The object's name for a person: its name, or the beginning that the API server will complete.
     pub fn display_name(&self) -> Cow<'_, str> {
         let name = self.name.as_deref().filter(|name| !name.is_empty());
-        let prefix = self.object.as_ref().and_then(Pod::generate_name);
+        let prefix = self.object.as_ref().and_then(Named::generate_name);
         match (name, prefix) {
             (Some(name), _) => Cow::Borrowed(name),
             (None, Some(prefix)) => Cow::Owned(format!("{prefix}<generated>")),
@@ -291,8 +328,8 @@ struct OnlyUid {
 ///
 /// # Errors
 /// See [`Unreadable`].
-pub fn read(body: &[u8]) -> Result<Request<'_>, Unreadable> {
-    let cause = match serde_json::from_slice::<Object<Review<'_, Request<'_>>>>(body) {
+pub fn read<'a, O: Deserialize<'a>>(body: &'a [u8]) -> Result<Request<'a, O>, Unreadable> {
+    let cause = match serde_json::from_slice::<Object<Review<'a, Request<'a, O>>>>(body) {
         Ok(Object(review)) => {
             let request = envelope(&review.api_version, &review.kind, review.request)?;
             return if request.uid.is_empty() {

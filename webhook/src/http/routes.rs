@@ -1,4 +1,4 @@
-//! The two paths that the API server calls: `/mutate` and `/validate`. Each request is read, handed to
+//! The paths that the API server calls: `/mutate`, `/validate`, `/workload`, `/network`. Each request is read, handed to
 //! [`Admission`], counted and answered; what the answer says is decided there.
 
 use std::{sync::Arc, time::Instant};
@@ -18,7 +18,7 @@ use crate::{
     telemetry::metrics::{Metrics, ReviewLabels},
 };
 
-/// What both paths need.
+/// What all paths need.
 #[derive(Clone)]
 pub struct App {
     /// What decides.
@@ -39,6 +39,14 @@ pub fn router(app: App) -> Router {
         .route(
             "/validate",
             post(async |State(app): State<Arc<App>>, request| app.handle(Endpoint::Validate, request).await),
+        )
+        .route(
+            "/workload",
+            post(async |State(app): State<Arc<App>>, request| app.handle(Endpoint::Workload, request).await),
+        )
+        .route(
+            "/network",
+            post(async |State(app): State<Arc<App>>, request| app.handle(Endpoint::Network, request).await),
         )
         .with_state(Arc::new(app))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base64_simd::STANDARD;
 use serde::Serialize;
-use shared::violation::shortened;
+use shared::violation::{Rule, shortened};
 
 use super::{API_VERSION, KIND};
 
@@ -61,6 +61,14 @@ impl Answer {
         Self {
             patch: Some(patch),
             ..self
+        }
+    }
+
+    /// Adds the audit annotation that names broken rules, if there are any.
+    pub fn audit_rules(&mut self, rules: &[Rule]) {
+        if !rules.is_empty() {
+            let names: Vec<&str> = rules.iter().map(|rule| rule.name()).collect();
+            self.audit("rule", &names.join(","));
         }
     }
 

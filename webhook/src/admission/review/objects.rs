@@ -38,7 +38,7 @@ pub(super) fn required<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 }
 
 /// For a field that may be absent or null.
-pub(super) fn optional<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+pub(in crate::admission) fn optional<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     let object = Option::<Object<T>>::deserialize(deserializer)?;

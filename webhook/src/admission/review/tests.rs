@@ -7,7 +7,7 @@ use super::*;
 use crate::testing::{create, pod, review, update};
 
 fn read_text(review: &Value) -> Result<(), Unreadable> {
-    read(review.to_string().as_bytes()).map(drop)
+    read::<Pod>(review.to_string().as_bytes()).map(drop)
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn the_keys_that_are_read_are_those_of_the_rule_book() {
 #[case::empty_uid(r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":""}}"#)]
 #[case::uid_number(r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":1}}"#)]
 fn without_a_readable_envelope_there_is_no_review(#[case] body: &str) {
-    let outcome = read(body.as_bytes());
+    let outcome = read::<Pod>(body.as_bytes());
 
     assert!(
         matches!(&outcome, Err(Unreadable::Review(message)) if !message.is_empty()),
@@ -57,7 +57,7 @@ fn without_a_readable_envelope_there_is_no_review(#[case] body: &str) {
 fn another_version_is_told_which_one_is_spoken() {
     let body = r#"{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview","request":{"uid":"1"}}"#;
 
-    let message = read(body.as_bytes()).unwrap_err().to_string();
+    let message = read::<Pod>(body.as_bytes()).unwrap_err().to_string();
 
     assert!(
         message.contains("admission.k8s.io/v1 AdmissionReview only"),
@@ -95,7 +95,10 @@ fn a_key_that_occurs_twice_is_not_read_one_way_or_the_other() {
     );
     assert!(body.matches("cncf.io/networks").count() == 2, "{body}");
 
-    assert!(matches!(read(body.as_bytes()), Err(Unreadable::Content { .. })));
+    assert!(matches!(
+        read::<Pod>(body.as_bytes()),
+        Err(Unreadable::Content { .. })
+    ));
 }
 
 #[rstest]
@@ -117,13 +120,13 @@ fn depth_is_bounded_where_it_is_read_and_harmless_where_it_is_skipped() {
         .replace(r#""options":null"#, &format!(r#""options":{deep}"#));
     assert!(skipped.len() > 20_000);
 
-    assert!(matches!(read(deep.as_bytes()), Err(Unreadable::Review(_))));
-    assert!(read(skipped.as_bytes()).is_ok());
+    assert!(matches!(read::<Pod>(deep.as_bytes()), Err(Unreadable::Review(_))));
+    assert!(read::<Pod>(skipped.as_bytes()).is_ok());
 }
 
 /// Whether a review leads to a judgement of its annotation.
 fn is_judged(review: &Value) -> Result<bool, String> {
-    read(review.to_string().as_bytes())
+    read::<Pod>(review.to_string().as_bytes())
         .unwrap()
         .change()
         .map(|change| change.is_some())
@@ -210,7 +213,7 @@ fn a_pod_request_without_its_objects_is_not_admitted_as_if_it_were_nothing() {
 fn a_pod_is_called_by_what_is_known_of_its_name(#[case] metadata: Value, #[case] expected: &str) {
     let review = create(&json!({ "metadata": metadata })).to_string();
 
-    assert_eq!(read(review.as_bytes()).unwrap().display_name(), expected);
+    assert_eq!(read::<Pod>(review.as_bytes()).unwrap().display_name(), expected);
 }
 
 #[rstest]
