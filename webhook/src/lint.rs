@@ -6,10 +6,15 @@
 //! warning.
 
 mod args;
+mod definitions;
 mod documents;
+mod elements;
+mod fix;
 mod judge;
 mod known;
+mod notation;
 mod output;
+mod placement;
 mod report;
 mod sources;
 mod templates;
@@ -29,8 +34,9 @@ use shared::config::Config;
 
 pub use args::{Arguments, Output};
 use documents::{Document, Subject};
+use fix::Edit;
 use known::Known;
-use report::{Judgement, Level, Report};
+use report::{Finding, Judgement, Level, Report};
 use sources::Source;
 use tree::Position;
 
@@ -77,6 +83,7 @@ fn lint(arguments: &Arguments, out: &mut impl Write) -> io::Result<Outcome> {
         config: config.transpose()?,
         namespace: arguments.namespace.clone(),
         webhook_namespace: arguments.webhook_namespace.clone(),
+        fix: arguments.fix,
     };
     let files = sources::collect(&arguments.files, arguments.recursive);
     let stored = match arguments.old.as_slice() {
@@ -101,6 +108,8 @@ struct Settings {
     namespace: String,
     /// The webhook leaves its own namespace alone.
     webhook_namespace: String,
+    /// Whether missing interface names are written into the files.
+    fix: bool,
 }
 
 fn worst(reports: &[Report], strict: bool) -> Outcome {
@@ -123,25 +132,68 @@ fn judge(files: &[Source], stored: &[Source], settings: &Settings) -> Vec<Report
     let documents = read(files, settings, &mut reports);
     let stored = pods(read(stored, settings, &mut reports));
     let all: Vec<&Document> = documents.iter().map(|(_, document)| document).collect();
-    let known = Known::of(&all, settings.config.as_ref(), &settings.webhook_namespace);
-    let judged = documents.iter().filter_map(|(file, document)| {
-        Some(Report {
-            judgement: judge::document(document, stored.get(&document.key()), &known)?,
-            file: (*file).to_owned(),
+    let known = Known::of(&all, settings);
+    let mut edits: HashMap<&str, Vec<(usize, Edit)>> = HashMap::new();
+    for (source, document) in &documents {
+        let Some(mut judgement) = judge::document(document, stored.get(&document.key()), &known) else {
+            continue;
+        };
+        if let (Some(annotation), Ok(text)) = (&document.annotation, &source.text) {
+            elements::locate(&mut judgement.findings, text, annotation);
+        }
+        if let Some(edit) = edit(document, &judgement).filter(|_| settings.fix) {
+            let of_file = edits.entry(&source.name).or_default();
+            of_file.push((reports.len(), edit));
+        }
+        reports.push(Report {
+            judgement,
+            file: source.name.clone(),
             at: document.at,
             title: document.title.clone(),
-        })
-    });
-    reports.extend(judged);
+        });
+    }
+    for source in files {
+        if let (Some(edits), Ok(text)) = (edits.get(source.name.as_str()), &source.text) {
+            write_names(source, text, edits, &mut reports);
+        }
+    }
     reports
 }
 
-/// The documents of all sources with the names of their files; reports what cannot be judged.
+/// The names to write for a document that would be admitted with them.
+fn edit(document: &Document, judgement: &Judgement) -> Option<Edit> {
+    let is_admitted = judgement.outcome == Outcome::Admitted;
+    Some(Edit {
+        annotation: document.annotation.clone()?,
+        namespace: document.namespace.clone(),
+        filled: judgement.filled.clone().filter(|_| is_admitted)?,
+    })
+}
+
+/// Writes names into a file, and says so in the reports of its documents.
+fn write_names(source: &Source, text: &str, edits: &[(usize, Edit)], reports: &mut [Report]) {
+    let (places, edits): (Vec<usize>, Vec<Edit>) = edits.iter().cloned().unzip();
+    let written = fix::apply(source.path.as_deref(), text, &edits);
+    for place in places {
+        let Some(Report { judgement, .. }) = reports.get_mut(place) else {
+            continue;
+        };
+        match &written {
+            Ok(()) => "ok, interface names written into the file".clone_into(&mut judgement.headline),
+            Err(cause) => {
+                let finding = Finding::warning(format!("{} is not changed: {cause}", source.name));
+                judgement.findings.push(finding);
+            }
+        }
+    }
+}
+
+/// The documents of all sources, each with its source; reports what cannot be judged.
 fn read<'a>(
     sources: &'a [Source],
     settings: &Settings,
     reports: &mut Vec<Report>,
-) -> Vec<(&'a str, Document)> {
+) -> Vec<(&'a Source, Document)> {
     let mut documents = Vec::new();
     for source in sources {
         let mut report = |at, judgement| {
@@ -167,12 +219,12 @@ fn read<'a>(
             report(Position::default(), Judgement::ok(headline));
         }
         let found = contents.documents.into_iter();
-        documents.extend(found.map(|document| (source.name.as_str(), document)));
+        documents.extend(found.map(|document| (source, document)));
     }
     documents
 }
 
-fn pods(documents: Vec<(&str, Document)>) -> HashMap<(String, String), Value> {
+fn pods(documents: Vec<(&Source, Document)>) -> HashMap<(String, String), Value> {
     let pods = documents.into_iter().filter_map(|(_, document)| {
         let key = document.key();
         match document.subject {

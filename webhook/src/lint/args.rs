@@ -24,6 +24,9 @@ pub struct Arguments {
     /// Warnings make exit status 1, too.
     #[arg(long)]
     pub strict: bool,
+    /// Write missing interface names into the files, and change nothing else.
+    #[arg(long)]
+    pub fix: bool,
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t)]
     pub output: Output,

@@ -1,14 +1,15 @@
 //! Finding pods, networks, and what the webhook's decisions depend on in YAML or JSON text.
 
-use serde::Deserialize;
 use serde_json::Value;
-use shared::annotations::{INTERFACE_NAMES_LABEL, NETWORKS};
+use shared::annotations::{ENFORCEMENT_LABEL, INTERFACE_NAMES_LABEL, NETWORKS};
 
 use super::{
-    templates,
-    tree::{self, Node, Position, SyntaxError},
+    placement,
+    report::Finding,
+    templates::{self, Template},
+    tree::{self, Node, Position, Scalar, SyntaxError},
 };
-use crate::cluster::networks::NetworkAttachmentDefinition;
+use crate::cluster::{namespaces::Labels, networks::NetworkAttachmentDefinition};
 
 /// Where the only template of most kinds is; needs no mention.
 const USUAL_TEMPLATES: [&str; 3] = ["", "spec.template", "spec.jobTemplate.spec.template"];
@@ -23,10 +24,12 @@ pub(super) struct Document {
     /// What the judgement is about: the annotation, or the config of a network.
     pub(super) at: Position,
     pub(super) subject: Subject,
+    /// The scalar of the annotation.
+    pub(super) annotation: Option<Scalar>,
     /// Why the API server would refuse it, or drop what is meant.
-    pub(super) errors: Vec<&'static str>,
+    pub(super) errors: Vec<String>,
     /// What there is to say before anything is judged.
-    pub(super) warnings: Vec<String>,
+    pub(super) findings: Vec<Finding>,
 }
 
 impl Document {
@@ -41,8 +44,8 @@ pub(super) enum Subject {
     /// What pods are made of: never changed in a pod that exists.
     Template(Value),
     Network(Box<NetworkAttachmentDefinition>),
-    /// A namespace, and the mode that its label asks for.
-    Namespace(Option<String>),
+    /// A namespace, and its labels that are ours.
+    Namespace(Labels),
     /// Content of one of the webhook's two ConfigMaps.
     Settings(Settings, String),
     /// An object of a kind that this program knows nothing about.
@@ -104,27 +107,6 @@ fn is_built_in(group: &str) -> bool {
     !group.contains('.') || group.ends_with(".k8s.io")
 }
 
-/// A config that is written where multus never sees it. Without any config, multus takes a file on
-/// the node.
-fn misplaced_config(definition: &Node) -> Option<&'static str> {
-    if definition.has(&["config"]) {
-        return Some("config is outside spec, where the API server drops it; indent it below spec");
-    }
-    match definition.find(&["spec", "config"]) {
-        Some(config) if config.is_null() || definition.text(&["spec", "config"]).is_some() => None,
-        Some(_) => {
-            Some("spec.config must be a string; put the JSON in quotes, or as a block after config: |")
-        }
-        None => {
-            let mut members = definition.find(&["spec"])?.entries();
-            members.next()?;
-            Some(
-                "spec has no config, and the API server drops the rest; put the JSON as a string into spec.config",
-            )
-        }
-    }
-}
-
 impl Contents {
     /// Items of a list may leave out version and kind: the API server does, in its own lists.
     fn add(&mut self, node: &Node, list_version: &str, list_kind: &str) {
@@ -150,19 +132,26 @@ impl Contents {
                 let subject = Subject::Pod(node.to_value());
                 self.documents.push(self.document(node, kind, node, subject));
             }
+            ("operator.openshift.io", "Network") => self.add_operator_network(node, kind),
             ("", "Namespace") => self.add_namespace(node, kind),
             ("", "ConfigMap") => self.add_config_map(node, kind),
-            ("kubevirt.io" | "pool.kubevirt.io", _) => {
+            ("kubevirt.io" | "pool.kubevirt.io", _) if kind.starts_with("VirtualMachine") => {
                 let (pod, at) = templates::of_virtual_machine(node);
                 let document = self.document(node, kind, node, Subject::Template(pod));
-                self.documents.push(Document { at, ..document });
+                // KubeVirt writes the annotation, nobody edits it.
+                let annotation = None;
+                self.documents.push(Document {
+                    at,
+                    annotation,
+                    ..document
+                });
             }
             _ => self.add_templates(node, kind, is_built_in(group)),
         }
     }
 
     /// `object`, of which `pod` is judged.
-    fn document(&self, object: &Node, kind: &str, pod: &Node, subject: Subject) -> Document {
+    pub(super) fn document(&self, object: &Node, kind: &str, pod: &Node, subject: Subject) -> Document {
         let namespace = object.text(&["metadata", "namespace"]);
         let namespace = namespace.unwrap_or(&self.default_namespace).to_owned();
         let name = object
@@ -178,41 +167,19 @@ impl Contents {
             namespace,
             at: annotation.unwrap_or(pod).at,
             subject,
+            annotation: annotation.and_then(Node::scalar),
             errors: Vec::new(),
-            warnings: Vec::new(),
-        }
-    }
-
-    fn add_network(&mut self, node: &Node, kind: &str) {
-        let mut value = node.to_value();
-        let namespace = node.text(&["metadata", "namespace"]);
-        let namespace = namespace.unwrap_or(&self.default_namespace);
-        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.insert("namespace".to_owned(), namespace.into());
-        }
-        match NetworkAttachmentDefinition::deserialize(value) {
-            Ok(definition) => {
-                let at = node.find(&["spec", "config"]).unwrap_or(node).at;
-                let subject = Subject::Network(Box::new(definition));
-                let document = self.document(node, kind, node, subject);
-                let errors = misplaced_config(node).into_iter().collect();
-                self.documents.push(Document {
-                    at,
-                    errors,
-                    ..document
-                });
-            }
-            Err(error) => {
-                let name = node.text(&["metadata", "name"]).unwrap_or("<unnamed>");
-                self.error(node.at, format!("{kind} {namespace}/{name}: {error}"));
-            }
+            findings: near_misses(pod, ""),
         }
     }
 
     fn add_namespace(&mut self, node: &Node, kind: &str) {
-        let label = node.text(&["metadata", "labels", INTERFACE_NAMES_LABEL]);
-        let label = label.map(str::to_owned);
-        let document = self.document(node, kind, node, Subject::Namespace(label));
+        let label = |key| node.text(&["metadata", "labels", key]).map(str::to_owned);
+        let labels = Labels {
+            interface_names: label(INTERFACE_NAMES_LABEL),
+            enforcement: label(ENFORCEMENT_LABEL),
+        };
+        let document = self.document(node, kind, node, Subject::Namespace(labels));
         let title = format!("{kind} {}", document.name);
         self.documents.push(Document { title, ..document });
     }
@@ -232,28 +199,66 @@ impl Contents {
 
     fn add_templates(&mut self, node: &Node, kind: &str, is_built_in: bool) {
         let found = templates::find(node);
-        let is_misplaced = is_built_in && node.has(&["metadata", "annotations", NETWORKS]);
         if found.is_empty() && !is_built_in {
-            self.documents
-                .push(self.document(node, kind, node, Subject::Unknown));
+            self.add_unknown(node, kind);
         }
-        for template in found {
+        for (index, template) in found.iter().enumerate() {
             let subject = Subject::Template(template.pod.to_value());
             let mut document = self.document(node, kind, template.pod, subject);
-            let path = template.path;
-            if is_misplaced && !path.is_empty() {
-                document.warnings.push(format!(
-                    "metadata.annotations of the {kind} has no effect; put {NETWORKS} into {path}.metadata.annotations"
-                ));
+            // The operator of a custom kind may well copy the metadata of its objects to pods.
+            if is_built_in && index == 0 {
+                document.findings.extend(misplaced(node, kind, template));
             }
-            if !USUAL_TEMPLATES.contains(&path.as_str()) {
-                document.title.push_str(&format!(": {path}"));
+            if !USUAL_TEMPLATES.contains(&template.path.as_str()) {
+                document.title.push_str(&format!(": {}", template.path));
             }
             self.documents.push(document);
         }
     }
 
-    fn error(&mut self, at: Position, message: String) {
+    pub(super) fn add_unknown(&mut self, node: &Node, kind: &str) {
+        let document = self.document(node, kind, node, Subject::Unknown);
+        let findings = Vec::new();
+        self.documents.push(Document { findings, ..document });
+    }
+
+    pub(super) fn error(&mut self, at: Position, message: String) {
         self.errors.push(SyntaxError { at, message });
     }
+}
+
+/// Warnings about keys that seem to mean the networks annotation, in the metadata of `object`.
+fn near_misses(object: &Node, path: &str) -> Vec<Finding> {
+    let annotations = object.find(&["metadata", "annotations"]);
+    let annotations = annotations.into_iter().flat_map(Node::entries);
+    let near = annotations.filter(|(key, _)| placement::is_near_miss(key));
+    near.map(|(key, value)| Finding::warning(placement::near_miss(key, path)).at(value.at))
+        .collect()
+}
+
+/// Warnings about networks annotations of a workload, or of the jobs that it makes, which no pod
+/// gets.
+fn misplaced(workload: &Node, kind: &str, template: &Template<'_>) -> Vec<Finding> {
+    let path = &template.path;
+    let counts = template.pod.text(&["metadata", "annotations", NETWORKS]);
+    let job = workload.find(&["spec", "jobTemplate"]);
+    let owners = [
+        (format!("the {kind}"), Some(workload)),
+        ("spec.jobTemplate".to_owned(), job),
+    ];
+    let mut findings = Vec::new();
+    for (owner, object) in owners {
+        // An object that is its own template (a pod of any kind) has its annotation in place.
+        let Some(object) = object.filter(|object| !path.is_empty() && !std::ptr::eq(*object, template.pod))
+        else {
+            continue;
+        };
+        let own = object.find(&["metadata", "annotations", NETWORKS]);
+        if let Some((own, text)) = own.zip(object.text(&["metadata", "annotations", NETWORKS])) {
+            let said = placement::misplaced(&owner, text, path, counts);
+            findings.extend(said.map(|said| Finding::warning(said).at(own.at)));
+        }
+        findings.extend(near_misses(object, path));
+    }
+    findings
 }

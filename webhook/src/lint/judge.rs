@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 use shared::{
-    annotations::INTERFACE_NAMES_LABEL,
+    annotations::{ENFORCEMENT_LABEL, INTERFACE_NAMES_LABEL},
     cni::NetworkConfig,
-    config::{Config, InterfaceNames},
+    config::{Config, Enforcement, InterfaceNames},
     violation::shown,
 };
 
@@ -18,20 +18,29 @@ use crate::{
         check, fill,
         review::{self, Change},
     },
-    cluster::networks::NetworkAttachmentDefinition,
+    cluster::{namespaces::Labels, networks::NetworkAttachmentDefinition},
 };
 
-fn network(definition: &NetworkAttachmentDefinition) -> Judgement {
+/// What is said of a network that multus could not run.
+const CANNOT_RUN: &str = "cannot run";
+
+fn network(definition: &NetworkAttachmentDefinition, enforcement: Enforcement) -> Judgement {
     let name = definition.metadata.name.as_deref().unwrap_or_default();
     let parsed = definition
         .config()
         .map(|config| NetworkConfig::parse(config, name));
-    match parsed {
-        Some(Err(error)) => {
+    match (parsed, enforcement) {
+        (Some(Err(error)), Enforcement::Enforce) => {
             let finding = Finding::error(format!("{error}; pods that use it would be refused"));
-            Judgement::refused("cannot run", vec![finding])
+            Judgement::refused(CANNOT_RUN, vec![finding])
         }
-        Some(Ok(_)) | None => Judgement::ok("ok"),
+        (Some(Err(error)), Enforcement::Warn) => Judgement {
+            findings: vec![Finding::warning(format!(
+                "{error}; pods that use it would be warned of"
+            ))],
+            ..Judgement::ok(CANNOT_RUN)
+        },
+        (Some(Ok(_)) | None, _) => Judgement::ok("ok"),
     }
 }
 
@@ -39,35 +48,49 @@ fn network(definition: &NetworkAttachmentDefinition) -> Judgement {
 /// `stored` one.
 pub(super) fn document(document: &Document, stored: Option<&Value>, known: &Known) -> Option<Judgement> {
     let mut judgement = match &document.subject {
-        Subject::Network(definition) => network(definition),
+        Subject::Network(definition) => network(definition, known.enforcement(&document.namespace)),
         Subject::Pod(pod) => self::pod(pod, stored, &document.namespace, known),
         Subject::Template(pod) => self::pod(pod, None, &document.namespace, known),
         Subject::Settings(_, text) => match Config::parse(text) {
             Ok(_) => Judgement::ok("ok"),
             Err(error) => Judgement::unreadable(error.to_string()),
         },
-        Subject::Namespace(label) => namespace(label.as_deref()?)?,
-        Subject::Unknown => Judgement::ok("not judged: no pod template found in this kind"),
+        Subject::Namespace(labels) => namespace(labels)?,
+        Subject::Unknown => Judgement::ok("not judged: no pod template or network found in this kind"),
     };
     if !document.errors.is_empty() {
-        let errors = document.errors.iter().copied().map(Finding::error);
-        judgement = Judgement::refused("cannot run", errors.collect());
+        let errors = document.errors.iter().map(Finding::error);
+        judgement = Judgement::refused(CANNOT_RUN, errors.collect());
     }
-    let warnings = document.warnings.iter().map(Finding::warning);
-    judgement.findings.extend(warnings);
+    judgement.findings.extend(document.findings.iter().cloned());
     Some(judgement)
 }
 
-fn namespace(label: &str) -> Option<Judgement> {
-    if InterfaceNames::parse(label).is_some() {
-        return None;
-    }
+/// Labels that the webhook cannot read; `None` when there are none.
+fn namespace(labels: &Labels) -> Option<Judgement> {
+    let read = [
+        (
+            INTERFACE_NAMES_LABEL,
+            &labels.interface_names,
+            "fill, reject, warn or off",
+        ),
+        (ENFORCEMENT_LABEL, &labels.enforcement, "enforce or warn"),
+    ];
+    let is_readable = |key, text: &str| match key {
+        INTERFACE_NAMES_LABEL => InterfaceNames::parse(text).is_some(),
+        _ => Enforcement::parse(text).is_some(),
+    };
     let mut judgement = Judgement::ok("ok");
-    judgement.findings.push(Finding::warning(format!(
-        "label {INTERFACE_NAMES_LABEL} is \"{}\" and must be fill, reject, warn or off; the configuration holds",
-        shown(label)
-    )));
-    Some(judgement)
+    for (key, text, allowed) in read {
+        let unreadable = text.as_deref().filter(|text| !is_readable(key, text));
+        judgement.findings.extend(unreadable.map(|text| {
+            let text = shown(text);
+            Finding::warning(format!(
+                "label {key} is \"{text}\" and must be {allowed}; the configuration holds"
+            ))
+        }));
+    }
+    (!judgement.findings.is_empty()).then_some(judgement)
 }
 
 fn pod(pod: &Value, stored: Option<&Value>, namespace: &str, known: &Known) -> Judgement {
@@ -136,7 +159,12 @@ fn unquoted_annotations(object: &Value) -> Vec<Finding> {
 fn admission(change: &Change<'_>, known: &Known) -> Judgement {
     let config = &known.config;
     let mode = known.mode(change.namespace);
-    let filled = fill::filled(change, mode, config);
+    // Names are wanted in all modes but the one without an opinion.
+    let names = match mode {
+        InterfaceNames::Reject | InterfaceNames::Warn if known.fixes => InterfaceNames::Fill,
+        mode => mode,
+    };
+    let filled = fill::filled(change, names, config);
     let annotation = filled.as_deref().unwrap_or(change.annotation);
     let change = Change {
         annotation,
@@ -148,12 +176,14 @@ fn admission(change: &Change<'_>, known: &Known) -> Judgement {
     let missing = parsed.as_ref().map(|list| known.missing(list, change.namespace));
     let missing = missing.unwrap_or_default();
     let found = check::judge(&change, &parsed, mode, config, known);
-    let mut findings = Finding::all(&found);
+    let enforcement = known.enforcement(change.namespace);
+    let mut findings = Finding::all(&found, enforcement);
     findings.extend(missing);
-    let mut judgement = match (found.violations.is_empty(), filled.is_some()) {
-        (false, _) => Judgement::refused("refused", Vec::new()),
-        (true, true) => Judgement::ok("ok, with interface names filled in"),
-        (true, false) => Judgement::ok("ok"),
+    let mut judgement = match (found.violations.is_empty(), enforcement) {
+        (false, Enforcement::Enforce) => Judgement::refused("refused", Vec::new()),
+        (false, Enforcement::Warn) => Judgement::ok("ok, but breaks rules: enforcement is warn"),
+        (true, _) if filled.is_some() => Judgement::ok("ok, with interface names filled in"),
+        (true, _) => Judgement::ok("ok"),
     };
     judgement.filled = filled;
     judgement.findings = findings;

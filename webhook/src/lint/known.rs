@@ -5,20 +5,18 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 use shared::{
-    config::{Config, InterfaceNames},
+    config::{Config, Enforcement, InterfaceNames},
     names::NetworkName,
     selection::SelectionList,
     validate::{self, Network, isolation_allows},
 };
 
 use super::{
+    self as lint,
     documents::{Document, Settings, Subject},
     report::Finding,
 };
-use crate::cluster::{
-    namespaces::{Labels, Namespaces},
-    networks::Networks,
-};
+use crate::cluster::{namespaces::Namespaces, networks::Networks};
 
 /// The namespace that the webhook leaves alone besides its own.
 const SYSTEM_NAMESPACE: &str = "kube-system";
@@ -31,12 +29,13 @@ pub(super) struct Known {
     with_networks: HashSet<String>,
     namespaces: Namespaces,
     unwatched: HashSet<String>,
+    /// Whether missing interface names are about to be written.
+    pub(super) fixes: bool,
 }
 
 impl Known {
-    /// What `documents` say. `config` wins over what they have of the webhook's configuration,
-    /// which lives in `webhook_namespace`.
-    pub(super) fn of(documents: &[&Document], config: Option<&Config>, webhook_namespace: &str) -> Self {
+    /// What `documents` say. The configuration of `settings` wins over theirs.
+    pub(super) fn of(documents: &[&Document], settings: &lint::Settings) -> Self {
         let definitions = documents.iter().filter_map(|document| match &document.subject {
             Subject::Network(definition) => Some(&**definition),
             _ => None,
@@ -44,33 +43,28 @@ impl Known {
         let networks = Networks::default();
         networks.replace(definitions.clone());
         let labels = documents.iter().filter_map(|document| match &document.subject {
-            Subject::Namespace(Some(label)) => {
-                let labels = Labels {
-                    interface_names: Some(label.clone()),
-                    ..Labels::default()
-                };
-                Some((document.name.clone(), labels))
-            }
+            Subject::Namespace(labels) => Some((document.name.clone(), labels.clone())),
             _ => None,
         });
         let namespaces = Namespaces::default();
         namespaces.replace(labels);
-        let settings = |wanted| {
+        let written = |wanted| {
             let mut last_first = documents.iter().rev();
             last_first.find_map(|document| match &document.subject {
-                Subject::Settings(settings, text) if *settings == wanted => Some(text.as_str()),
+                Subject::Settings(own, text) if *own == wanted => Some(text.as_str()),
                 _ => None,
             })
         };
-        let written = || merged(settings(Settings::Manifest), settings(Settings::User));
+        let in_files = || merged(written(Settings::Manifest), written(Settings::User));
         Self {
-            config: config.cloned().or_else(written).unwrap_or_default(),
+            config: settings.config.clone().or_else(in_files).unwrap_or_default(),
             networks,
             with_networks: definitions
                 .filter_map(|definition| definition.metadata.namespace.clone())
                 .collect(),
             namespaces,
-            unwatched: [SYSTEM_NAMESPACE, webhook_namespace].map(str::to_owned).into(),
+            unwatched: unwatched(&settings.webhook_namespace),
+            fixes: settings.fix,
         }
     }
 
@@ -83,6 +77,12 @@ impl Known {
     pub(super) fn mode(&self, namespace: &str) -> InterfaceNames {
         let (mode, _) = self.namespaces.mode(namespace).or(self.config.interface_names);
         mode
+    }
+
+    /// Whether broken rules refuse in `namespace`.
+    pub(super) fn enforcement(&self, namespace: &str) -> Enforcement {
+        let (enforcement, _) = self.namespaces.enforcement(namespace).or(self.config.enforcement);
+        enforcement
     }
 
     /// Warnings about networks that are not in the files, where the files have others of their
@@ -106,13 +106,19 @@ impl Known {
                     [] => String::new(),
                     names => format!("; did you mean {}?", names.join(" or ")),
                 };
-                findings.push(Finding::warning(format!(
+                let message = format!(
                     "element {index} ({wanted}): no such NetworkAttachmentDefinition in these files{hint}"
-                )));
+                );
+                findings.push(Finding::warning(message).of_element(index));
             }
         }
         findings
     }
+}
+
+/// Namespaces whose pods the webhook leaves alone.
+fn unwatched(webhook_namespace: &str) -> HashSet<String> {
+    [SYSTEM_NAMESPACE, webhook_namespace].map(str::to_owned).into()
 }
 
 /// The configuration of both ConfigMaps together; `None` when there is none, or it cannot be read.

@@ -9,7 +9,7 @@ use shared::violation::{Rule, shortened};
 use super::{
     Outcome,
     args::Output,
-    report::{Finding, Report},
+    report::{Finding, Level, Report},
     tree::Position,
 };
 
@@ -58,7 +58,14 @@ pub(super) fn text(reports: &[Report], out: &mut impl Write) -> io::Result<()> {
             writeln!(out, "  {}", one_line(&format!("filled in: {text}")))?;
         }
         for finding in &judgement.findings {
-            let text = format!("{}: {}", finding.level.name(), finding.message);
+            let place = match finding
+                .at
+                .filter(|at| *at != report.at && *at != Position::default())
+            {
+                Some(Position { line, column }) => format!(" at {line}:{column}"),
+                None => String::new(),
+            };
+            let text = format!("{}{place}: {}", finding.level.name(), finding.message);
             writeln!(out, "  {}", one_line(&text))?;
         }
     }
@@ -78,17 +85,18 @@ fn one_line(text: &str) -> String {
 /// One command for each finding; what is well says nothing.
 fn github(reports: &[Report], out: &mut impl Write) -> io::Result<()> {
     for report in reports {
-        let Position { line, column } = report.at;
-        let place = if line > 0 {
-            format!(",line={line},col={column}")
-        } else {
-            String::new()
-        };
         let file = property(&report.file);
         for finding in &report.judgement.findings {
+            let place = match finding.at.unwrap_or(report.at) {
+                Position { line: 0, .. } => String::new(),
+                Position { line, column } => format!(",line={line},col={column}"),
+            };
             let title = property(&titled(report));
             let message = data(&finding.message);
-            let level = finding.level.name();
+            let level = match finding.level {
+                Level::Note => "notice",
+                level => level.name(),
+            };
             writeln!(out, "::{level} file={file}{place},title={title}::{message}")?;
         }
     }
@@ -146,8 +154,9 @@ fn sarif(reports: &[Report]) -> Value {
 fn result(report: &Report, finding: &Finding) -> Value {
     let uri = utf8_percent_encode(&report.file, IN_PATH).to_string();
     let mut place = json!({ "artifactLocation": { "uri": uri } });
-    if let (Position { line: 1.., .. }, Some(place)) = (report.at, place.as_object_mut()) {
-        let region = json!({ "startLine": report.at.line, "startColumn": report.at.column });
+    let at = finding.at.unwrap_or(report.at);
+    if let (Position { line: 1.., .. }, Some(place)) = (at, place.as_object_mut()) {
+        let region = json!({ "startLine": at.line, "startColumn": at.column });
         place.insert("region".to_owned(), region);
     }
     let title = titled(report);

@@ -1,7 +1,7 @@
 //! What lint says about an object or a file: a place and a judgement.
 
 use serde::Serialize;
-use shared::{validate::Findings, violation::Violation};
+use shared::{config::Enforcement, validate::Findings, violation::Violation};
 
 use super::{Outcome, tree::Position};
 
@@ -29,13 +29,19 @@ pub(super) struct Judgement {
     pub(super) findings: Vec<Finding>,
 }
 
-/// One error or warning.
-#[derive(Serialize)]
+/// One error, warning or note.
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Finding {
     pub(super) level: Level,
     /// The rule that is broken.
     pub(super) rule: Option<&'static str>,
     pub(super) message: String,
+    /// Its own place, where it has one besides that of the object.
+    #[serde(flatten)]
+    pub(super) at: Option<Position>,
+    /// The element of the annotation that it is about.
+    #[serde(skip)]
+    pub(super) element: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -43,6 +49,8 @@ pub(super) struct Finding {
 pub(super) enum Level {
     Error,
     Warning,
+    /// Worth knowing, nothing wrong.
+    Note,
 }
 
 impl Level {
@@ -50,6 +58,7 @@ impl Level {
         match self {
             Self::Error => "error",
             Self::Warning => "warning",
+            Self::Note => "note",
         }
     }
 }
@@ -60,6 +69,8 @@ impl Finding {
             level: Level::Error,
             rule: None,
             message: message.into(),
+            at: None,
+            element: None,
         }
     }
 
@@ -70,22 +81,59 @@ impl Finding {
         }
     }
 
-    fn broken(violation: &Violation) -> Self {
+    pub(super) fn note(message: impl Into<String>) -> Self {
         Self {
+            level: Level::Note,
+            ..Self::error(message)
+        }
+    }
+
+    /// The same, at a place of its own.
+    pub(super) fn at(self, at: Position) -> Self {
+        let at = Some(at);
+        Self { at, ..self }
+    }
+
+    fn broken(violation: &Violation, level: Level) -> Self {
+        Self {
+            level,
             rule: Some(violation.rule.name()),
+            element: violation.element,
             ..Self::error(violation.to_string())
         }
     }
 
-    /// As the webhook words them.
-    pub(super) fn all(findings: &Findings) -> Vec<Self> {
+    /// As the webhook words them: violations are errors, or warnings where it only warns.
+    pub(super) fn all(findings: &Findings, enforcement: Enforcement) -> Vec<Self> {
+        let level = match enforcement {
+            Enforcement::Enforce => Level::Error,
+            Enforcement::Warn => Level::Warning,
+        };
         let violations = &findings.violations;
         let more = violations.unlisted();
-        let mut all: Vec<Self> = violations.iter().map(Self::broken).collect();
-        all.extend((more > 0).then(|| Self::error(format!("and {more} more"))));
-        all.extend(findings.warnings.iter().map(Self::warning));
+        let mut all: Vec<Self> = violations.iter().map(|one| Self::broken(one, level)).collect();
+        all.extend((more > 0).then(|| Self {
+            level,
+            ..Self::error(format!("and {more} more"))
+        }));
+        all.extend(findings.warnings.iter().map(|text| Self {
+            element: element_of(text),
+            ..Self::warning(text)
+        }));
         all
     }
+
+    /// The same, about an element of the annotation.
+    pub(super) fn of_element(self, element: usize) -> Self {
+        let element = Some(element);
+        Self { element, ..self }
+    }
+}
+
+/// The element that a warning of the rule book names first: `element 1 (default/a): …`.
+fn element_of(warning: &str) -> Option<usize> {
+    let (index, _) = warning.strip_prefix("element ")?.split_once([' ', ':', ','])?;
+    index.parse().ok()
 }
 
 impl Judgement {

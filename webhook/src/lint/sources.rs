@@ -15,6 +15,8 @@ const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 /// A file, and its text or why there is none.
 pub(super) struct Source {
     pub(super) name: String,
+    /// None for standard input.
+    pub(super) path: Option<PathBuf>,
     pub(super) text: Result<String, String>,
 }
 
@@ -41,6 +43,7 @@ fn at(path: &Path, recursive: bool) -> Vec<Source> {
         Ok(files) => files.iter().map(|file| opened(file)).collect(),
         Err(cause) => vec![Source {
             name: path.display().to_string(),
+            path: None,
             text: Err(cause),
         }],
     }
@@ -81,9 +84,13 @@ fn matching(path: &Path) -> Result<Vec<PathBuf>, String> {
 
 fn opened(file: &Path) -> Source {
     match fs::File::open(file) {
-        Ok(opened) => source(file, opened),
+        Ok(opened) => Source {
+            path: Some(file.to_owned()),
+            ..source(file, opened)
+        },
         Err(error) => Source {
             name: file.display().to_string(),
+            path: None,
             text: Err(error.to_string()),
         },
     }
@@ -92,6 +99,7 @@ fn opened(file: &Path) -> Source {
 fn source(name: &Path, reader: impl Read) -> Source {
     Source {
         name: name.display().to_string(),
+        path: None,
         text: decoded(reader).map_err(|error| error.to_string()),
     }
 }

@@ -5,6 +5,7 @@ use rstest::rstest;
 use super::*;
 
 mod cluster;
+mod fixes;
 mod kinds;
 mod pipelines;
 
@@ -27,12 +28,14 @@ fn settings(config: Option<Config>) -> Settings {
         config,
         namespace: "default".to_owned(),
         webhook_namespace: "networks".to_owned(),
+        fix: false,
     }
 }
 
 fn sources(files: &[(&str, &str)]) -> Vec<Source> {
     let files = files.iter().map(|(name, text)| Source {
         name: (*name).to_owned(),
+        path: None,
         text: Ok((*text).to_owned()),
     });
     files.collect()
@@ -81,7 +84,7 @@ fn every_violation_of_every_document_is_printed() {
 
     assert_eq!(outcome, Outcome::Refused);
     assert_eq!(out.matches("refused").count(), 2, "{out}");
-    assert_eq!(out.matches("  error: ").count(), 3, "{out}");
+    assert_eq!(out.matches("  error").count(), 3, "{out}");
 }
 
 #[test]

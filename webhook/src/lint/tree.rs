@@ -33,7 +33,7 @@ impl Position {
         }
     }
 
-    fn after(self, lines: u64) -> Self {
+    pub(super) fn after(self, lines: u64) -> Self {
         let line = if self.line == 0 { 0 } else { self.line + lines };
         Self { line, ..self }
     }
@@ -43,7 +43,17 @@ impl Position {
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) at: Position,
+    /// The byte of the file at which it is written; that of its anchor where an alias stands for
+    /// it.
+    start: Option<usize>,
     content: Content,
+}
+
+/// A string of a file, and the byte at which its notation begins.
+#[derive(Clone, Debug)]
+pub(super) struct Scalar {
+    pub(super) start: usize,
+    pub(super) text: String,
 }
 
 #[derive(Clone, Debug)]
@@ -90,6 +100,22 @@ impl Node {
         }
     }
 
+    pub(super) fn is_map(&self) -> bool {
+        matches!(self.content, Content::Map(_))
+    }
+
+    /// The string that this is, with its place.
+    pub(super) fn scalar(&self) -> Option<Scalar> {
+        let start = self.start?;
+        match &self.content {
+            Content::Scalar(Value::String(text)) => Some(Scalar {
+                start,
+                text: text.clone(),
+            }),
+            _ => None,
+        }
+    }
+
     pub(super) fn is_null(&self) -> bool {
         matches!(self.content, Content::Scalar(Value::Null))
     }
@@ -106,12 +132,17 @@ impl Node {
         }
     }
 
-    fn move_down(&mut self, lines: u64) {
+    fn move_down(&mut self, lines: u64, bytes: usize) {
         self.at = self.at.after(lines);
+        self.start = self.start.map(|start| start + bytes);
         match &mut self.content {
             Content::Scalar(_) => {}
-            Content::List(items) => items.iter_mut().for_each(|node| node.move_down(lines)),
-            Content::Map(entries) => entries.iter_mut().for_each(|(_, node)| node.move_down(lines)),
+            Content::List(items) => items.iter_mut().for_each(|node| node.move_down(lines, bytes)),
+            Content::Map(entries) => {
+                entries
+                    .iter_mut()
+                    .for_each(|(_, node)| node.move_down(lines, bytes));
+            }
         }
     }
 }
@@ -126,10 +157,10 @@ pub(super) struct SyntaxError {
 /// The documents of a stream. One that is no YAML hides no other.
 pub(super) fn read(text: &str) -> Vec<Result<Node, SyntaxError>> {
     let mut all = Vec::new();
-    for (lines, document) in documents(text) {
+    for (lines, bytes, document) in documents(text) {
         match serde_saphyr::from_multiple_with_options::<Node>(document, options()) {
             Ok(nodes) => all.extend(nodes.into_iter().map(|mut node| {
-                node.move_down(lines);
+                node.move_down(lines, bytes);
                 Ok(node)
             })),
             Err(error) => all.push(Err(SyntaxError {
@@ -161,8 +192,8 @@ fn options() -> Options {
 }
 
 /// Cuts a stream before each line that begins a document, as Kubernetes' own reader does; each part
-/// with the number of lines before it. Inside a document YAML allows no such line.
-fn documents(text: &str) -> Vec<(u64, &str)> {
+/// with the numbers of lines and bytes before it. Inside a document YAML allows no such line.
+fn documents(text: &str) -> Vec<(u64, usize, &str)> {
     let mut parts = Vec::new();
     let (mut start, mut start_line) = (0, 0);
     // Directives and comments belong to the document whose beginning follows.
@@ -173,15 +204,19 @@ fn documents(text: &str) -> Vec<(u64, &str)> {
             .strip_prefix("---")
             .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']));
         if begins && has_content {
-            parts.extend(text.get(start..end).map(|part| (start_line, part)));
+            parts.extend(text.get(start..end).map(|part| (start_line, start, part)));
             (start, start_line) = (end, line);
         }
         let is_preamble = content.trim().is_empty() || content.starts_with(['#', '%']);
         has_content |= begins || !is_preamble;
         end += content.len();
     }
-    parts.extend(text.get(start..).map(|part| (start_line, part)));
+    parts.extend(text.get(start..).map(|part| (start_line, start, part)));
     parts
+}
+
+fn byte_of(location: serde_saphyr::Location) -> Option<usize> {
+    usize::try_from(location.span().byte_offset()?).ok()
 }
 
 impl<'de> Deserialize<'de> for Node {
@@ -189,6 +224,7 @@ impl<'de> Deserialize<'de> for Node {
         let spanned = Spanned::<Content>::deserialize(deserializer)?;
         Ok(Self {
             at: Position::of(spanned.referenced),
+            start: byte_of(spanned.defined),
             content: spanned.value,
         })
     }

@@ -30,6 +30,56 @@ fn the_label_of_a_namespace_decides() {
     );
 }
 
+#[rstest]
+#[case::a_pod_of_the_namespace("enforcement: warn", "default", Outcome::Admitted)]
+#[case::a_pod_of_another_namespace("enforcement: warn", "other", Outcome::Refused)]
+#[case::an_unreadable_label("enforcement: perhaps", "default", Outcome::Refused)]
+fn enforcement_of_the_namespace_makes_refusals_warnings(
+    #[case] label: &str,
+    #[case] namespace: &str,
+    #[case] outcome: Outcome,
+) {
+    let pod = a_pod("a@eth0").replace("name: p", &format!("name: p\n  namespace: {namespace}"));
+    let labelled = a_namespace("fill").replace("interface-names: 'fill'", label);
+    let text = format!("{pod}---\n{labelled}");
+    let (found, out) = lint_text(&text);
+
+    assert_eq!(found, outcome, "{out}");
+    let level = if outcome == Outcome::Admitted {
+        "warning"
+    } else {
+        "error"
+    };
+    assert!(out.contains(&format!("  {level}: element 0 ")), "{out}");
+    let is_unreadable = out.contains("is \"perhaps\" and must be enforce or warn; the configuration holds");
+    assert_eq!(is_unreadable, label.contains("perhaps"), "{out}");
+    let reports = judge(&sources(&[("f", &text)]), &[], &settings(None));
+    assert_eq!(worst(&reports, true), Outcome::Refused);
+}
+
+#[test]
+fn enforcement_of_the_config_map_makes_refusals_warnings() {
+    let settings = a_config_map(
+        "dynamic-networks-settings",
+        "settings.json",
+        r#"{"enforcement":"warn"}"#,
+    );
+    let broken = NETWORK.replace(r#","type":"macvlan""#, "");
+    let text = format!("{}---\n{settings}---\n{broken}", a_pod("a@net1"));
+    let (outcome, out) = lint_text(&text);
+
+    assert_eq!(outcome, Outcome::Admitted, "{out}");
+    assert!(
+        out.contains("p: ok, but breaks rules: enforcement is warn\n"),
+        "{out}"
+    );
+    assert!(
+        out.contains("NetworkAttachmentDefinition default/a: cannot run\n  warning: "),
+        "{out}"
+    );
+    assert_eq!(out.matches("  warning: ").count(), 2, "{out}");
+}
+
 #[test]
 fn the_config_maps_of_the_webhook_decide() {
     let manifest = a_config_map(

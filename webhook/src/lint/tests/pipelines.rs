@@ -63,7 +63,7 @@ fn github_gets_one_command_for_each_finding() {
 
     assert!(
         out.starts_with(
-            "::error file=a b%2Cc/f.yaml,line=14,col=34,title=Pod default/p%3A refused::element 0 "
+            "::error file=a b%2Cc/f.yaml,line=14,col=36,title=Pod default/p%3A refused::element 0 "
         ),
         "{out}"
     );
