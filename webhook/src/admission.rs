@@ -9,6 +9,7 @@
 pub mod check;
 pub mod fill;
 mod network;
+pub(crate) mod placement;
 pub mod review;
 pub mod usage;
 mod workload;

@@ -14,7 +14,6 @@ mod judge;
 mod known;
 mod notation;
 mod output;
-mod placement;
 mod report;
 mod sources;
 mod templates;

@@ -4,12 +4,14 @@ use serde_json::Value;
 use shared::annotations::{ENFORCEMENT_LABEL, INTERFACE_NAMES_LABEL, NETWORKS};
 
 use super::{
-    placement,
     report::Finding,
     templates::{self, Template},
     tree::{self, Node, Position, Scalar, SyntaxError},
 };
-use crate::cluster::{namespaces::Labels, networks::NetworkAttachmentDefinition};
+use crate::{
+    admission::placement,
+    cluster::{namespaces::Labels, networks::NetworkAttachmentDefinition},
+};
 
 /// Where the only template of most kinds is; needs no mention.
 const USUAL_TEMPLATES: [&str; 3] = ["", "spec.template", "spec.jobTemplate.spec.template"];

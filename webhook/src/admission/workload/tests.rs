@@ -81,3 +81,30 @@ async fn an_unnamed_element_is_said_where_names_are_demanded() {
     let said = warnings_with(json!({ "interfaceNames": "reject" }), &create(&deployment("a"))).await;
     assert!(said.len() == 1 && said[0].contains("a@net1"), "{said:?}");
 }
+
+#[tokio::test]
+async fn an_annotation_of_the_workload_itself_is_said_once() {
+    let mut misplaced = deployment("");
+    misplaced["metadata"]["annotations"] = json!({ (NETWORKS): "a@net1" });
+    assert_eq!(
+        warnings(&create(&misplaced)).await,
+        ["metadata.annotations of the Deployment has no effect; \
+          put k8s.v1.cni.cncf.io/networks into spec.template.metadata.annotations"]
+    );
+    assert_eq!(warnings(&update(&misplaced, &misplaced)).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_key_that_is_nearly_right_is_said_once() {
+    let mut near = cron_job("");
+    near["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["annotations"] =
+        json!({ "k8s.v1.cni.cncf.io/network": "a", "example.com/networks": "a" });
+    assert_eq!(
+        warnings(&create(&near)).await,
+        [
+            "spec.jobTemplate.spec.template: annotation k8s.v1.cni.cncf.io/network has no effect; \
+          did you mean k8s.v1.cni.cncf.io/networks?"
+        ]
+    );
+    assert_eq!(warnings(&update(&near, &near)).await, [""; 0]);
+}

@@ -1,5 +1,5 @@
 //! Networks annotations without effect: in the wrong place of a workload, or under a key that only
-//! resembles the right one. Pure, so that admission of workloads can say the same.
+//! resembles the right one. Admission of workloads and lint say the same.
 
 use shared::{annotations::NETWORKS, violation::shown};
 
@@ -17,7 +17,7 @@ const OTHER_PREFIXES: [&str; 6] = [
 ];
 
 /// Whether an annotation's key seems to mean [`NETWORKS`] but is another.
-pub(super) fn is_near_miss(key: &str) -> bool {
+pub(crate) fn is_near_miss(key: &str) -> bool {
     if key == NETWORKS || key.len().abs_diff(NETWORKS.len()) > NETWORKS.len() {
         return false;
     }
@@ -30,7 +30,7 @@ pub(super) fn is_near_miss(key: &str) -> bool {
 
 /// What to say about a key for which [`is_near_miss`] holds. `path` leads to the template that it
 /// should be in; empty where it is in the right place.
-pub(super) fn near_miss(key: &str, path: &str) -> String {
+pub(crate) fn near_miss(key: &str, path: &str) -> String {
     let place = if path.is_empty() {
         String::new()
     } else {
@@ -45,7 +45,7 @@ pub(super) fn near_miss(key: &str, path: &str) -> String {
 /// What to say about a networks annotation in the metadata of a workload, or of a part of it
 /// (`owner`: `the Deployment`), of which pods get the annotations at `path`. Equal values in both
 /// places are what programs write that annotate everything.
-pub(super) fn misplaced(owner: &str, own: &str, path: &str, template: Option<&str>) -> Option<String> {
+pub(crate) fn misplaced(owner: &str, own: &str, path: &str, template: Option<&str>) -> Option<String> {
     let has_no_effect = format!("metadata.annotations of {owner} has no effect");
     match template {
         None => Some(format!(
