@@ -13,6 +13,7 @@ use crate::{
     namespace::{Namespace, RUN, object},
     network::{Nad, Plugin},
     recorder::RECORDER,
+    wait::{LONG, eventually},
 };
 
 impl Namespace {
@@ -78,6 +79,31 @@ impl Namespace {
             .await
             .map(drop)
             .doing(format!("create NAD {name}"))
+    }
+
+    /// From now on the webhook admits networks here that cannot run, and pods that name them.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`], [`Error::Api`].
+    pub async fn admits_broken_networks(&self) -> Result<()> {
+        self.label(shared::annotations::ENFORCEMENT_LABEL, "warn").await?;
+        let broken: DynamicObject = object(json!({
+            "apiVersion": "k8s.cni.cncf.io/v1", "kind": "NetworkAttachmentDefinition",
+            "metadata": {"name": "broken"}, "spec": {"config": "[]"},
+        }))?;
+        let dry = PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        };
+        let api = nads(&self.cluster, &self.name);
+        eventually(LONG, "the webhook admits broken networks", async || {
+            // Each replica hears of a label in its own time.
+            for _ in 0..10 {
+                api.create(&dry, &broken).await.doing("try a broken NAD")?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// The CNI configuration of a network here.

@@ -35,6 +35,7 @@ enum Follows {
 #[tokio::test]
 async fn a_refused_configuration_blocks_nothing() -> Result<()> {
     in_namespace("refused", async |ns| {
+        ns.admits_broken_networks().await?;
         let good = ns.create_nad("good", macvlan().host_local()).await?;
         let groups = groups(ns, ns.cluster.node.refused().await?);
         let count: usize = groups.iter().map(|group| group.elements.len()).sum();

@@ -83,6 +83,7 @@ async fn no_log_and_no_event_shows_a_networks_config_or_a_token() -> Result<()> 
                 macvlan().host_local().recorded().with("password", &secret),
             )
             .await?;
+        ns.admits_broken_networks().await?;
         ns.create_raw_nad("torn", &format!(r#"{{"password": "{secret}", "#))
             .await?;
         ns.create_raw_nad("wrong", &json!({"name": "wrong", "plugins": secret}).to_string())

@@ -157,20 +157,26 @@ async fn the_gate_never_judges_its_own_pods_nor_stops_others_when_it_is_down() -
         ("elsewhere", vec!["kube-system", "elsewhere"]),
     ] {
         let objects = rendered(&[("NAMESPACE", namespace)]).await?;
-        for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {
+        for (kind, count) in [
+            ("MutatingWebhookConfiguration", 1),
+            ("ValidatingWebhookConfiguration", 3),
+        ] {
             let registration = find(&objects, kind, "dynamic-networks-webhook")?;
             let webhooks = registration.data["webhooks"]
                 .as_array()
                 .cloned()
                 .unwrap_or_default();
-            assert_eq!(webhooks.len(), 1);
+            assert_eq!(webhooks.len(), count);
             for webhook in webhooks {
-                let expected =
+                let selector =
                     json!({"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": spared});
-                assert_eq!(
-                    webhook["namespaceSelector"]["matchExpressions"],
-                    json!([expected])
-                );
+                // Networks are kept in kube-system, too.
+                let expected = if webhook["clientConfig"]["service"]["path"] == "/network" {
+                    Value::Null
+                } else {
+                    json!([selector])
+                };
+                assert_eq!(webhook["namespaceSelector"]["matchExpressions"], expected);
                 assert_eq!(webhook["failurePolicy"], "Ignore");
                 assert_eq!(webhook["sideEffects"], "None");
                 assert!(webhook["timeoutSeconds"].as_u64().is_some_and(|t| t <= 5));
