@@ -18,7 +18,7 @@ fn network(name: &str, config: &str) -> Value {
     })
 }
 
-fn workload(group: &str, kind: &str, annotations: Value) -> Value {
+fn workload(group: &str, kind: &str, annotations: &Value) -> Value {
     let pod = json!({
         "metadata": {"labels": {"app": "w"}, "annotations": annotations},
         "spec": {
@@ -56,7 +56,7 @@ async fn kubectl_says_what_a_workloads_pods_will_meet() -> Result<()> {
     in_namespace("workloads", async |ns| {
         ns.create_nad("blue", macvlan()).await?;
         for (group, kind, path) in KINDS {
-            let said = apply(ns, &workload(group, kind, json!({NETWORKS: "blue@eth0"}))).await?;
+            let said = apply(ns, &workload(group, kind, &json!({NETWORKS: "blue@eth0"}))).await?;
             let warning = format!("Warning: {path}: its pods will be refused: element 0");
             assert!(said.ok && said.err.contains(&warning), "{kind}: {said:?}");
         }
@@ -70,7 +70,7 @@ async fn kubectl_says_nothing_about_a_workload_that_runs() -> Result<()> {
     in_namespace("workloads", async |ns| {
         ns.create_nad("blue", macvlan()).await?;
         for (group, kind, _) in KINDS {
-            let said = apply(ns, &workload(group, kind, json!({NETWORKS: "blue,blue@hot0"}))).await?;
+            let said = apply(ns, &workload(group, kind, &json!({NETWORKS: "blue,blue@hot0"}))).await?;
             assert!(said.ok && said.err.is_empty(), "{kind}: {said:?}");
         }
         Ok(())
@@ -83,7 +83,7 @@ async fn kubectl_says_where_an_annotation_has_no_effect() -> Result<()> {
     in_namespace("workloads", async |ns| {
         ns.create_nad("blue", macvlan()).await?;
         let near = json!({"k8s.v1.cni.cncf.io/network": "blue"});
-        let mut deployment = workload("apps/v1", "Deployment", near);
+        let mut deployment = workload("apps/v1", "Deployment", &near);
         deployment["metadata"]["annotations"] = json!({NETWORKS: "blue"});
 
         let said = apply(ns, &deployment).await?;
