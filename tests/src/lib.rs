@@ -5,6 +5,7 @@
 //! The cluster is the one that `make cluster-up` left in `.cluster/` of this checkout, with the image loaded and
 //! `manifests/dynamic-networks-controller.yaml` applied (`make test` does all of it). Without it cluster tests fail.
 
+mod allow_all;
 mod api_double;
 mod cases;
 mod checker;
@@ -48,6 +49,7 @@ mod victim;
 mod vitals;
 mod wait;
 
+pub use allow_all::AllowAll;
 pub use api_double::{Answer, ApiDouble, RequestKind};
 pub use cases::Case;
 pub use checker::{Breach, LiveSandbox, Scene, SeenCall, breaches};

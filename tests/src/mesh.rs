@@ -85,7 +85,7 @@ impl Mesh {
     }
 }
 
-fn acceptor(authority: &Authority, name: &str) -> Result<TlsAcceptor> {
+pub(crate) fn acceptor(authority: &Authority, name: &str) -> Result<TlsAcceptor> {
     let signed = authority.sign_pem(&[name.to_owned()], OffsetDateTime::now_utc());
     let (certificate, key) = signed.map_err(unexpected)?;
     let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(unexpected)?;
