@@ -85,6 +85,10 @@ rules! {
     NetworkConfig, "network-config", true, "The NetworkAttachmentDefinition has a config that multus can run.";
     /// A capability that no plugin of the network declares.
     Capability, "capability", true, "portMappings, bandwidth and infiniband-guid are asked only of a network with a plugin that declares the capability.";
+    /// A hardware address that no interface can have.
+    MacUnicast, "mac-unicast", true, "mac is a unicast address: the kernel gives no interface a group address, nor the one of zeros.";
+    /// An address without prefix length for static IPAM.
+    IpPrefix, "ip-prefix", true, "ips have a prefix length on a network whose IPAM is static: that plugin takes none without.";
     /// A default route for a running pod.
     DefaultRouteUpdate, "default-route-update", true, "default-route is not added to a running pod: only multus at pod start can set it.";
     /// A network of another namespace under namespace isolation.

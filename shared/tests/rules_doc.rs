@@ -11,7 +11,7 @@ use shared::{
     names::NetworkName,
     selection::{MAX_BYTES, MAX_DEPTH, MAX_ELEMENTS, SelectionList},
     status::StatusEntry,
-    validate::{Network, Networks, Operation, Subject, similar, validate},
+    validate::{Network, NetworkFacts, Networks, Operation, Subject, similar, validate},
     violation::{Rule, Violations, shown},
 };
 
@@ -80,6 +80,10 @@ fn example(rule: Rule) -> Example {
         Rule::Capability => Example::Create(
             r#"[{"name":"macvlan1","interface":"net1","portMappings":[{"hostPort":8080,"containerPort":80}]}]"#,
         ),
+        Rule::MacUnicast => {
+            Example::Create(r#"[{"name":"macvlan1","interface":"net1","mac":"f3:00:5e:00:53:13"}]"#)
+        }
+        Rule::IpPrefix => Example::Create(r#"[{"name":"static1","interface":"net1","ips":["192.0.2.13"]}]"#),
         Rule::DefaultRouteUpdate => Example::Edit(
             "",
             r#"[{"name":"macvlan1","interface":"net1","default-route":["10.10.10.1"]}]"#,
@@ -102,6 +106,13 @@ fn example(rule: Rule) -> Example {
 struct Cluster;
 
 impl Networks for Cluster {
+    fn facts(&self, name: &NetworkName) -> NetworkFacts {
+        NetworkFacts {
+            has_static_ipam: name.name() == "static1",
+            has_default_route: name.name() == "uplink1",
+        }
+    }
+
     fn network(&self, name: &NetworkName) -> Network {
         let present = |config: &str| {
             let config = NetworkConfig::parse(config, name.name());
