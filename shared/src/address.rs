@@ -42,6 +42,23 @@ pub(crate) fn parse_mac(text: &str) -> Option<Vec<u8>> {
     matches!(bytes.len(), 6 | 8 | 20).then_some(bytes)
 }
 
+/// Whether an Ethernet interface can have it: the kernel's `is_valid_ether_addr`. Longer addresses
+/// (InfiniBand) have no group bit.
+pub(crate) fn is_unicast(mac: &[u8]) -> bool {
+    match mac {
+        [first, rest @ ..] if mac.len() == 6 => {
+            first & 1 == 0 && (*first != 0 || rest.iter().any(|b| *b != 0))
+        }
+        _ => true,
+    }
+}
+
+/// The address of an entry of `ips`, with or without a prefix length; two spellings of one compare equal.
+pub(crate) fn of_entry(text: &str) -> Option<IpAddr> {
+    let address = text.split_once('/').map_or(text, |(address, _)| address);
+    parse_ip(address).map(|address| address.to_canonical())
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -96,6 +113,25 @@ mod tests {
     #[case("", None)]
     fn takes_the_hardware_addresses_that_go_takes(#[case] text: &str, #[case] length: Option<usize>) {
         assert_eq!(parse_mac(text).map(|bytes| bytes.len()), length);
+    }
+
+    #[rstest]
+    #[case("02:00:5e:00:53:13", true)]
+    #[case("00:00:00:00:00:01", true)]
+    #[case("f3:00:5e:00:53:13", false)]
+    #[case("ff:ff:ff:ff:ff:ff", false)]
+    #[case("01-00-5e-00-00-01", false)]
+    #[case("00:00:00:00:00:00", false)]
+    #[case("01:00:00:00:fe:80:00:01", true)]
+    fn an_interface_can_have_unicast_addresses(#[case] text: &str, #[case] can: bool) {
+        assert_eq!(is_unicast(&parse_mac(text).unwrap()), can);
+    }
+
+    #[test]
+    fn entries_of_ips_compare_by_address() {
+        assert_eq!(of_entry("FD00:0::1/64"), of_entry("fd00::1"));
+        assert_eq!(of_entry("::ffff:10.0.0.1"), of_entry("10.0.0.1/8"));
+        assert_eq!(of_entry("here"), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod address;
 pub mod annotations;
 pub mod cni;
 pub mod config;
+mod distance;
 pub mod history;
 pub mod json;
 pub mod names;

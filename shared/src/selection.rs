@@ -4,13 +4,16 @@ mod fields;
 mod json;
 mod parse;
 mod same;
+mod syntax;
 mod text;
+mod unknown;
 
 use std::{net::IpAddr, ops::Range};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+pub use self::unknown::UnknownKeys;
 use crate::{
     json::{Quoted, Sink},
     names::{InterfaceName, NetworkName},
@@ -80,6 +83,8 @@ pub struct Selection {
     pub interface: Option<InterfaceName>,
     /// Most elements have none. Never those of an element that asks for nothing.
     attributes: Option<Box<Attributes>>,
+    /// Most elements have none.
+    unknown_keys: Option<Box<UnknownKeys>>,
 }
 
 /// What an element asks for beyond a network and a name. A field that is absent means "no opinion".
@@ -177,6 +182,7 @@ impl Selection {
             network,
             interface: None,
             attributes: None,
+            unknown_keys: None,
         }
     }
 
@@ -190,6 +196,11 @@ impl Selection {
     /// What it asks for.
     pub fn attributes(&self) -> &Attributes {
         self.attributes.as_deref().unwrap_or(Attributes::NONE)
+    }
+
+    /// The keys that multus ignores, if it has any.
+    pub fn unknown_keys(&self) -> Option<&UnknownKeys> {
+        self.unknown_keys.as_deref()
     }
 
     /// Whether both ask for the same, whatever they call the interface.

@@ -1,10 +1,18 @@
 //! Admission's rules about a list in its surroundings: the pod, its namespace, the networks that exist, what was there before.
 
+mod asked;
+mod duplicates;
 mod element;
+mod facts;
 mod interfaces;
 mod similar;
+mod warning;
 
-pub use self::similar::similar;
+pub use self::{
+    facts::NetworkFacts,
+    similar::similar,
+    warning::{Warning, Warnings},
+};
 use crate::{
     cni::{Capabilities, ConfigError, DeviceNeed},
     config::{Config, InterfaceNames},
@@ -15,13 +23,8 @@ use crate::{
     violation::{Violation, Violations, shortened},
 };
 
-/// The characters of a warning: to these the API server cuts all of them when they have more than
-/// 4,096 together.
-const MAX_WARNING: usize = 256;
 /// Leaves room for the warning itself.
 const MAX_NETWORK_IN_WARNING: usize = 80;
-/// An answer has this many warnings.
-const MAX_WARNINGS: usize = 10;
 
 /// What is known about one network.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +49,12 @@ pub enum Network {
 pub trait Networks {
     /// Looks one up; never does I/O.
     fn network(&self, name: &NetworkName) -> Network;
+
+    /// What its config is known to do beyond the capabilities that it declares. Nothing is refused or
+    /// warned about because of a fact that is not known.
+    fn facts(&self, _name: &NetworkName) -> NetworkFacts {
+        NetworkFacts::default()
+    }
 }
 
 /// Create or update, with what was there before.
@@ -89,50 +98,6 @@ pub struct Findings {
     pub rests_on: Vec<NetworkName>,
 }
 
-/// Up to ten warnings of up to 256 characters, all printable ASCII; where there are more, the last
-/// one says how many.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Warnings {
-    texts: Vec<String>,
-    count: usize,
-}
-
-impl Warnings {
-    /// Adds a warning; what a line cannot hold is escaped or cut off.
-    pub fn push(&mut self, text: &str) {
-        self.count += 1;
-        if self.count <= MAX_WARNINGS {
-            let ascii: String = text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
-            self.texts.push(shortened(&ascii, MAX_WARNING));
-        } else {
-            self.texts.truncate(MAX_WARNINGS - 1);
-            self.texts
-                .push(format!("and {} more warnings", self.count - self.texts.len()));
-        }
-    }
-
-    /// As they are shown.
-    pub fn into_texts(self) -> Vec<String> {
-        self.texts
-    }
-}
-
-impl FromIterator<String> for Warnings {
-    fn from_iter<I: IntoIterator<Item = String>>(texts: I) -> Self {
-        let mut warnings = Self::default();
-        texts.into_iter().for_each(|text| warnings.push(&text));
-        warnings
-    }
-}
-
-impl std::ops::Deref for Warnings {
-    type Target = [String];
-
-    fn deref(&self) -> &[String] {
-        &self.texts
-    }
-}
-
 /// What has been found so far. Bounded: an element breaks few rules about its surroundings.
 #[derive(Default)]
 struct Found {
@@ -162,9 +127,7 @@ pub fn validate(subject: &Subject<'_>, config: &Config, networks: &dyn Networks)
         && matches!(subject.operation, Operation::Create)
         && !subject.list.elements.is_empty()
     {
-        findings
-            .warnings
-            .push("the pod uses the host's network: its networks annotation has no effect");
+        findings.warnings.push(&Warning::HostNetwork.text(&[]));
     }
     for (index, (element, previous)) in list.elements.iter().zip(&previous).enumerate() {
         let findings = &mut findings;
@@ -179,6 +142,7 @@ pub fn validate(subject: &Subject<'_>, config: &Config, networks: &dyn Networks)
         .judge(networks);
     }
     interfaces::judge(subject, offset, &proposed, &previous, &mut findings);
+    duplicates::judge(subject, config, &previous, &mut findings);
     findings.violations.sort_by_key(|violation| violation.element);
     Findings {
         violations: findings.violations.into_iter().collect(),
@@ -188,7 +152,8 @@ pub fn validate(subject: &Subject<'_>, config: &Config, networks: &dyn Networks)
 }
 
 impl Found {
-    fn warn_of(&mut self, index: usize, element: &Selection, text: &str) {
+    fn warn_of(&mut self, index: usize, element: &Selection, warning: Warning, parts: &[&str]) {
+        let text = warning.text(parts);
         let network = shortened(&element.network.to_string(), MAX_NETWORK_IN_WARNING);
         self.warnings
             .push(&format!("element {index} ({network}): {text}"));

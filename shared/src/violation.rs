@@ -1,109 +1,13 @@
-//! What a broken rule looks like, and the closed list of rules.
+//! What a broken rule looks like.
+
+mod rule;
 
 use std::fmt;
 
+pub use self::rule::{Outcome, Rule};
+
 /// Values are shown up to this many characters.
 const SHOWN_CHARACTERS: usize = 80;
-
-macro_rules! rules {
-    ($($(#[doc = $doc:literal])+ $variant:ident, $name:literal, $deliberate:literal, $description:literal;)+) => {
-        /// A rule of the rule book. Closed: it labels metrics and heads the rows of `docs/rules.md`.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Rule { $($(#[doc = $doc])+ $variant,)+ }
-
-        impl Rule {
-            /// Every rule, in the order of the documentation: first those that a list breaks by itself, then those about its surroundings.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-
-            /// The rule's name: kebab-case, stable, a metrics label.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)+ }
-            }
-
-            /// What the rule asks for, in one sentence.
-            pub const fn description(self) -> &'static str {
-                match self { $(Self::$variant => $description,)+ }
-            }
-
-            /// Whether multus' own parser takes (some of) what this rule refuses: then the rule is a decision of this
-            /// project, not a consequence of multus.
-            pub const fn is_deliberate(self) -> bool {
-                match self { $(Self::$variant => $deliberate,)+ }
-            }
-        }
-    };
-}
-
-rules! {
-    /// Larger than 64 KiB.
-    AnnotationSize, "annotation-size", true, "The annotation is at most 64 KiB long.";
-    /// More elements, ips or portMappings than are allowed.
-    ElementCount, "element-count", true, "The annotation lists at most 64 networks, and an element at most 64 ips and 256 portMappings.";
-    /// Nested deeper than 16 levels.
-    JsonDepth, "json-depth", true, "JSON is nested at most 16 levels deep.";
-    /// Not JSON, although one of `[`, `{`, `"` says that it should be.
-    JsonSyntax, "json-syntax", false, "An annotation that contains '[', '{' or '\"' is JSON.";
-    /// JSON, but no list.
-    JsonList, "json-list", false, "JSON is a list, also for a single network.";
-    /// An element of the list that is no object.
-    ElementType, "element-type", false, "Every element of a JSON list is an object; a null would crash multus.";
-    /// A key that occurs twice in one object.
-    DuplicateKey, "duplicate-key", true, "No key occurs twice in one object: multus would take the last one, other readers the first.";
-    /// A known key in another spelling.
-    KeySpelling, "key-spelling", true, "Known keys are written in their one spelling: multus ignores case, other readers do not.";
-    /// A number that does not survive multus.
-    NumberRange, "number-range", true, "Numbers are at most 2^53 in magnitude: multus passes them through a floating-point number.";
-    /// A known key with a value of the wrong JSON type.
-    FieldType, "field-type", true, "Known keys have values of their JSON type; multus overlooks only ipam-claim-reference.";
-    /// A text element that is empty, or has more than one `/` or `@`.
-    TextSyntax, "text-syntax", true, "A text element is written [namespace/]name[@interface]; multus finds no network for an empty one, and the pod does not start.";
-    /// Not the name of a NetworkAttachmentDefinition.
-    NetworkName, "network-name", true, "The name is an object's name and the namespace a namespace's; in text, the name has no dots.";
-    /// Not the name of an interface.
-    InterfaceName, "interface-name", true, "An interface name has 1 to 15 bytes, is not '.' or '..', and has no '/', ':', '%', whitespace or control characters.";
-    /// `lo` or the pod's default interface.
-    InterfaceReserved, "interface-reserved", true, "The interface is neither lo nor the pod's default interface eth0, nor one that multus gives to its default networks.";
-    /// An interface name that occurs twice in the pod.
-    InterfaceDuplicate, "interface-duplicate", true, "Interface names are unique in the pod: multus fails at the second one.";
-    /// Not an IP address, or no list of them.
-    IpAddress, "ip-address", false, "Every entry of ips is an IPv4 or IPv6 address, with or without a prefix length.";
-    /// Not a hardware address.
-    MacAddress, "mac-address", true, "mac is a hardware address of 6, 8 or 20 bytes with separators: only the newest builds of multus do without them.";
-    /// Not an InfiniBand GUID.
-    InfinibandGuid, "infiniband-guid", true, "infiniband-guid is a GUID of 8 bytes; multus would take the length of any hardware address.";
-    /// Not a gateway, or too many.
-    DefaultRoute, "default-route", true, "default-route lists gateway addresses, at most one of each family in the pod: multus does no multi-path.";
-    /// A port mapping that no plugin would take.
-    PortMapping, "port-mapping", true, "A port mapping has a hostPort and a containerPort from 1 to 65535, and a protocol tcp, udp or sctp if any.";
-    /// A bandwidth that no plugin would take.
-    Bandwidth, "bandwidth", true, "Rates and bursts are not negative; a rate needs a burst and a burst a rate.";
-    /// No interface name where the namespace asks for one.
-    InterfaceNameMissing, "interface-name-missing", true, "Every element names its interface, where the mode is reject.";
-    /// A NetworkAttachmentDefinition that does not exist.
-    UnknownNetwork, "unknown-network", true, "The NetworkAttachmentDefinition exists, where missingNetworks is reject.";
-    /// A network whose config cannot run.
-    NetworkConfig, "network-config", true, "The NetworkAttachmentDefinition has a config that multus can run.";
-    /// A capability that no plugin of the network declares.
-    Capability, "capability", true, "portMappings, bandwidth and infiniband-guid are asked only of a network with a plugin that declares the capability.";
-    /// A default route for a running pod.
-    DefaultRouteUpdate, "default-route-update", true, "default-route is not added to a running pod: only multus at pod start can set it.";
-    /// A network of another namespace under namespace isolation.
-    NamespaceIsolation, "namespace-isolation", true, "Under namespace isolation, networks are of the pod's own namespace or of a global one.";
-    /// Another address for what is plugged.
-    AttributeChange, "attribute-change", true, "ips, mac and cni-args of a plugged interface do not change: nothing would apply them.";
-    /// A network whose plugin requires a device, on a running pod.
-    DevicePlugin, "device-plugin", true, "A network whose plugin requires a device of the resource that it names is not added to a running pod; a resource that only marks nodes does not count.";
-    /// A device id on a running pod.
-    DeviceId, "device-id", true, "deviceID is not added to a running pod: it could name another pod's device.";
-    /// A pod without a network namespace of its own.
-    HostNetwork, "host-network", true, "Networks are not added to a pod that uses the host's network.";
-}
-
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// One broken rule: where, what, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -301,27 +205,7 @@ fn printable(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
-
-    #[test]
-    fn every_rule_has_its_own_kebab_case_name() {
-        let names: HashSet<_> = Rule::ALL.iter().map(|rule| rule.name()).collect();
-        assert_eq!(names.len(), Rule::ALL.len());
-        assert!(
-            names
-                .iter()
-                .all(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
-        );
-    }
-
-    #[test]
-    fn descriptions_are_sentences() {
-        for rule in Rule::ALL {
-            assert!(rule.description().ends_with('.'), "{rule}");
-        }
-    }
 
     #[test]
     fn shows_where_what_and_which_rule() {

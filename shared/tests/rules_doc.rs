@@ -1,6 +1,7 @@
-//! `docs/rules.md` is written by the code that refuses: every example in it is a real refusal of a real input.
+//! `docs/rules.md` is written by the code that refuses and warns: every answer in it is a real one to
+//! a real input.
 //!
-//! `UPDATE_DOCS=1 cargo test -p shared --test rules_doc` writes the file anew.
+//! `UPDATE_DOCS=1 cargo test -p shared --test rules_doc` writes the file again.
 
 use std::{env, fmt::Write, fs, path::Path};
 
@@ -11,7 +12,7 @@ use shared::{
     names::NetworkName,
     selection::{MAX_BYTES, MAX_DEPTH, MAX_ELEMENTS, SelectionList},
     status::StatusEntry,
-    validate::{Network, Networks, Operation, Subject, similar, validate},
+    validate::{Findings, Network, NetworkFacts, Networks, Operation, Subject, Warning, similar, validate},
     violation::{Rule, Violations, shown},
 };
 
@@ -21,21 +22,58 @@ const AS_KUBECTL_PRINTS: &str =
 
 const INTRODUCTION: &str = "# Rules of the networks annotation
 
-Everything that a pod's annotation `k8s.v1.cni.cncf.io/networks` can be refused for. The webhook checks a pod that is created or edited;
-the agent reads the list again on the node. Up to 20 violations of a list are reported at once, and how many more there are; kubectl prints each in a line of this form:
+Everything that a pod's annotation `k8s.v1.cni.cncf.io/networks` can be refused for, and [every warning](#warnings) about it. The webhook
+checks a pod that is created or edited; the agent reads the list again on the node. Up to 20 violations of a list are reported at once, and
+how many more there are; kubectl prints each in a line of this form:
 
     * metadata.annotations[k8s.v1.cni.cncf.io/networks]: element 1 (\"default/foo\"), field interface, value \"a/b\": what is wrong and what to write [rule interface-name]
 
 Elements are counted from 0. On update, elements and fields that were there before are not judged by their surroundings again: a network
-that vanished does not block an unrelated edit.
+that vanished does not block an unrelated edit. The form of the list is judged as a whole again: correct it with the same edit.
 
 This file is generated (`UPDATE_DOCS=1 cargo test -p shared --test rules_doc`); the examples are what kubectl prints
 for a pod `worker` in the namespace `default`.
 
-The last column tells what multus' own parser makes of what the rule refuses. *Takes it* (or some of it): the rule is a decision of this
-project, because the pod would not start, a plugin would fail, or two readers of the annotation would disagree. *Does not look*: the rule is
-about the pod, the network or what was there before.
+The last column says what most of what the rule refuses would do without the rule. *Multus cannot parse it* and *the pod would not start* are
+said of a new pod; on a pod that runs already, the interface would not be plugged. *The plugin would fail*: multus starts the plugin, which
+refuses, and the pod does not start or the interface is not plugged. *It would run, perhaps not as meant*: a value would be ignored, or two
+readers of the annotation would disagree, or the list is larger than this project reads.
 ";
+
+/// Warnings that no list gives by itself: the words (`…` stands for what differs), the cause, and what
+/// to do.
+const OTHER_WARNINGS: [[&str; 3]; 6] = [
+    [
+        "the namespace's label dynamic-networks.k8s.cni.cncf.io/interface-names is not fill, reject, warn or off",
+        "The label has a value that the webhook does not know; the configured mode applies.",
+        "Correct the label of the namespace, or remove it.",
+    ],
+    [
+        "the namespace's label dynamic-networks.k8s.cni.cncf.io/enforcement is not enforce or warn",
+        "The label has a value that the webhook does not know; the configured enforcement applies.",
+        "Correct the label of the namespace, or remove it.",
+    ],
+    [
+        "and … more violations",
+        "Under enforcement: warn, violations are warnings, and there are more than are listed.",
+        "Correct those that are listed first.",
+    ],
+    [
+        "and … more warnings",
+        "An answer has at most ten warnings.",
+        "Correct those that are listed first.",
+    ],
+    [
+        "metadata.annotations of the … has no effect; put … into ….metadata.annotations",
+        "lint: the annotation is on the workload, but multus reads it on the pod.",
+        "Move the annotation into the pod template.",
+    ],
+    [
+        "no such NetworkAttachmentDefinition in these files…",
+        "lint: the files have other networks of that namespace, but not this one.",
+        "Correct the name, or add the NetworkAttachmentDefinition to the files.",
+    ],
+];
 
 /// How an example comes to be refused.
 enum Example {
@@ -80,6 +118,10 @@ fn example(rule: Rule) -> Example {
         Rule::Capability => Example::Create(
             r#"[{"name":"macvlan1","interface":"net1","portMappings":[{"hostPort":8080,"containerPort":80}]}]"#,
         ),
+        Rule::MacUnicast => {
+            Example::Create(r#"[{"name":"macvlan1","interface":"net1","mac":"f3:00:5e:00:53:13"}]"#)
+        }
+        Rule::IpPrefix => Example::Create(r#"[{"name":"static1","interface":"net1","ips":["192.0.2.13"]}]"#),
         Rule::DefaultRouteUpdate => Example::Edit(
             "",
             r#"[{"name":"macvlan1","interface":"net1","default-route":["10.10.10.1"]}]"#,
@@ -98,10 +140,50 @@ fn example(rule: Rule) -> Example {
     }
 }
 
+/// An input that gives this warning and no other.
+fn warning_example(warning: Warning) -> Example {
+    let plugged = r#"[{"name":"tuned1","interface":"net1"}]"#;
+    match warning {
+        Warning::UnknownKey => Example::Create(r#"[{"name":"macvlan1","interfce":"net1"}]"#),
+        Warning::UnknownNetwork => Example::Create("macvlan3@net1"),
+        Warning::CapabilityUndeclared => {
+            Example::Create(r#"[{"name":"macvlan1","interface":"net1","ips":["10.10.10.11/24"]}]"#)
+        }
+        Warning::SameIp => Example::Create(
+            r#"[{"name":"tuned1","ips":["10.10.10.11/24"]},{"name":"tuned1","ips":["10.10.10.11"]}]"#,
+        ),
+        Warning::SameMac => Example::Create(
+            r#"[{"name":"tuned1","mac":"02:11:22:33:44:55"},{"name":"tuned1","mac":"02:11:22:33:44:55"}]"#,
+        ),
+        Warning::IpamClaim => {
+            Example::Create(r#"[{"name":"tuned1","ips":["10.10.10.11/24"],"ipam-claim-reference":"claim1"}]"#)
+        }
+        Warning::DeviceUnchecked => {
+            Example::Create(r#"[{"name":"sriov2","interface":"net1","deviceID":"0000:03:02.1"}]"#)
+        }
+        Warning::MayNeedDevice => Example::Edit("", "perhaps1@net2"),
+        Warning::ChangeNotApplied => Example::Edit(
+            plugged,
+            r#"[{"name":"tuned1","interface":"net1","bandwidth":{"ingressRate":1000000,"ingressBurst":2000000}}]"#,
+        ),
+        Warning::SecondDefaultRoute => Example::Edit("", "uplink1@net2"),
+        Warning::NoInterfaceName => Example::Create("macvlan1"),
+        Warning::NotPlugged => Example::Edit("", "macvlan2"),
+        Warning::HostNetwork => Example::Create("macvlan1@net1"),
+    }
+}
+
 /// The cluster of the examples.
 struct Cluster;
 
 impl Networks for Cluster {
+    fn facts(&self, name: &NetworkName) -> NetworkFacts {
+        NetworkFacts {
+            has_static_ipam: name.name() == "static1",
+            has_default_route: name.name() == "uplink1",
+        }
+    }
+
     fn network(&self, name: &NetworkName) -> Network {
         let present = |config: &str| {
             let config = NetworkConfig::parse(config, name.name());
@@ -112,6 +194,13 @@ impl Networks for Cluster {
         };
         match name.name() {
             "sriov1" => present(r#"{"cniVersion":"1.0.0","type":"sriov"}"#),
+            "perhaps1" => Network::Present {
+                config: None,
+                device: DeviceNeed::Unknown,
+            },
+            "tuned1" => {
+                present(r#"{"type":"macvlan","capabilities":{"ips":true,"mac":true,"bandwidth":true}}"#)
+            }
             "no-plugins" => present(r#"{"cniVersion":"1.0.0","plugins":[]}"#),
             "macvlan3" => {
                 let existing = ["default/macvlan1", "default/macvlan2"].map(NetworkName::parse);
@@ -124,23 +213,23 @@ impl Networks for Cluster {
     }
 }
 
-fn refusals(rule: Rule) -> Violations {
-    let (before, after) = match example(rule) {
-        Example::List(text) => {
-            return SelectionList::parse(Some(&text), "default")
-                .err()
-                .unwrap_or_default();
-        }
+fn parse(text: &str) -> SelectionList {
+    SelectionList::parse(Some(text), "default").unwrap_or_else(|_| SelectionList::empty())
+}
+
+/// What is said about an example in its surroundings; nothing about one that has none.
+fn judge(example: &Example, mode: InterfaceNames, host_network: bool, config: &Config) -> Findings {
+    let (before, after) = match example {
+        Example::List(_) => return Findings::default(),
         Example::Create(after) => (None, after),
         Example::Edit(before, after) => (Some(before), after),
     };
-    let parse = |text| SelectionList::parse(Some(text), "default").unwrap_or_else(|_| SelectionList::empty());
-    let (old, list) = (before.map(parse), parse(after));
-    let status = [StatusEntry {
-        name: "default/macvlan1".to_owned(),
+    let (old, list) = (before.map(|text| parse(text)), parse(after));
+    let status = ["default/macvlan1", "default/tuned1"].map(|network| StatusEntry {
+        name: network.to_owned(),
         interface: "net1".to_owned(),
         ..StatusEntry::default()
-    }];
+    });
     let operation = match &old {
         None => Operation::Create,
         Some(old) => Operation::Update {
@@ -151,25 +240,92 @@ fn refusals(rule: Rule) -> Violations {
             running: true,
         },
     };
-    let reject = rule == Rule::InterfaceNameMissing;
     let subject = Subject {
         namespace: "default",
-        host_network: rule == Rule::HostNetwork,
+        host_network,
         virt_launcher: false,
-        interface_names: if reject {
-            InterfaceNames::Reject
-        } else {
-            InterfaceNames::Fill
-        },
+        interface_names: mode,
         operation,
         list: &list,
+    };
+    validate(&subject, config, &Cluster)
+}
+
+fn refusals(rule: Rule) -> Violations {
+    let example = example(rule);
+    if let Example::List(text) = &example {
+        let parsed = SelectionList::parse(Some(text), "default");
+        return parsed.err().unwrap_or_default();
+    }
+    let mode = match rule {
+        Rule::InterfaceNameMissing => InterfaceNames::Reject,
+        _ => InterfaceNames::Fill,
     };
     let config = Config {
         namespace_isolation: rule == Rule::NamespaceIsolation,
         missing_networks: MissingNetworks::Reject,
         ..Config::default()
     };
-    validate(&subject, &config, &Cluster).violations
+    judge(&example, mode, rule == Rule::HostNetwork, &config).violations
+}
+
+fn warned(warning: Warning) -> Findings {
+    let mode = match warning {
+        Warning::NoInterfaceName => InterfaceNames::Warn,
+        _ => InterfaceNames::Fill,
+    };
+    let host_network = warning == Warning::HostNetwork;
+    judge(&warning_example(warning), mode, host_network, &Config::default())
+}
+
+/// Whether `text` has every part of `template`, in order.
+fn fits(text: &str, template: &str, gap: &str) -> bool {
+    let mut rest = text;
+    template.split(gap).all(|piece| {
+        let after = rest.split_once(piece).map(|(_, after)| after);
+        rest = after.unwrap_or_default();
+        after.is_some()
+    })
+}
+
+#[test]
+fn every_example_gives_its_own_warning_and_no_other() {
+    for warning in Warning::ALL {
+        let findings = warned(*warning);
+        assert_eq!(findings.violations, [], "{}", warning.name());
+        let [text] = &findings.warnings[..] else {
+            panic!("{}: {:?}", warning.name(), findings.warnings);
+        };
+        assert!(fits(text, warning.template(), "{}"), "{}: {text}", warning.name());
+    }
+}
+
+/// The text of every source file below a directory, string literals joined to one line.
+fn sources(directory: &Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            text += &sources(&path);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let source = fs::read_to_string(&path).unwrap_or_default();
+            text += &source.replace("\\\n", "");
+        }
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn other_warnings_are_in_the_sources_as_documented() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let sources = sources(&root.join("webhook/src")) + &sources(&root.join("shared/src"));
+    for [text, ..] in OTHER_WARNINGS {
+        let is_there = |piece: &str| sources.contains(piece);
+        assert!(
+            text.split('…').all(is_there),
+            "no source has the warning {text:?}"
+        );
+    }
 }
 
 #[test]
@@ -185,29 +341,38 @@ fn every_example_breaks_its_own_rule_and_no_other() {
 
 fn document() -> String {
     let mut text = INTRODUCTION.to_owned();
-    text += "\n| rule | what it asks for | multus' parser |\n| --- | --- | --- |\n";
+    text += "\n| rule | what it asks for | without the rule |\n| --- | --- | --- |\n";
     for rule in Rule::ALL {
-        let multus = match (example(*rule), rule.is_deliberate()) {
-            (Example::List(_), true) => "takes it",
-            (Example::List(_), false) => "refuses it too",
-            _ => "does not look",
-        };
-        let _ = writeln!(
-            text,
-            "| [`{rule}`](#{rule}) | {} | {multus} |",
-            rule.description()
-        );
+        let (description, outcome) = (rule.description(), rule.outcome().text());
+        let _ = writeln!(text, "| [`{rule}`](#{rule}) | {description} | {outcome} |");
     }
     for rule in Rule::ALL {
+        let (description, fix) = (rule.description(), rule.fix());
         let _ = write!(
             text,
-            "\n## {rule}\n\n{}\n\n{}",
-            rule.description(),
+            "\n## {rule}\n\n{description}\n\nTo correct it: {fix}\n\n{}",
             shown_example(*rule)
         );
         for violation in refusals(*rule) {
             let _ = writeln!(text, "    {AS_KUBECTL_PRINTS}{violation}");
         }
+    }
+    text + &warnings()
+}
+
+fn warnings() -> String {
+    let mut text = "\n## Warnings\n\nWhat is legal, and may surprise. kubectl prints each in a line that begins with `Warning:`. On update, only \
+                    elements and fields that are new or changed are warned about. Under `enforcement: warn`, what would be refused is a \
+                    warning in the words of the refusal.\n\n| warning | cause | what to do |\n| --- | --- | --- |\n"
+        .to_owned();
+    for warning in Warning::ALL {
+        for shown in warned(*warning).warnings.iter() {
+            let _ = writeln!(text, "| `{shown}` | {} | {} |", warning.meaning(), warning.fix());
+        }
+    }
+    text += "\nWarnings that are not about one list, with `…` for what differs:\n\n| warning | cause | what to do |\n| --- | --- | --- |\n";
+    for [shown, cause, fix] in OTHER_WARNINGS {
+        let _ = writeln!(text, "| `{shown}` | {cause} | {fix} |");
     }
     text
 }

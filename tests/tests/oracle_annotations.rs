@@ -1,7 +1,7 @@
 //! Parser parity: our reading of a networks annotation against multus' own (`k8sclient.GetPodNetwork`).
 //!
 //! Whatever we accept, multus accepts and reads the same; whatever we refuse and multus accepts breaks a rule that is a decision of this
-//! project (`Rule::is_deliberate`, the table in `docs/rules.md`). Every disagreement that was ever found is in [`FOUND`].
+//! project (`Rule::is_deliberate`). Every disagreement that was ever found is in [`FOUND`].
 //!
 //! `ANNOTATION_CASES=N` sets the number of cases, `ANNOTATION_SEED=S` the first seed: a failure prints the seed that replays it.
 

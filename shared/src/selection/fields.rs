@@ -10,7 +10,7 @@ use super::{
 use crate::{
     address,
     json::{self, Member, Node, Tree},
-    violation::Rule,
+    violation::{Rule, shown},
     work,
 };
 
@@ -70,7 +70,13 @@ fn list<'a>(
 ) -> Option<&'a [Node<'a>]> {
     let value = reader.value(key)?;
     let Tree::List(items) = &value.tree else {
-        reader.refuse_type(key, value, wanted);
+        match (key, &value.tree) {
+            ("ips" | "default-route", Tree::Text(text)) if !text.trim().is_empty() => {
+                let message = format!("must be a list of strings; write {}", as_list(text));
+                reader.refuse(Rule::FieldType, key, text, message);
+            }
+            _ => reader.refuse_type(key, value, wanted),
+        }
         return None;
     };
     if items.len() > limit {
@@ -82,6 +88,11 @@ fn list<'a>(
         return None;
     }
     Some(items)
+}
+
+/// The addresses of a comma-separated string, as the JSON list that they should be.
+fn as_list(text: &str) -> Value {
+    shown(text).split(',').map(str::trim).map(Value::from).collect()
 }
 
 /// The strings among `items`; a null is refused under `rule`, another type as a wrong type.

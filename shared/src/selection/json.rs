@@ -2,21 +2,25 @@
 
 use std::collections::HashSet;
 
+use serde_json::Value;
+
 use super::{
     Attributes, Lead, MAX_DEPTH, MAX_ELEMENTS, Selection, Slot, fields,
     parse::{Draft, check_count},
+    syntax,
+    unknown::UnknownKeys,
 };
 use crate::{
-    json::{self, JsonError, Member, Node, Sink, Tree},
+    json::{self, Member, Node, Sink, Tree},
     names::{InterfaceName, NetworkName, NetworkNameError, is_label, is_subdomain},
     violation::{Rule, Violation, Violations, shown},
     work,
 };
 
-const EXAMPLE: &str = r#"[{"name":"macvlan1","interface":"net1"}]"#;
+pub(super) const EXAMPLE: &str = r#"[{"name":"macvlan1","interface":"net1"}]"#;
 
 /// The keys that multus, or the network-attachment-definition-client, knows.
-const KEYS: &[&str] = &[
+pub(super) const KEYS: &[&str] = &[
     "name",
     "namespace",
     "ips",
@@ -54,33 +58,28 @@ pub(super) fn read(source: &str, pod_namespace: &str, draft: &mut Draft) -> Resu
             reader.element(item);
         }
     })
-    .map_err(|error| syntax_violation(source, &error))?;
+    .map_err(|error| syntax::violation(source, &error))?;
     if let Some(node) = other {
-        let message = format!(
-            "the annotation is {}, not a list; write a list, also for one network: {EXAMPLE}",
-            node.kind()
-        );
-        return Err(Violation::of_list(Rule::JsonList, message).value(source).into());
+        return Err(Violation::of_list(Rule::JsonList, no_list(&node))
+            .value(source)
+            .into());
     }
     check_count(count)
 }
 
-fn syntax_violation(source: &str, error: &JsonError) -> Violation {
-    match error {
-        JsonError::Depth => {
-            let message = format!("the annotation is nested more than {MAX_DEPTH} levels deep");
-            Violation::of_list(Rule::JsonDepth, message)
+/// Says what to write instead of something that is no list.
+fn no_list(node: &Node<'_>) -> String {
+    let kind = node.kind();
+    match &node.tree {
+        Tree::Object(_) => {
+            format!("the annotation is {kind}, not a list; put '[' before it and ']' after it: {EXAMPLE}")
         }
-        JsonError::Syntax(offset, expected) => {
-            let rest = source
-                .get(*offset..)
-                .filter(|rest| !rest.is_empty())
-                .unwrap_or("the end");
-            let message = format!(
-                "not valid JSON: {expected} is expected at byte {offset}; write a list such as {EXAMPLE}"
-            );
-            Violation::of_list(Rule::JsonSyntax, message).value(rest)
+        Tree::Text(text) if text.trim_start().starts_with(['[', '{']) => {
+            "the annotation is a string that holds JSON; write the list itself, without the quotes around it and \
+             the backslashes in it"
+                .to_owned()
         }
+        _ => format!("the annotation is {kind}, not a list; write a list, also for one network: {EXAMPLE}"),
     }
 }
 
@@ -105,7 +104,7 @@ impl<'a> Reader<'a> {
             return;
         };
         self.members = members;
-        self.check_keys(members, KEYS);
+        let unknown_keys = self.check_keys(members, KEYS);
         self.check_values(item);
         let network = self.network_name();
         let interface = self.interface();
@@ -128,6 +127,7 @@ impl<'a> Reader<'a> {
                 network,
                 interface,
                 attributes,
+                unknown_keys: unknown_keys.map(Box::new),
             };
             self.draft.push(element, slot);
         }
@@ -157,11 +157,16 @@ impl<'a> Reader<'a> {
             let message = NetworkNameError::Namespace.to_string();
             self.refuse(Rule::NetworkName, "namespace", namespace, message);
         }
+        // "Name" is refused for its spelling; that there is a name is plain.
+        let is_misspelt = |member: &Member<'_>| folded(&member.key).eq("name".chars());
+        if !has_name && self.members.iter().any(is_misspelt) && self.find("name").is_none() {
+            return None;
+        }
         if !has_name {
             let message = "an element must have a name, that of a NetworkAttachmentDefinition";
             self.refuse(Rule::NetworkName, "name", name, message.to_owned());
         } else if !name.is_empty() && !is_subdomain(name) {
-            let message = NetworkNameError::Name.to_string();
+            let message = in_own_keys(name).unwrap_or_else(|| NetworkNameError::Name.to_string());
             self.refuse(Rule::NetworkName, "name", name, message);
         }
         None
@@ -235,15 +240,22 @@ impl<'a> Reader<'a> {
         self.draft.violations.push(violation);
     }
 
-    /// Refuses keys that Go would take for one of `known` although they are written differently.
-    pub fn check_keys(&mut self, members: &[Member<'_>], known: &[&str]) {
+    /// Refuses keys that Go would take for one of `known` although they are written differently, and
+    /// reports the keys that it would ignore.
+    pub fn check_keys(
+        &mut self,
+        members: &[Member<'_>],
+        known: &'static [&'static str],
+    ) -> Option<UnknownKeys> {
         work::add(members.len());
+        let mut unknown = None;
         for member in members {
             let key = member.key.as_ref();
             if known.contains(&key) {
                 continue;
             }
             let Some(meant) = known.iter().find(|known| folded(known).eq(folded(key))) else {
+                UnknownKeys::add(&mut unknown, key, known);
                 continue;
             };
             let message = format!(
@@ -252,6 +264,7 @@ impl<'a> Reader<'a> {
             );
             self.push(Violation::of_element(Rule::KeySpelling, self.index, message));
         }
+        unknown
     }
 
     /// Duplicate keys and inexact numbers, at any depth (which is bounded by [`MAX_DEPTH`]).
@@ -284,6 +297,35 @@ impl<'a> Reader<'a> {
             _ => {}
         }
     }
+}
+
+/// What to write instead of a name in the text format's form, `namespace/name@interface`.
+fn in_own_keys(text: &str) -> Option<String> {
+    let (network, interface) = match text.split_once('@') {
+        Some((network, interface)) => (network, InterfaceName::parse(interface).ok()?.to_string()),
+        None => (text, String::new()),
+    };
+    let (namespace, name) = match network.split_once('/') {
+        Some((namespace, name)) => (is_label(namespace).then_some(namespace)?, name),
+        None => ("", network),
+    };
+    if !is_subdomain(name) {
+        return None;
+    }
+    let parts = [
+        ("namespace", namespace),
+        ("name", name),
+        ("interface", &interface),
+    ];
+    let written: Vec<String> = parts
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(key, value)| format!("\"{key}\": {}", Value::from(*value)))
+        .collect();
+    Some(format!(
+        "in JSON each part has a key of its own; write {}",
+        written.join(", ")
+    ))
 }
 
 /// Two keys are the same to Go's encoding/json when these are equal: letters without case, and the two characters beyond ASCII

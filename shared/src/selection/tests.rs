@@ -1,3 +1,5 @@
+mod misspelt;
+
 use proptest::prelude::*;
 use rstest::rstest;
 

@@ -20,6 +20,7 @@ pub(super) fn read(source: &str, pod_namespace: &str, draft: &mut Draft) -> Resu
             index,
             item,
             start,
+            source_length: source.len(),
             draft: &mut *draft,
         };
         parser.element(pod_namespace);
@@ -34,6 +35,7 @@ struct Parser<'a> {
     item: &'a str,
     /// Where the item begins in the source.
     start: usize,
+    source_length: usize,
     /// The network's namespace and name, once they are known.
     network: (&'a str, &'a str),
     draft: &'a mut Draft,
@@ -47,7 +49,13 @@ impl<'a> Parser<'a> {
             .split_once('@')
             .map_or((rest, None), |(name, rest)| (name, Some(rest)));
         let (namespace, name) = (namespace.trim(), name.trim());
-        if let Some(message) = form_error(trimmed, name, rest, interface) {
+        let is_last = self.start + self.item.len() == self.source_length;
+        let error = match trimmed.is_empty() {
+            true if is_last && self.index > 0 => Some("the annotation ends with a comma; remove it"),
+            true => Some("the element is empty, perhaps by a comma too many"),
+            false => form_error(name, rest, interface),
+        };
+        if let Some(message) = error {
             self.refuse(Rule::TextSyntax, None, trimmed, format!("{message}; {FORM}"));
             return;
         }
@@ -127,10 +135,8 @@ impl<'a> Parser<'a> {
     }
 }
 
-fn form_error(item: &str, name: &str, rest: &str, interface: Option<&str>) -> Option<&'static str> {
-    if item.is_empty() {
-        Some("the element is empty, perhaps by a comma too many")
-    } else if interface.is_some_and(|interface| interface.contains('@')) {
+fn form_error(name: &str, rest: &str, interface: Option<&str>) -> Option<&'static str> {
+    if interface.is_some_and(|interface| interface.contains('@')) {
         Some("the element has more than one '@'")
     } else if rest.contains('/') {
         Some("the element has more than one '/'")

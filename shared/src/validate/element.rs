@@ -1,109 +1,17 @@
 //! One element in its surroundings: its network, and what it asks of it.
 
-use super::{Found, Network, Networks, Operation, Previous, Subject, isolation_allows};
+use super::{
+    Found, Network, NetworkFacts, Networks, Operation, Previous, Subject, Warning, asked::Asked,
+    isolation_allows,
+};
 use crate::{
-    cni::{Capabilities, Capability, DeviceNeed},
+    address,
+    cni::{Capabilities, DeviceNeed},
     config::{Config, MissingNetworks},
     names::NetworkName,
-    selection::{Attributes, Selection},
+    selection::{Selection, UnknownKeys},
     violation::{Rule, Violation},
 };
-
-/// A field that is new in this element, or has another value than before. A field that is absent asks for nothing.
-#[derive(Clone, Copy, PartialEq)]
-enum Asked {
-    Ips,
-    Mac,
-    CniArgs,
-    PortMappings,
-    Bandwidth,
-    InfinibandGuid,
-    DefaultRoute,
-    IpamClaim,
-    DeviceId,
-}
-
-impl Asked {
-    fn of(new: &Attributes, before: Option<&Attributes>) -> Vec<Self> {
-        [
-            (
-                Self::Ips,
-                !new.ips.is_empty(),
-                before.is_some_and(|b| b.same_ips(new)),
-            ),
-            (
-                Self::Mac,
-                new.mac.is_some(),
-                before.is_some_and(|b| b.same_mac(new)),
-            ),
-            (
-                Self::CniArgs,
-                new.cni_args.is_some(),
-                before.is_some_and(|b| b.same_cni_args(new)),
-            ),
-            (
-                Self::PortMappings,
-                !new.port_mappings.is_empty(),
-                before.is_some_and(|b| b.same_port_mappings(new)),
-            ),
-            (
-                Self::Bandwidth,
-                new.bandwidth.is_some(),
-                before.is_some_and(|b| b.bandwidth == new.bandwidth),
-            ),
-            (
-                Self::InfinibandGuid,
-                new.infiniband_guid.is_some(),
-                before.is_some_and(|b| b.same_infiniband_guid(new)),
-            ),
-            (
-                Self::DefaultRoute,
-                new.default_route.is_some(),
-                before.is_some_and(|b| b.default_route == new.default_route),
-            ),
-            (
-                Self::IpamClaim,
-                new.ipam_claim_reference.is_some(),
-                before.is_some_and(|b| b.ipam_claim_reference == new.ipam_claim_reference),
-            ),
-            (
-                Self::DeviceId,
-                new.device_id.is_some(),
-                before.is_some_and(|b| b.device_id == new.device_id),
-            ),
-        ]
-        .into_iter()
-        .filter_map(|(field, present, same)| (present && !same).then_some(field))
-        .collect()
-    }
-
-    fn key(self) -> &'static str {
-        match self {
-            Self::Ips => "ips",
-            Self::Mac => "mac",
-            Self::CniArgs => "cni-args",
-            Self::PortMappings => "portMappings",
-            Self::Bandwidth => "bandwidth",
-            Self::InfinibandGuid => "infiniband-guid",
-            Self::DefaultRoute => "default-route",
-            Self::IpamClaim => "ipam-claim-reference",
-            Self::DeviceId => "deviceID",
-        }
-    }
-
-    /// The capability that hands the field to a plugin, and whether it is the only way there: ips and mac reach plugins through
-    /// CNI_ARGS too.
-    fn capability(self) -> Option<(Capability, bool)> {
-        match self {
-            Self::Ips => Some((Capability::Ips, false)),
-            Self::Mac => Some((Capability::Mac, false)),
-            Self::PortMappings => Some((Capability::PortMappings, true)),
-            Self::Bandwidth => Some((Capability::Bandwidth, true)),
-            Self::InfinibandGuid => Some((Capability::InfinibandGuid, true)),
-            Self::CniArgs | Self::DefaultRoute | Self::IpamClaim | Self::DeviceId => None,
-        }
-    }
-}
 
 pub(super) struct Judge<'a> {
     pub subject: &'a Subject<'a>,
@@ -114,40 +22,49 @@ pub(super) struct Judge<'a> {
     pub findings: &'a mut Found,
 }
 
-impl Judge<'_> {
+impl<'a> Judge<'a> {
     pub fn judge(&mut self, networks: &dyn Networks) {
-        let attributes = self.element.attributes();
-        let asked = match (self.previous.element, self.previous.is_plugged) {
-            // Plugged by a list that was unreadable: what it asked for is unknown.
-            (None, true) => Vec::new(),
-            (before, _) => Asked::of(attributes, before.map(Selection::attributes)),
-        };
-        if !self.is_new() && asked.is_empty() {
+        let asked = Asked::by(self.element, self.previous);
+        let unknown_keys = self.new_unknown_keys();
+        if !self.is_new() && asked.is_empty() && unknown_keys.is_none() {
             return;
         }
         if !self.judge_place() {
             return;
         }
-        self.judge_changes(&asked);
-        match networks.network(&self.element.network) {
-            Network::Unknown => {}
-            Network::Missing { similar } => self.judge_missing(&similar),
-            Network::Present { config, device } => {
-                self.judge_device(device);
-                match config {
-                    None => {}
-                    Some(Ok(declared)) => self.judge_capabilities(&asked, declared),
-                    Some(Err(error)) if self.is_new() => {
-                        let message = format!("its NetworkAttachmentDefinition cannot run: {error}");
-                        self.refuse_network(Rule::NetworkConfig, None, message);
-                    }
-                    Some(Err(_)) => {}
-                }
-            }
+        if let Some(keys) = unknown_keys {
+            self.warn_of_keys(keys);
         }
+        self.judge_changes(&asked);
+        if asked.contains(&Asked::Mac) {
+            self.judge_mac();
+        }
+        self.judge_network(networks, &asked);
+        let attributes = self.element.attributes();
         let claims = asked.contains(&Asked::Ips) || asked.contains(&Asked::IpamClaim);
         if claims && attributes.ipam_claim_reference.is_some() && !attributes.ips.is_empty() {
-            self.warn("ips and ipam-claim-reference together: some IPAM plugins refuse that");
+            self.warn(Warning::IpamClaim, &[]);
+        }
+    }
+
+    fn judge_network(&mut self, networks: &dyn Networks, asked: &[Asked]) {
+        let (config, device) = match networks.network(&self.element.network) {
+            Network::Unknown => return,
+            Network::Missing { similar } => return self.judge_missing(&similar),
+            Network::Present { config, device } => (config, device),
+        };
+        self.judge_device(device);
+        match config {
+            None => {}
+            Some(Ok(declared)) => {
+                self.judge_capabilities(asked, declared);
+                self.judge_facts(asked, networks.facts(&self.element.network));
+            }
+            Some(Err(error)) if self.is_new() => {
+                let message = format!("its NetworkAttachmentDefinition cannot run: {error}");
+                self.refuse_network(Rule::NetworkConfig, None, message);
+            }
+            Some(Err(_)) => {}
         }
     }
 
@@ -173,15 +90,30 @@ impl Judge<'_> {
 
     /// As [`Self::refuse`], because of what is known of the network.
     fn refuse_network(&mut self, rule: Rule, field: Option<&'static str>, message: impl Into<String>) {
+        self.rest_on_network();
+        self.refuse(rule, field.map(|field| (field, "")), message);
+    }
+
+    fn rest_on_network(&mut self) {
         let network = &self.element.network;
         if !self.findings.rests_on.contains(network) {
             self.findings.rests_on.push(network.clone());
         }
-        self.refuse(rule, field.map(|field| (field, "")), message);
     }
 
-    fn warn(&mut self, text: &str) {
-        self.findings.warn_of(self.index, self.element, text);
+    fn warn(&mut self, warning: Warning, parts: &[&str]) {
+        self.findings.warn_of(self.index, self.element, warning, parts);
+    }
+
+    /// The keys that multus ignores, unless the element had the same before.
+    fn new_unknown_keys(&self) -> Option<&'a UnknownKeys> {
+        let keys = self.element.unknown_keys()?;
+        let before = self.previous.element;
+        let is_new = match before {
+            None => !self.previous.is_plugged,
+            Some(before) => before.unknown_keys() != Some(keys),
+        };
+        is_new.then_some(keys)
     }
 
     /// The pod and its namespace; false: the pod may not use the network, and nothing more about it
@@ -224,22 +156,64 @@ impl Judge<'_> {
                         "a device cannot be given to a running pod; leave it out, or re-create the pod";
                     self.refuse(Rule::DeviceId, at, message);
                 }
-                Asked::DeviceId => self
-                    .warn("multus hands deviceID to the plugin unchecked; the device may be another pod's"),
+                Asked::DeviceId => self.warn(Warning::DeviceUnchecked, &[]),
                 Asked::Ips | Asked::Mac | Asked::CniArgs if plugged => {
                     let message = "the interface is plugged and nothing would apply the change; remove the element first, \
                                    then add it again";
                     self.refuse(Rule::AttributeChange, at, message);
                 }
                 Asked::PortMappings | Asked::Bandwidth | Asked::InfinibandGuid if plugged => {
-                    self.warn(&format!(
-                        "the interface is plugged, a changed {} is not applied",
-                        field.key()
-                    ));
+                    self.warn(Warning::ChangeNotApplied, &[field.key()]);
                 }
                 _ => {}
             }
         }
+    }
+
+    /// Well-formed for every parser, but the kernel answers EADDRNOTAVAIL when an interface should
+    /// get it. Judged here and not as a matter of form: a network that ignores `mac` runs with it,
+    /// and a pod that has it must stay editable.
+    fn judge_mac(&mut self) {
+        let mac = self.element.attributes().mac.as_deref().unwrap_or_default();
+        let Some(bytes) = address::parse_mac(mac).filter(|bytes| !address::is_unicast(bytes)) else {
+            return;
+        };
+        let what = if bytes.iter().all(|byte| *byte == 0) {
+            "the address of zeros belongs to no interface"
+        } else {
+            "it is a group address (its first byte is odd), which no interface can have"
+        };
+        let message = format!("{what}; write for example \"02:11:22:33:44:55\", or leave mac out");
+        self.refuse(Rule::MacUnicast, Some(("mac", mac)), message);
+    }
+
+    fn judge_facts(&mut self, asked: &[Asked], facts: NetworkFacts) {
+        let ips = &self.element.attributes().ips;
+        let bare = ips.iter().find(|ip| !ip.contains('/'));
+        if let Some(ip) = bare.filter(|_| facts.has_static_ipam && asked.contains(&Asked::Ips)) {
+            let prefix = if ip.contains(':') { 64 } else { 24 };
+            let message = format!(
+                "the network's IPAM is static, which needs a prefix length with every address; write for example \
+                 \"{ip}/{prefix}\""
+            );
+            self.rest_on_network();
+            self.refuse(Rule::IpPrefix, Some(("ips", ip)), message);
+        }
+        // At pod start this is what multus does with such a network, with or without us.
+        if facts.has_default_route && self.is_new() && self.is_running() {
+            self.warn(Warning::SecondDefaultRoute, &[]);
+        }
+    }
+
+    fn warn_of_keys(&mut self, keys: &UnknownKeys) {
+        let meant = keys.meant.map(|meant| format!("; did you mean \"{meant}\"?"));
+        let more = match keys.more {
+            0 => String::new(),
+            1 => " (and 1 more key)".to_owned(),
+            more => format!(" (and {more} more keys)"),
+        };
+        let parts = [keys.first.as_str(), &more, &meant.unwrap_or_default()];
+        self.warn(Warning::UnknownKey, &parts);
     }
 
     fn value(&self, field: Asked) -> String {
@@ -278,7 +252,7 @@ impl Judge<'_> {
                     format!("this NetworkAttachmentDefinition does not exist{hint}"),
                 );
             }
-            MissingNetworks::Warn => self.warn(&format!("no such NetworkAttachmentDefinition{hint}")),
+            MissingNetworks::Warn => self.warn(Warning::UnknownNetwork, &[&hint]),
         }
     }
 
@@ -289,7 +263,7 @@ impl Judge<'_> {
         }
         match device {
             DeviceNeed::None => {}
-            DeviceNeed::Unknown => self.warn("it may need a device, which only a new pod is given"),
+            DeviceNeed::Unknown => self.warn(Warning::MayNeedDevice, &[]),
             DeviceNeed::Required => {
                 let message =
                     "its plugin requires a device, which is given at pod creation only; re-create the pod";
@@ -314,10 +288,7 @@ impl Judge<'_> {
                 );
                 self.refuse_network(Rule::Capability, Some(field.key()), message);
             } else {
-                self.warn(&format!(
-                    "no plugin declares the capability {capability}, {} may be ignored",
-                    field.key()
-                ));
+                self.warn(Warning::CapabilityUndeclared, &[capability, field.key()]);
             }
         }
     }

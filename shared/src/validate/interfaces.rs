@@ -1,6 +1,6 @@
 //! The interface names of a list: those that are missing, and those that multus gives to others at pod start.
 
-use super::{Found, Operation, Previous, Subject};
+use super::{Found, Operation, Previous, Subject, Warning};
 use crate::{
     config::InterfaceNames,
     names::InterfaceName,
@@ -119,14 +119,10 @@ fn judge_unnamed(
                 .push(violation.network(&element.network).field("interface"));
         }
         InterfaceNames::Warn | InterfaceNames::Fill if running => {
-            findings.warn_of(
-                index,
-                element,
-                &format!("no interface name, so it is not plugged; write {write}"),
-            );
+            findings.warn_of(index, element, Warning::NotPlugged, &[&write]);
         }
         InterfaceNames::Warn => {
-            findings.warn_of(index, element, &format!("no interface name; write {write}"));
+            findings.warn_of(index, element, Warning::NoInterfaceName, &[&write]);
         }
         InterfaceNames::Fill | InterfaceNames::Off => {}
     }

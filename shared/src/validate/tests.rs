@@ -1,3 +1,5 @@
+mod addresses;
+
 use std::collections::BTreeMap;
 
 use rstest::rstest;
@@ -28,6 +30,13 @@ impl Networks for Known {
                 similar: similar(name, &existing),
             })
     }
+
+    fn facts(&self, name: &NetworkName) -> NetworkFacts {
+        NetworkFacts {
+            has_static_ipam: name.name() == "static",
+            has_default_route: name.name() == "uplink",
+        }
+    }
 }
 
 impl Known {
@@ -45,12 +54,14 @@ fn running(config: &str) -> Network {
 }
 
 /// default/a and default/b with every capability, default/plain without any, default/device, default/perhaps (a device), default/broken,
-/// default/file, other/a.
+/// default/file, default/static (its IPAM), default/uplink (brings a default route), other/a.
 fn known() -> Known {
     let every = r#"{"type":"x","capabilities":{"ips":true,"mac":true,"portMappings":true,"bandwidth":true,"infinibandGUID":true}}"#;
     Known::default()
         .and("default/a", running(every))
         .and("default/b", running(every))
+        .and("default/static", running(every))
+        .and("default/uplink", running(every))
         .and("default/plain", running(r#"{"type":"x"}"#))
         .and("default/broken", running("null"))
         .and(

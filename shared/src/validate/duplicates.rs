@@ -1,0 +1,76 @@
+//! Addresses that a list asks for twice on one network.
+//!
+//! Warnings, not refusals: which plugin fails is not the annotation's to tell. host-local refuses
+//! the second request for an address and macvlan the second request for a hardware address on its
+//! parent, but static gives the same address to two interfaces, and a bridge takes two ports with one
+//! hardware address (a bond of both wants that).
+
+use std::collections::{HashMap, hash_map::Entry};
+
+use super::{Found, Previous, Subject, Warning, asked::Asked, isolation_allows};
+use crate::{address, config::Config, names::NetworkName, selection::Selection, violation::shown};
+
+pub(super) fn judge(subject: &Subject<'_>, config: &Config, previous: &[Previous<'_>], findings: &mut Found) {
+    // About a network that the pod may not use, nothing but that is said.
+    let is_allowed = |element: &Selection| isolation_allows(subject.namespace, &element.network, config);
+    let elements = subject.list.elements.iter().zip(previous).enumerate();
+    let mut ips = Seen::default();
+    let mut macs = Seen::default();
+    for (index, (element, previous)) in elements.filter(|(_, (element, _))| is_allowed(element)) {
+        let asked = Asked::by(element, *previous);
+        let asks = |field: Asked| Asker {
+            index,
+            is_new: asked.contains(&field),
+        };
+        let attributes = element.attributes();
+        let mut warn = |warning, value: &str, first: Asker| {
+            let place = first.index.to_string();
+            findings.warn_of(index, element, warning, &[&shown(value), &place]);
+        };
+        let mac = attributes.mac.as_deref().unwrap_or_default();
+        if let Some(bytes) = address::parse_mac(mac)
+            && let Some(first) = macs.add(&element.network, bytes, asks(Asked::Mac))
+        {
+            warn(Warning::SameMac, mac, first);
+        }
+        // One warning an element, not one an address.
+        let repeated = attributes.ips.iter().filter_map(|ip| {
+            let first = ips.add(&element.network, address::of_entry(ip)?, asks(Asked::Ips))?;
+            Some((ip, first))
+        });
+        // All are added, also those behind the first that is repeated.
+        if let Some((ip, first)) = repeated.collect::<Vec<_>>().into_iter().next() {
+            warn(Warning::SameIp, ip, first);
+        }
+    }
+}
+
+/// An element that asks for an address, and whether it did not before.
+#[derive(Clone, Copy)]
+struct Asker {
+    index: usize,
+    is_new: bool,
+}
+
+/// Which element asked first for an address on a network.
+struct Seen<'a, Address>(HashMap<(&'a NetworkName, Address), Asker>);
+
+impl<Address> Default for Seen<'_, Address> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<'a, Address: Eq + std::hash::Hash> Seen<'a, Address> {
+    /// The element that asked first for the address, when one of both does so only now: what was
+    /// there before an edit is not warned about again.
+    fn add(&mut self, network: &'a NetworkName, address: Address, asker: Asker) -> Option<Asker> {
+        match self.0.entry((network, address)) {
+            Entry::Vacant(entry) => {
+                entry.insert(asker);
+                None
+            }
+            Entry::Occupied(entry) => Some(*entry.get()).filter(|first| first.is_new || asker.is_new),
+        }
+    }
+}
