@@ -82,7 +82,7 @@ rules! {
     /// A NetworkAttachmentDefinition that does not exist.
     UnknownNetwork, "unknown-network", true, "The NetworkAttachmentDefinition exists, where missingNetworks is reject.";
     /// A network whose config cannot run.
-    NetworkConfig, "network-config", true, "The NetworkAttachmentDefinition has a config that multus can run.";
+    NetworkConfig, "network-config", true, "The NetworkAttachmentDefinition has a config that multus and its plugins can run.";
     /// A capability that no plugin of the network declares.
     Capability, "capability", true, "portMappings, bandwidth and infiniband-guid are asked only of a network with a plugin that declares the capability.";
     /// A default route for a running pod.

@@ -12,6 +12,7 @@ mod tables;
 
 pub use problem::{ConfigProblem, Severity};
 use problem::{Findings, Step};
+use schema::value;
 
 use super::{ConfigError, NetworkConfig};
 use crate::json::{self, JsonError, Member, Node, Tree};
@@ -112,7 +113,7 @@ fn cannot_parse<'n>(findings: &mut Findings<'n>, document: &'n Node<'_>, error: 
             (near.key_start, misspelt_type(near))
         }
         (ConfigError::NoPlugins, Some(near)) => (near.key_start, misspelt_type(near)),
-        _ => (plugin.start, String::new()),
+        _ => (place_of(error, document, plugin).start, String::new()),
     };
     let message = format!("{error}{hint}");
     match in_list {
@@ -123,6 +124,18 @@ fn cannot_parse<'n>(findings: &mut Findings<'n>, document: &'n Node<'_>, error: 
         }),
         None => findings.cannot_run(start, None, message),
     }
+}
+
+/// The value that the parser refused, as far as it can be found.
+fn place_of<'n, 's>(error: &ConfigError, document: &'n Node<'s>, plugin: &'n Node<'s>) -> &'n Node<'s> {
+    let value = match error {
+        ConfigError::Name(_) => value(document, "name"),
+        ConfigError::Version(_) => value(document, "cniVersions").or_else(|| value(document, "cniVersion")),
+        ConfigError::EmptyPlugins => last(document, "plugins"),
+        ConfigError::PluginKey { key, .. } => value(plugin, key),
+        _ => None,
+    };
+    value.unwrap_or(plugin)
 }
 
 fn misspelt_type(member: &Member<'_>) -> String {

@@ -82,7 +82,7 @@ fn host_local(fields: &str) -> String {
 )]
 #[case::capability_as_string(
     r#"{"cniVersion":"0.3.1","type":"macvlan","capabilities":{"ips":"true"},"ipam":{"type":"static"}}"#,
-    r#"capabilities in plugin 0 of the config must be an object of booleans, such as {"ips":true} (line 1, column 1)"#
+    r#"capabilities in plugin 0 of the config must be an object of booleans, such as {"ips":true} (line 1, column 55)"#
 )]
 #[case::comment(
     "{ \"cniVersion\": \"0.3.1\", \"type\": \"bridge\" // the office\n}",
