@@ -1,12 +1,14 @@
 //! CNI's data: what a NetworkAttachmentDefinition configures, what is sent to multus for it, what comes back.
 
 mod capability;
+mod check;
 mod config;
 mod conflist;
 mod device;
 mod result;
 
 pub use capability::{Capabilities, Capability};
+pub use check::{ConfigProblem, ConfigReport, Severity, check};
 pub use config::{ConfigError, NetworkConfig};
 pub use conflist::plugin_index;
 pub use device::DeviceNeed;

@@ -6,7 +6,7 @@
 use std::{env, fmt::Write, fs, path::Path};
 
 use shared::{
-    cni::{DeviceNeed, NetworkConfig},
+    cni::{DeviceNeed, check},
     config::{Config, InterfaceNames, MissingNetworks},
     history::History,
     names::NetworkName,
@@ -114,7 +114,7 @@ fn example(rule: Rule) -> Example {
         Rule::Bandwidth => list(r#"[{"name":"bridge1","bandwidth":{"ingressRate":1000000}}]"#),
         Rule::InterfaceNameMissing => Example::Create("macvlan1"),
         Rule::UnknownNetwork => Example::Create("macvlan3@net1"),
-        Rule::NetworkConfig => Example::Create("no-plugins@net1"),
+        Rule::NetworkConfig => Example::Create("mtu-in-quotes@net1"),
         Rule::Capability => Example::Create(
             r#"[{"name":"macvlan1","interface":"net1","portMappings":[{"hostPort":8080,"containerPort":80}]}]"#,
         ),
@@ -186,7 +186,7 @@ impl Networks for Cluster {
 
     fn network(&self, name: &NetworkName) -> Network {
         let present = |config: &str| {
-            let config = NetworkConfig::parse(config, name.name());
+            let config = check(config, name.name()).runnable();
             Network::Present {
                 device: DeviceNeed::of(Some("vendor.example/vf"), config.as_ref().ok()),
                 config: Some(config.map(|config| config.capabilities())),
@@ -201,7 +201,7 @@ impl Networks for Cluster {
             "tuned1" => {
                 present(r#"{"type":"macvlan","capabilities":{"ips":true,"mac":true,"bandwidth":true}}"#)
             }
-            "no-plugins" => present(r#"{"cniVersion":"1.0.0","plugins":[]}"#),
+            "mtu-in-quotes" => present(r#"{"cniVersion":"1.0.0","type":"macvlan","mtu":"9000"}"#),
             "macvlan3" => {
                 let existing = ["default/macvlan1", "default/macvlan2"].map(NetworkName::parse);
                 Network::Missing {

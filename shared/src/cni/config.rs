@@ -2,12 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
+use super::ConfigProblem;
 use crate::violation::shown;
 
 /// libcni's cache files are called `<name>-<container id>-<interface>`, and a file name has at most 255 bytes.
 const MAX_NAME: usize = 170;
 /// The newest version that libcni 1.3 knows; newer ones in `cniVersions` are skipped.
-const NEWEST_VERSION: [u64; 3] = [1, 1, 0];
+pub(super) const NEWEST_VERSION: [u64; 3] = [1, 1, 0];
 
 pub(super) type Plugin = Map<String, Value>;
 
@@ -71,6 +72,9 @@ pub enum ConfigError {
         /// What it must be.
         wanted: &'static str,
     },
+    /// It can be parsed, but multus, libcni or a plugin refuses it.
+    #[error("{0}")]
+    Refused(ConfigProblem),
 }
 
 impl NetworkConfig {
@@ -200,7 +204,7 @@ fn version(config: &Plugin) -> Result<Option<String>, ConfigError> {
     Ok(versions.into_iter().max().map(|(_, text)| text.to_owned()))
 }
 
-fn parse_version(value: &Value) -> Result<([u64; 3], &str), ConfigError> {
+pub(super) fn parse_version(value: &Value) -> Result<([u64; 3], &str), ConfigError> {
     let wrong = || ConfigError::Version(shown(value.as_str().unwrap_or(&value.to_string())));
     let text = value.as_str().ok_or_else(wrong)?;
     let mut numbers = [0; 3];

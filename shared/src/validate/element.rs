@@ -283,8 +283,9 @@ impl<'a> Judge<'a> {
             let capability = capability.name();
             if only_way {
                 let message = format!(
-                    "no plugin of this network declares the capability {capability}; declare it in the \
-                     NetworkAttachmentDefinition, or leave the field out"
+                    "no plugin of this network declares the capability {capability}; write \
+                     \"capabilities\":{{\"{capability}\":true}} into the plugin that has it (of a list, into an entry of \
+                     \"plugins\": beside them it has no effect), or leave the field out"
                 );
                 self.refuse_network(Rule::Capability, Some(field.key()), message);
             } else {

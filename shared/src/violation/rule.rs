@@ -162,7 +162,7 @@ rules! {
         "Correct the name or the namespace, or create the NetworkAttachmentDefinition first.";
     /// A network whose config cannot run.
     NetworkConfig, "network-config", true, NotStarted,
-        "The NetworkAttachmentDefinition has a config that multus can run.",
+        "The NetworkAttachmentDefinition has a config that multus and its plugins can run.",
         "Correct spec.config of the NetworkAttachmentDefinition.";
     /// A capability that no plugin of the network declares.
     Capability, "capability", true, Runs,
