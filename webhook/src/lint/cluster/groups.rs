@@ -146,7 +146,7 @@ impl Groups {
         } = self;
         writeln!(
             out,
-            "judged: {pods} pods, {templates} workload templates, {networks} NetworkAttachmentDefinitions"
+            "judged: pods {pods}, workload templates {templates}, NetworkAttachmentDefinitions {networks}"
         )
     }
 

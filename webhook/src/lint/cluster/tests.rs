@@ -122,7 +122,7 @@ async fn pods_are_counted_under_their_outermost_owner() {
         out,
         "interface-reserved: Deployment shop/web (template, 3 pods): element 0 (\"shop/lan\"), field interface, value \"eth0\": belongs to the pod's default network; choose another name\n\
          interface-reserved: Pod shop/alone: element 0 (\"shop/lan\"), field interface, value \"lo\": belongs to the loopback interface; choose another name\n\
-         judged: 5 pods, 1 workload templates, 1 NetworkAttachmentDefinitions\n"
+         judged: pods 5, workload templates 1, NetworkAttachmentDefinitions 1\n"
     );
 }
 
@@ -275,7 +275,7 @@ async fn pods_that_have_ended_are_not_judged() {
     .await;
 
     assert_eq!(outcome, Outcome::Admitted, "{out}");
-    assert!(out.starts_with("judged: 0 pods"), "{out}");
+    assert!(out.starts_with("judged: pods 0,"), "{out}");
 }
 
 #[test]
