@@ -56,6 +56,23 @@ async fn standard_input_is_read_when_no_file_is_named() -> Result<()> {
 }
 
 #[tokio::test]
+async fn fix_writes_the_names_into_the_file() -> Result<()> {
+    let directory = tempfile::tempdir().map_err(|e| Error::Unexpected(e.to_string()))?;
+    let unnamed = file(directory.path(), "pod.yaml", &pod("blue"))?;
+
+    let fixed = lint()?.argument("--fix").argument(&unnamed).run().await?;
+    is(&fixed, 0, &["interface names written into the file"]);
+    let stored = std::fs::read_to_string(&unnamed).map_err(|e| Error::Unexpected(e.to_string()))?;
+    assert_eq!(stored, pod("blue@net1"));
+    is(
+        &lint()?.flag("--cluster", "pod.yaml").run().await?,
+        2,
+        &["cannot be used with"],
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn files_are_judged_together_and_the_worst_makes_the_exit_status() -> Result<()> {
     let directory = tempfile::tempdir().map_err(|e| Error::Unexpected(e.to_string()))?;
     let broken = file(
@@ -143,7 +160,7 @@ async fn programs_get_the_result_in_their_formats() -> Result<()> {
         ("sarif", r#""ruleId": "interface-reserved""#),
         (
             "github",
-            "::error file=-,line=5,col=47,title=Pod default/p%3A refused::",
+            "::error file=-,line=5,col=48,title=Pod default/p%3A refused::",
         ),
     ] {
         let lint = lint()?.flag("--output", output).given(&pod("blue@eth0"))?;

@@ -1,4 +1,4 @@
-//! `lint`: what admission would say about manifests, without a cluster.
+//! `lint`: what admission would say about manifests without a cluster, or about what a cluster has.
 //!
 //! Reads pods, whatever has a pod template, virtual machines, lists of them, and
 //! NetworkAttachmentDefinitions. Namespaces and the webhook's ConfigMaps in the files decide as
@@ -6,6 +6,7 @@
 //! warning.
 
 mod args;
+mod cluster;
 mod definitions;
 mod documents;
 mod elements;
@@ -84,6 +85,9 @@ fn lint(arguments: &Arguments, out: &mut impl Write) -> io::Result<Outcome> {
         webhook_namespace: arguments.webhook_namespace.clone(),
         fix: arguments.fix,
     };
+    if arguments.cluster {
+        return lint_cluster(arguments, &settings, out);
+    }
     let files = sources::collect(&arguments.files, arguments.recursive);
     let stored = match arguments.old.as_slice() {
         [] => Vec::new(),
@@ -92,6 +96,26 @@ fn lint(arguments: &Arguments, out: &mut impl Write) -> io::Result<Outcome> {
     let reports = judge(&files, &stored, &settings);
     let outcome = worst(&reports, arguments.strict);
     output::write(arguments.output, &reports, outcome, out)?;
+    Ok(outcome)
+}
+
+fn lint_cluster(arguments: &Arguments, settings: &Settings, out: &mut impl Write) -> io::Result<Outcome> {
+    // Fails where a provider is installed already, which will do.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let (groups, context) = runtime
+        .block_on(async {
+            let (api_server, context) = cluster::connect(arguments.context.as_deref()).await?;
+            Ok::<_, String>((cluster::judged(&api_server, settings).await, context))
+        })
+        .map_err(io::Error::other)?;
+    let outcome = groups.outcome(arguments.strict);
+    match arguments.output {
+        Output::Text => groups.text(out)?,
+        output => output::write(output, &groups.reports(&context), outcome, out)?,
+    }
     Ok(outcome)
 }
 

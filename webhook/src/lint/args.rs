@@ -24,6 +24,13 @@ pub struct Arguments {
     /// Warnings make exit status 1, too.
     #[arg(long)]
     pub strict: bool,
+    /// Judge what a cluster has instead of files: all pods, workload templates and
+    /// NetworkAttachmentDefinitions, as if they were created now.
+    #[arg(long, conflicts_with_all = ["files", "fix", "old", "recursive"])]
+    pub cluster: bool,
+    /// The context of the kubeconfig; the current one when not given.
+    #[arg(long, value_name = "NAME", requires = "cluster")]
+    pub context: Option<String>,
     /// Write missing interface names into the files, and change nothing else.
     #[arg(long)]
     pub fix: bool,

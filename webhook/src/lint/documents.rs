@@ -63,7 +63,8 @@ pub(super) enum Settings {
 }
 
 impl Settings {
-    const ALL: [(Self, &str, &str); 2] = [
+    /// Each with its object's name and key.
+    pub(super) const ALL: [(Self, &str, &str); 2] = [
         (
             Self::Manifest,
             "dynamic-networks-controller-config",

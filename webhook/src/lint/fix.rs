@@ -9,6 +9,7 @@ use std::{
     fs,
     io::{self, Write},
     ops::Range,
+    os::unix::fs::{MetadataExt, fchown},
     path::Path,
 };
 
@@ -66,13 +67,16 @@ fn edited(text: &str, edits: &[Edit]) -> Result<String, NotFixed> {
         }
         *uses += 1;
     }
-    let mut edited = text.to_owned();
-    for (edit, _) in wanted.values().rev() {
-        let changes = changes(text, edit).ok_or_else(|| NotFixed::Notation(line(text, edit)))?;
-        for (range, written) in changes.into_iter().rev() {
-            edited.replace_range(range, &written);
+    let (mut edited, mut at) = (String::with_capacity(text.len()), 0);
+    for (edit, _) in wanted.values() {
+        let unknown = || NotFixed::Notation(line(text, edit));
+        for (range, written) in changes(text, edit).ok_or_else(unknown)? {
+            edited.push_str(text.get(at..range.start).ok_or_else(unknown)?);
+            edited.push_str(&written);
+            at = range.end;
         }
     }
+    edited.push_str(text.get(at..).unwrap_or_default());
     let mut check = Check {
         filled: wanted
             .iter()
@@ -179,8 +183,8 @@ impl Check<'_> {
     }
 }
 
-/// Replaces a file at once, so that it is never seen half written. Its mode stays; a symlink stays
-/// one.
+/// Replaces a file at once, so that it is never seen half written. Its mode and owner stay; a
+/// symlink stays one.
 fn replace(path: &Path, text: &str, edited: &str) -> Result<(), NotFixed> {
     let path = fs::canonicalize(path)?;
     let stored = fs::read(&path)?;
@@ -194,8 +198,11 @@ fn replace(path: &Path, text: &str, edited: &str) -> Result<(), NotFixed> {
         file.write_all(BYTE_ORDER_MARK)?;
     }
     file.write_all(edited.as_bytes())?;
-    file.as_file()
-        .set_permissions(fs::metadata(&path)?.permissions())?;
+    let (old, new) = (fs::metadata(&path)?, file.as_file().metadata()?);
+    if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+        fchown(file.as_file(), Some(old.uid()), Some(old.gid()))?;
+    }
+    file.as_file().set_permissions(old.permissions())?;
     file.as_file().sync_all()?;
     file.persist(&path).map_err(|error| error.error)?;
     Ok(())

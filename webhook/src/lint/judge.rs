@@ -24,7 +24,7 @@ use crate::{
 /// What is said of a network that multus could not run.
 const CANNOT_RUN: &str = "cannot run";
 
-fn network(definition: &NetworkAttachmentDefinition, enforcement: Enforcement) -> Judgement {
+pub(super) fn network(definition: &NetworkAttachmentDefinition, enforcement: Enforcement) -> Judgement {
     let name = definition.metadata.name.as_deref().unwrap_or_default();
     let parsed = definition
         .config()
@@ -93,7 +93,8 @@ fn namespace(labels: &Labels) -> Option<Judgement> {
     (!judgement.findings.is_empty()).then_some(judgement)
 }
 
-fn pod(pod: &Value, stored: Option<&Value>, namespace: &str, known: &Known) -> Judgement {
+/// A pod that is created, or takes the place of a `stored` one.
+pub(super) fn pod(pod: &Value, stored: Option<&Value>, namespace: &str, known: &Known) -> Judgement {
     let unquoted = unquoted_annotations(pod);
     if !unquoted.is_empty() {
         return Judgement::refused("refused", unquoted);

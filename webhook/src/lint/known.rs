@@ -8,7 +8,7 @@ use shared::{
     config::{Config, Enforcement, InterfaceNames},
     names::NetworkName,
     selection::SelectionList,
-    validate::{self, Network, isolation_allows},
+    validate::{self, Network, Networks as _, isolation_allows},
 };
 
 use super::{
@@ -16,7 +16,10 @@ use super::{
     documents::{Document, Settings, Subject},
     report::Finding,
 };
-use crate::cluster::{namespaces::Namespaces, networks::Networks};
+use crate::cluster::{
+    namespaces::{Labels, Namespaces},
+    networks::Networks,
+};
 
 /// The namespace that the webhook leaves alone besides its own.
 const SYSTEM_NAMESPACE: &str = "kube-system";
@@ -24,7 +27,10 @@ const SYSTEM_NAMESPACE: &str = "kube-system";
 /// What is known besides the object that is judged.
 pub(super) struct Known {
     pub(super) config: Config,
-    networks: Networks,
+    /// Those of the files, or of each page of a cluster's list.
+    networks: Vec<Networks>,
+    /// Whether these are all networks that there are.
+    is_complete: bool,
     /// Namespaces with networks in the files.
     with_networks: HashSet<String>,
     namespaces: Namespaces,
@@ -58,13 +64,53 @@ impl Known {
         let in_files = || merged(written(Settings::Manifest), written(Settings::User));
         Self {
             config: settings.config.clone().or_else(in_files).unwrap_or_default(),
-            networks,
+            networks: vec![networks],
+            is_complete: false,
             with_networks: definitions
                 .filter_map(|definition| definition.metadata.namespace.clone())
                 .collect(),
             namespaces,
             unwatched: unwatched(&settings.webhook_namespace),
             fixes: settings.fix,
+        }
+    }
+
+    /// What is known of a cluster before its networks.
+    pub(super) fn of_cluster(
+        config: Config,
+        labels: Vec<(String, Labels)>,
+        settings: &lint::Settings,
+    ) -> Self {
+        let namespaces = Namespaces::default();
+        namespaces.replace(labels);
+        Self {
+            config,
+            networks: Vec::new(),
+            is_complete: false,
+            with_networks: HashSet::new(),
+            namespaces,
+            unwatched: unwatched(&settings.webhook_namespace),
+            fixes: false,
+        }
+    }
+
+    /// Lets all networks of a cluster be known: any other is missing.
+    pub(super) fn complete(&mut self, networks: Vec<Networks>) {
+        self.networks = networks;
+        self.is_complete = true;
+    }
+
+    /// A network of any page; what is similar comes from all.
+    fn find(&self, name: &NetworkName) -> Network {
+        let mut all = Vec::new();
+        for page in &self.networks {
+            match page.network(name) {
+                Network::Missing { similar } => all.extend(similar),
+                known => return known,
+            }
+        }
+        Network::Missing {
+            similar: validate::similar(name, &all),
         }
     }
 
@@ -89,9 +135,12 @@ impl Known {
     /// namespace, or similar ones.
     pub(super) fn missing(&self, list: &SelectionList, namespace: &str) -> Vec<Finding> {
         let mut findings = Vec::new();
+        if self.is_complete {
+            return findings;
+        }
         for (index, element) in list.elements.iter().enumerate() {
             let wanted = &element.network;
-            let Network::Missing { similar } = validate::Networks::network(&self.networks, wanted) else {
+            let Network::Missing { similar } = self.find(wanted) else {
                 continue;
             };
             let usable = |name: &NetworkName| isolation_allows(namespace, name, &self.config);
@@ -122,7 +171,7 @@ fn unwatched(webhook_namespace: &str) -> HashSet<String> {
 }
 
 /// The configuration of both ConfigMaps together; `None` when there is none, or it cannot be read.
-fn merged(manifest: Option<&str>, user: Option<&str>) -> Option<Config> {
+pub(super) fn merged(manifest: Option<&str>, user: Option<&str>) -> Option<Config> {
     let mut all = Map::new();
     for text in [manifest, user].into_iter().flatten() {
         Config::parse(text).ok()?;
@@ -134,8 +183,8 @@ fn merged(manifest: Option<&str>, user: Option<&str>) -> Option<Config> {
 impl validate::Networks for Known {
     /// A network that is not in the files may be in the cluster.
     fn network(&self, name: &NetworkName) -> Network {
-        match self.networks.network(name) {
-            Network::Missing { .. } => Network::Unknown,
+        match self.find(name) {
+            Network::Missing { .. } if !self.is_complete => Network::Unknown,
             known => known,
         }
     }

@@ -74,7 +74,7 @@ pub(super) fn text(reports: &[Report], out: &mut impl Write) -> io::Result<()> {
 
 /// `text` without what a terminal obeys, and without what the runners of GitHub Actions take for a
 /// command: `::` at the beginning of a line, and `##[` anywhere.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     let printable = shortened(text, usize::MAX - 1).replace("##[", "##\\[");
     match printable.strip_prefix("::") {
         Some(rest) => format!("\\:\\:{rest}"),
