@@ -2,7 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
+use shared_process::LogFormat;
 
 /// The node agent: plugs and unplugs pod interfaces to match the networks annotation.
 #[derive(Debug, Parser)]
@@ -51,13 +52,4 @@ pub enum Command {
         /// The pod, as NAMESPACE/POD.
         pod: String,
     },
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }

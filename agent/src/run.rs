@@ -15,13 +15,13 @@ use std::{
 };
 
 use shared::config::Config;
+use shared_process::Logging;
 use tokio::{
     net::TcpListener,
     runtime,
     signal::unix::{Signal, SignalKind, signal},
     task::{JoinSet, LocalSet},
 };
-use tracing_subscriber::EnvFilter;
 
 use agent_core::{
     effect::{Timing, Trigger},
@@ -38,7 +38,7 @@ use crate::{
         reports::{self, Questions},
         server::{Limits, Server},
     },
-    args::{Arguments, Command, LogFormat},
+    args::{Arguments, Command},
     cni::{cache::CniCache, delegate_file},
     cri::{Cri, Listing},
     disk::records::{Records, RecordsError},
@@ -74,7 +74,8 @@ pub fn run(arguments: Arguments) -> ExitCode {
                 print!("{text}");
                 return Ok(());
             }
-            start_logging(&arguments.log_level, arguments.log_format)?;
+            let _logging = Logging::start(&arguments.log_level, arguments.log_format)
+                .map_err(|error| error.to_string())?;
             let local = LocalSet::new();
             local.block_on(&runtime, serve(arguments))
         });
@@ -466,18 +467,4 @@ fn own_identity(namespace: &str, name: &str, uid: &str) -> Result<Option<PodIden
     identity
         .map(Some)
         .map_err(|error| format!("the agent's own pod (POD_NAMESPACE, POD_NAME, POD_UID): {error}"))
-}
-
-fn start_logging(level: &str, format: LogFormat) -> Result<(), String> {
-    // Kube's client logs every failed request as an error, without saying of whom; here whoever asks tells what failed.
-    let filter = EnvFilter::try_new(format!("kube_client=off,{level}"))
-        .map_err(|error| format!("--log-level {level:?}: {error}"))?;
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
-    match format {
-        LogFormat::Text => subscriber.with_ansi(false).init(),
-        LogFormat::Json => subscriber.json().init(),
-    }
-    Ok(())
 }

@@ -1,13 +1,9 @@
 //! JSON that borrows from its source: reads what Go's encoding/json reads, tells where every value lies, and stops at a depth
 //! instead of the end of the stack. The annotations are edited by these places, so that foreign bytes stay as they are.
 
-mod write;
-
 use std::borrow::Cow;
 
 use serde_json::{Map, Number, Value};
-
-pub(crate) use write::{Quoted, Sink};
 
 /// Numbers beyond this magnitude do not survive Go's float64, through which multus passes them.
 const MAX_EXACT: u64 = 1 << 53;

@@ -64,7 +64,7 @@ impl InterfaceName {
 
     /// `net<k>`, the form in which multus names an unnamed attachment.
     pub fn net(k: u32) -> Self {
-        Self::of(["net", itoa::Buffer::new().format(k)])
+        Self::of(["net", &k.to_string()])
     }
 
     /// A name that is known to be one, in parts.

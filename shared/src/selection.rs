@@ -15,7 +15,6 @@ use serde_json::{Map, Value};
 
 pub use self::unknown::UnknownKeys;
 use crate::{
-    json::{Quoted, Sink},
     names::{InterfaceName, NetworkName},
     violation::Violations,
 };
@@ -34,6 +33,9 @@ pub const MAX_PORT_MAPPINGS: usize = 256;
 pub const MAX_DEFAULT_ROUTES: usize = 2;
 /// JSON in the annotation may be nested this deep.
 pub const MAX_DEPTH: usize = 16;
+
+/// An interface name takes about so many bytes of an annotation, with its key.
+const BYTES_A_NAME: usize = 32;
 
 /// Which of the two formats an annotation is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -271,50 +273,25 @@ impl SelectionList {
     /// The annotation with `names[i]` written into element i, where that is `Some` and the element is unnamed; every other byte as it
     /// was. A name that the format cannot hold (see [`SelectionList::can_hold`]) is left out.
     pub fn with_interfaces(&self, names: &[Option<InterfaceName>]) -> String {
-        let mut filled = String::with_capacity(self.filled_size());
-        self.fill(names, &mut filled);
-        filled
-    }
-
-    /// The same as the inside of a JSON string, appended to `out`.
-    // Inlined into a crate that is built small, it would be built small.
-    #[inline(never)]
-    pub fn push_quoted(&self, names: &[Option<InterfaceName>], out: &mut Vec<u8>) {
-        // A list has about as many quotes as would make it half as long again.
-        out.reserve(self.filled_size() * 3 / 2 + 256);
-        self.fill(names, &mut Quoted(out));
-    }
-
-    fn filled_size(&self) -> usize {
-        // An interface takes about thirty bytes.
-        self.source.len() + 32 * self.slots.len()
-    }
-
-    fn fill(&self, names: &[Option<InterfaceName>], out: &mut impl Sink) {
+        let mut filled = String::with_capacity(self.source.len() + BYTES_A_NAME * self.slots.len());
         let mut copied = 0;
         for (slot, name) in self.gaps(names) {
-            out.text(self.at(copied..slot.start));
+            filled.push_str(self.at(copied..slot.start));
             let name = name.as_str();
             match (&slot.lead, self.format) {
-                (Lead::Nothing, Format::Text) => out.text(name),
-                (Lead::Nothing, Format::Json) => json::write_name(out, name),
-                (Lead::At, _) => ["@", name].iter().for_each(|piece| out.text(piece)),
+                (Lead::Nothing, Format::Text) => filled.push_str(name),
+                (Lead::Nothing, Format::Json) => json::push_name(&mut filled, name),
+                (Lead::At, _) => filled.extend(["@", name]),
                 (Lead::Key { space, colon }, _) => {
-                    match (self.at(space.clone()), self.at(colon.clone())) {
-                        // As programs write it.
-                        ("", ":") if json::is_plain(name) => out.interface(name),
-                        (space, colon) => {
-                            [",", space, "\"interface\"", colon]
-                                .iter()
-                                .for_each(|piece| out.text(piece));
-                            json::write_name(out, name);
-                        }
-                    }
+                    let (space, colon) = (self.at(space.clone()), self.at(colon.clone()));
+                    filled.extend([",", space, "\"interface\"", colon]);
+                    json::push_name(&mut filled, name);
                 }
             }
             copied = slot.end;
         }
-        out.text(self.at(copied..self.source.len()));
+        filled.push_str(self.at(copied..self.source.len()));
+        filled
     }
 
     /// Whether any of `names` would be written.

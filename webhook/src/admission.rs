@@ -219,7 +219,7 @@ impl Admission {
         match fill::fill(change, self.mode(change.namespace).0, &self.config) {
             Some(Filled { patch, names }) => {
                 answer.audit("filled", &names);
-                Decision::of(Verdict::Filled, answer.with_patch(patch))
+                Decision::of(Verdict::Filled, answer.with_patch(&patch))
             }
             None => Decision::of(Verdict::Allowed, answer),
         }

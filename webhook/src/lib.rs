@@ -7,7 +7,7 @@
 //!         tls ◄── tls::ca              ▼                               ▼
 //!                   └──────────► cluster: client, cache, networks, namespaces
 //! ```
-//! `lint` asks `admission` about files instead of reviews; everything may use `telemetry`. The rules
+//! `lint` asks `admission` about files instead of reviews; everything may count in `metrics`. The rules
 //! themselves are in the `shared` crate. No call to an API server happens while a review is
 //! answered, but for the one lookup that precedes a refusal because of a network.
 
@@ -16,8 +16,8 @@ pub mod args;
 pub mod cluster;
 pub mod http;
 pub mod lint;
+pub mod metrics;
 pub mod run;
-pub mod telemetry;
 #[cfg(test)]
 mod testing;
 pub mod tls;

@@ -4,6 +4,7 @@ use std::{fs, process::ExitCode, sync::Arc};
 
 use certs::service_names;
 use shared::config::Config;
+use shared_process::{DroppedLines, Logging};
 use tokio::{
     net::TcpListener,
     runtime,
@@ -25,7 +26,7 @@ use crate::{
         probes::{self, Probes},
         routes::{self, App},
     },
-    telemetry::{log, metrics::Metrics},
+    metrics::Metrics,
     tls::{
         self, Serving,
         ca::{self, ApiServer, Manager},
@@ -37,14 +38,15 @@ const THREADS: usize = 2;
 
 /// Serves until told to stop. A program that cannot start says why in one line.
 pub fn run(arguments: Serve) -> ExitCode {
-    let outcome = log::start(&arguments.log_level, arguments.log_format).and_then(|_logging| {
+    let logging = Logging::start(&arguments.log_level, arguments.log_format);
+    let outcome = logging.map_err(|error| error.to_string()).and_then(|logging| {
         let runtime = runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
             .enable_all()
             .build();
         runtime
             .map_err(|error| format!("cannot start: {error}"))?
-            .block_on(serve(arguments))
+            .block_on(serve(arguments, logging.dropped_lines()))
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -55,7 +57,7 @@ pub fn run(arguments: Serve) -> ExitCode {
     }
 }
 
-async fn serve(arguments: Serve) -> Result<(), String> {
+async fn serve(arguments: Serve, dropped_lines: DroppedLines) -> Result<(), String> {
     let Serve {
         config,
         listen,
@@ -116,6 +118,7 @@ async fn serve(arguments: Serve) -> Result<(), String> {
         namespaces: Arc::clone(&namespaces),
         drain,
         metrics: metrics.clone(),
+        dropped_lines,
     };
     let admin = Server {
         listener: admin_listener,

@@ -36,7 +36,7 @@ use crate::{
         body::Bodies,
         routes::{App, router},
     },
-    telemetry::metrics::Metrics,
+    metrics::Metrics,
     tls::{Serving, server_config},
 };
 

@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 
 pub use directory::follow;
 
-use crate::telemetry::metrics::Metrics;
+use crate::metrics::Metrics;
 
 /// The pair in use. Replaced as a whole between two handshakes; open connections keep theirs.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use super::{
     unknown::UnknownKeys,
 };
 use crate::{
-    json::{self, Member, Node, Sink, Tree},
+    json::{self, Member, Node, Tree},
     names::{InterfaceName, NetworkName, NetworkNameError, is_label, is_subdomain},
     violation::{Rule, Violation, Violations, shown},
     work,
@@ -359,18 +359,8 @@ fn slot(source: &str, members: &[Member<'_>]) -> Slot {
     at(end, end, Lead::Key { space, colon })
 }
 
-/// Whether a name is the inside of a JSON string as it is. It has no control characters, so that only these two need an escape.
-pub(super) fn is_plain(name: &str) -> bool {
-    !name.bytes().any(|byte| matches!(byte, b'"' | b'\\'))
-}
-
-/// Writes a name as a JSON string.
-pub(super) fn write_name(out: &mut impl Sink, name: &str) {
-    out.text("\"");
-    if is_plain(name) {
-        out.text(name);
-    } else {
-        out.text(&name.replace('\\', "\\\\").replace('"', "\\\""));
-    }
-    out.text("\"");
+/// Appends a name as a JSON string. A name has no control characters, so that only two need an escape.
+pub(super) fn push_name(out: &mut String, name: &str) {
+    let escaped = name.replace('\\', "\\\\").replace('"', "\\\"");
+    out.extend(["\"", &escaped, "\""]);
 }

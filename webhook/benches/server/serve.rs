@@ -11,6 +11,7 @@ use axum::{
 };
 use certs::{Authority, service_names};
 use shared::config::Config;
+use shared_process::{LogFormat, Logging};
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -20,14 +21,13 @@ use webhook::{
         Admission,
         review::{self, Answer, Pod},
     },
-    args::LogFormat,
     cluster::{namespaces::Namespaces, networks::Networks},
     http::{
         Drain, Limits, Server,
         body::Bodies,
         routes::{self, App},
     },
-    telemetry::{log, metrics::Metrics},
+    metrics::Metrics,
     tls::{self, Serving},
 };
 
@@ -43,7 +43,10 @@ pub async fn until_killed(what: &str) -> Outcome<()> {
     let (router, _logging) = match what {
         "floor" => (floor(), None),
         // As the program runs it, its log lines included.
-        _ => (gate(metrics.clone())?, Some(log::start("info", LogFormat::Text)?)),
+        _ => (
+            gate(metrics.clone())?,
+            Some(Logging::start("info", LogFormat::Text)?),
+        ),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);

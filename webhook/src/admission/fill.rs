@@ -1,8 +1,8 @@
 //! Filling in: which interface names the webhook writes into a networks annotation, as the smallest possible patch.
 
-mod patch;
-
+use json_patch::{Patch, PatchOperation, ReplaceOperation, jsonptr::PointerBuf};
 use shared::{
+    annotations,
     config::{Config, InterfaceNames},
     history::History,
     names::InterfaceName,
@@ -22,7 +22,7 @@ type Names = Vec<Option<InterfaceName>>;
 
 /// What is filled in.
 pub struct Filled {
-    /// The JSON patch.
+    /// The JSON patch (RFC 6902), serialised.
     pub patch: Vec<u8>,
     /// The names, in the order of the list, comma-separated.
     pub names: String,
@@ -32,12 +32,25 @@ pub struct Filled {
 /// patch would be too long.
 pub fn fill(change: &Change<'_>, mode: InterfaceNames, config: &Config) -> Option<Filled> {
     let (list, names) = missing(change, mode, config)?;
-    let patch = Some(patch::fill_networks(&list, &names)).filter(|patch| patch.len() <= MAX_PATCH)?;
+    let patch = serde_json::to_vec(&replace_networks(list.with_interfaces(&names))).ok()?;
+    if patch.len() > MAX_PATCH {
+        return None;
+    }
     let names: Vec<&str> = names.iter().flatten().map(InterfaceName::as_str).collect();
     Some(Filled {
         patch,
         names: names.join(","),
     })
+}
+
+/// One operation on the one annotation, which the object is known to have. There is no `test` of
+/// the old value: the API server applies the patch to the very object that it sent.
+fn replace_networks(annotation: String) -> Patch {
+    let replace = ReplaceOperation {
+        path: PointerBuf::from_tokens(["metadata", "annotations", annotations::NETWORKS]),
+        value: annotation.into(),
+    };
+    Patch(vec![PatchOperation::Replace(replace)])
 }
 
 /// The networks annotation with missing interface names filled in; `None` when there is nothing to do.

@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tower::service_fn;
 
-use crate::telemetry::metrics::Metrics;
+use crate::metrics::Metrics;
 
 /// What is kept of the objects of one kind.
 #[derive(Debug)]

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
     use crate::{
         cluster::namespaces::{Namespaces, Override},
-        telemetry::metrics::Metrics,
+        metrics::Metrics,
         testing::until,
     };
 

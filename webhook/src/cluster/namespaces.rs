@@ -13,7 +13,7 @@ use super::{
     cache::{Cache, State},
     client::watching,
 };
-use crate::telemetry::metrics::Metrics;
+use crate::metrics::Metrics;
 
 /// The labels of all namespaces that have one.
 #[derive(Debug)]

@@ -22,7 +22,7 @@ use super::{
     cache::{Cache, State},
     client::watching,
 };
-use crate::telemetry::metrics::Metrics;
+use crate::metrics::Metrics;
 
 /// Objects in one answer while listing: all that is in memory at once of what is not kept. An
 /// object has up to 1.5 MiB.

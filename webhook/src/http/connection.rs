@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::{drain::Drain, limits::Limits};
-use crate::telemetry::metrics::Metrics;
+use crate::metrics::Metrics;
 
 /// HTTP/2 requests at once on one connection; API servers open another one beyond it.
 const STREAMS: u32 = 100;

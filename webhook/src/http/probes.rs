@@ -9,12 +9,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use shared_process::DroppedLines;
 use time::OffsetDateTime;
 
 use super::drain::Drain;
 use crate::{
     cluster::{State, namespaces::Namespaces, networks::Networks},
-    telemetry::metrics::Metrics,
+    metrics::Metrics,
     tls::Serving,
 };
 
@@ -31,6 +32,8 @@ pub struct Probes {
     pub drain: Drain,
     /// What is counted.
     pub metrics: Metrics,
+    /// Counted where the log is written.
+    pub dropped_lines: DroppedLines,
 }
 
 /// The router of the admin port.
@@ -83,6 +86,7 @@ async fn ready(Extract(probes): Extract<Probes>) -> Response {
 
 async fn metrics(Extract(probes): Extract<Probes>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    probes.metrics.log_lines_dropped(probes.dropped_lines.count());
     probes.metrics.cache_age("networks", probes.networks.age());
     probes.metrics.cache_age("namespaces", probes.namespaces.age());
     ([(header::CONTENT_TYPE, kind)], probes.metrics.to_text()).into_response()

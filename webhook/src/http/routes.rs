@@ -15,7 +15,7 @@ use axum::{
 use super::body::Bodies;
 use crate::{
     admission::{Admission, Answer, Endpoint, OTHER_OPERATION, Outcome, Verdict},
-    telemetry::metrics::{Metrics, ReviewLabels},
+    metrics::{Metrics, ReviewLabels},
 };
 
 /// What all paths need.

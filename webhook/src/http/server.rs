@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::{connection::Connection, drain::Drain, limits::Limits};
-use crate::telemetry::metrics::Metrics;
+use crate::metrics::Metrics;
 
 /// A port that is being served.
 pub struct Server {

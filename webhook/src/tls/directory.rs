@@ -11,7 +11,7 @@ use certs::{Pair, PairError};
 use time::OffsetDateTime;
 
 use super::Serving;
-use crate::telemetry::metrics::Metrics;
+use crate::metrics::Metrics;
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);

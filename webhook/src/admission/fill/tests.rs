@@ -271,7 +271,7 @@ proptest! {
         let object = parsed(&before);
         let change = Change { namespace: "default", annotation: &networks, pod: &object, old: None };
         let Some(patch) = fill(&change, InterfaceNames::Fill, &config(&json!({}))) else { return Ok(()) };
-        let patch: json_patch::Patch = serde_json::from_slice(&patch.patch).unwrap();
+        let patch: Patch = serde_json::from_slice(&patch.patch).unwrap();
 
         let mut after = before.clone();
         json_patch::patch(&mut after, &patch).unwrap();
@@ -279,5 +279,21 @@ proptest! {
         prop_assert_ne!(&after, &before);
         after["metadata"]["annotations"][annotations::NETWORKS] = networks.into();
         prop_assert_eq!(after, before);
+    }
+
+    #[test]
+    fn the_patch_carries_every_character_of_an_unknown_field(
+        unknown in "(\\PC|[\"\\\\\\x00-\\x20\\x7f]){0,300}"
+    ) {
+        let networks = json!([{ "unknown": unknown, "name": "a" }]).to_string();
+        let before = pod(&networks);
+        let object = parsed(&before);
+        let change = Change { namespace: "default", annotation: &networks, pod: &object, old: None };
+        let filled = fill(&change, InterfaceNames::Fill, &config(&json!({}))).unwrap();
+        let patch: Value = serde_json::from_slice(&filled.patch).unwrap();
+        let path = "/metadata/annotations/k8s.v1.cni.cncf.io~1networks";
+        let list = SelectionList::parse(Some(&networks), "default").unwrap();
+        let value = list.with_interfaces(&[Some(InterfaceName::net(1))]);
+        prop_assert_eq!(patch, json!([{ "op": "replace", "path": path, "value": value }]));
     }
 }

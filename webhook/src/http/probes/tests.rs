@@ -22,6 +22,7 @@ fn starting() -> Fixture {
         namespaces: Arc::default(),
         drain: Drain::new(begun.clone()),
         metrics,
+        dropped_lines: DroppedLines::default(),
     };
     Fixture { probes, begun }
 }

@@ -15,7 +15,7 @@ use rustls::{
 mod under_load;
 
 use super::{rotation::GRACE, *};
-use crate::telemetry::metrics::Metrics;
+use crate::metrics::Metrics;
 
 /// The Secret and the registrations, with versions as an API server keeps them.
 #[derive(Default)]

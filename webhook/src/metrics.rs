@@ -1,7 +1,10 @@
 //! What the program counts, for Prometheus. Every label has a closed set of values; no object is ever named.
 
 use std::{
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -71,6 +74,7 @@ pub struct Metrics {
     certificates: Family<OutcomeLabels, Counter>,
     synced: Family<CacheLabels, Gauge>,
     age: Family<CacheLabels, Gauge<f64, AtomicU64>>,
+    dropped_lines: Counter,
 }
 
 /// From 50 µs to 1.6 s.
@@ -93,6 +97,7 @@ impl Default for Metrics {
             certificates: Family::default(),
             synced: Family::default(),
             age: Family::default(),
+            dropped_lines: Counter::default(),
         };
         metrics.register(&mut registry);
         metrics.registry = Arc::new(registry);
@@ -134,6 +139,8 @@ impl Metrics {
         registry.register("cache_synced", help, self.synced.clone());
         let help = "Time since a watch cache last heard of the API server";
         registry.register_with_unit("cache_age", help, Unit::Seconds, self.age.clone());
+        let help = "Log lines dropped because standard error was not read fast enough";
+        registry.register("log_lines_dropped", help, self.dropped_lines.clone());
     }
 
     /// A review was answered: `verdict` is `allowed`, `filled`, `refused`, `unreadable` or
@@ -201,6 +208,11 @@ impl Metrics {
         self.age
             .get_or_create(&CacheLabels { cache })
             .set(age.as_secs_f64());
+    }
+
+    /// How many log lines were dropped since the start.
+    pub fn log_lines_dropped(&self, total: u64) {
+        self.dropped_lines.inner().store(total, Ordering::Relaxed);
     }
 
     /// Everything in the OpenMetrics text format.

@@ -5,7 +5,7 @@ use certs::PairError;
 
 use super::*;
 
-const PAGE: &str = include_str!("../../../../docs/metrics.md");
+const PAGE: &str = include_str!("../../../docs/metrics.md");
 
 /// Every value of every label, once.
 fn everything() -> Metrics {
@@ -23,6 +23,7 @@ fn everything() -> Metrics {
         certificates: _,
         synced: _,
         age: _,
+        dropped_lines: _,
     } = &metrics;
     for path in ["mutate", "validate"] {
         for operation in ["CREATE", "UPDATE", "other"] {
@@ -57,6 +58,7 @@ fn everything() -> Metrics {
         metrics.cache_synced(cache, true);
         metrics.cache_age(cache, Duration::ZERO);
     }
+    metrics.log_lines_dropped(1);
     metrics
 }
 
