@@ -25,8 +25,8 @@ fn everything() -> Metrics {
         age: _,
         dropped_lines: _,
     } = &metrics;
-    for path in ["mutate", "validate"] {
-        for operation in ["CREATE", "UPDATE", "other"] {
+    for path in ["mutate", "validate", "workload", "network"] {
+        for operation in ["CREATE", "UPDATE", "DELETE", "other"] {
             for verdict in ["allowed", "filled", "refused", "unreadable", "warned"] {
                 metrics.reviewed(ReviewLabels { path, operation }, verdict, Duration::ZERO);
             }
