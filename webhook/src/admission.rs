@@ -2,7 +2,7 @@
 //!
 //! [`fill`] writes interface names into the annotation, [`check`] holds it against every rule, and
 //! [`review`] is the envelope around both. The API server is asked only before a refusal that rests
-//! on a network.
+//! on a network, and before the warning that there is no such network.
 
 pub mod check;
 pub mod fill;
@@ -42,8 +42,8 @@ pub struct Admission {
     pub networks: Arc<Networks>,
     /// What namespaces ask for.
     pub namespaces: Arc<Namespaces>,
-    /// For the lookup of a network before a refusal that rests on it; without it, the cache is
-    /// believed.
+    /// For the lookup of a network before a refusal or warning that rests on it; without it, the
+    /// cache is believed.
     pub client: Option<Client>,
 }
 

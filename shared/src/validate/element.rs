@@ -171,12 +171,17 @@ impl Judge<'_> {
         self.findings.violations.push(violation);
     }
 
-    /// As [`Self::refuse`], because of what is known of the network.
-    fn refuse_network(&mut self, rule: Rule, field: Option<&'static str>, message: impl Into<String>) {
+    /// What is found next rests on what is known of the network.
+    fn rest_on_network(&mut self) {
         let network = &self.element.network;
         if !self.findings.rests_on.contains(network) {
             self.findings.rests_on.push(network.clone());
         }
+    }
+
+    /// As [`Self::refuse`], because of what is known of the network.
+    fn refuse_network(&mut self, rule: Rule, field: Option<&'static str>, message: impl Into<String>) {
+        self.rest_on_network();
         self.refuse(rule, field.map(|field| (field, "")), message);
     }
 
@@ -278,7 +283,10 @@ impl Judge<'_> {
                     format!("this NetworkAttachmentDefinition does not exist{hint}"),
                 );
             }
-            MissingNetworks::Warn => self.warn(&format!("no such NetworkAttachmentDefinition{hint}")),
+            MissingNetworks::Warn => {
+                self.rest_on_network();
+                self.warn(&format!("no such NetworkAttachmentDefinition{hint}"));
+            }
         }
     }
 
