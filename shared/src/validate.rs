@@ -93,8 +93,8 @@ pub struct Findings {
     pub violations: Violations,
     /// Legal but surprising.
     pub warnings: Warnings,
-    /// The networks on which a violation rests, each once: that they are missing, what their config
-    /// is or declares, or what they require.
+    /// The networks on which a violation or the warning of a missing one rests, each once: that they
+    /// are missing, what their config is or declares, or what they require.
     pub rests_on: Vec<NetworkName>,
 }
 

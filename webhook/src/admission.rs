@@ -3,8 +3,8 @@
 //! [`fill`] writes interface names into a pod's annotation, and [`check`] holds it against every rule.
 //! `workload` does so for pod templates, with warnings only; `network` judges
 //! NetworkAttachmentDefinitions, with their [`usage`] when one is deleted. [`review`] is the envelope
-//! around all. The API server is asked only before a refusal that rests on a network, and for that
-//! usage.
+//! around all. The API server is asked only before a refusal that rests on a network, before the
+//! warning that there is no such network, and for that usage.
 
 pub mod check;
 pub mod fill;
@@ -51,8 +51,8 @@ pub struct Admission {
     pub networks: Arc<Networks>,
     /// What namespaces ask for.
     pub namespaces: Arc<Namespaces>,
-    /// For the lookup of a network before a refusal that rests on it; without it, the cache is
-    /// believed.
+    /// For the lookup of a network before a refusal or warning that rests on it; without it, the
+    /// cache is believed.
     pub client: Option<Client>,
     /// Which networks pods use, as far as it was asked lately.
     pub usage: Arc<Usage>,

@@ -9,7 +9,8 @@
 //! ```
 //! `lint` asks `admission` about files instead of reviews; everything may count in `metrics`. The rules
 //! themselves are in the `shared` crate. No call to an API server happens while a review is
-//! answered, but for the one lookup that precedes a refusal because of a network.
+//! answered, but for the one lookup before a refusal that rests on a network, or before the warning
+//! that there is no such network.
 
 pub mod admission;
 pub mod args;

@@ -94,6 +94,7 @@ impl<'a> Judge<'a> {
         self.refuse(rule, field.map(|field| (field, "")), message);
     }
 
+    /// What is found next rests on what is known of the network.
     fn rest_on_network(&mut self) {
         let network = &self.element.network;
         if !self.findings.rests_on.contains(network) {
@@ -252,7 +253,10 @@ impl<'a> Judge<'a> {
                     format!("this NetworkAttachmentDefinition does not exist{hint}"),
                 );
             }
-            MissingNetworks::Warn => self.warn(Warning::UnknownNetwork, &[&hint]),
+            MissingNetworks::Warn => {
+                self.rest_on_network();
+                self.warn(Warning::UnknownNetwork, &[&hint]);
+            }
         }
     }
 

@@ -87,8 +87,8 @@ fn gate(metrics: Metrics) -> Outcome<Router> {
 fn floor() -> Router {
     let bodies = Bodies::default();
     let handler = async move |http: Request| -> Response {
-        let body = match bodies.read(http).await {
-            Ok(body) => body,
+        let (body, _share) = match bodies.read(http).await {
+            Ok(read) => read,
             Err(refusal) => return refusal.into_response(),
         };
         let answer = review::read::<Pod>(&body).map(|request| Answer::allowed(request.uid));

@@ -267,6 +267,31 @@ async fn before_a_missing_network_is_refused_the_api_server_is_asked_once() {
     );
 }
 
+/// README applies a network and a pod that uses it in one file.
+#[tokio::test]
+async fn a_missing_network_is_confirmed_before_the_warning() {
+    let mut app = ready(&json!({}));
+    let asked = api_server(&mut app, &[("fresh", macvlan(&[]))]);
+
+    for quiet in ["fresh@x,a@y", "troubled@x"] {
+        assert_eq!(
+            warnings(&app, &create(&pod(quiet))).await,
+            Vec::<String>::new(),
+            "{quiet}"
+        );
+    }
+    assert_eq!(asked.lock().unwrap().len(), 2);
+
+    for _ in 0..3 {
+        let warnings = warnings(&app, &create(&pod("gone@x"))).await;
+        assert!(
+            warnings[0].contains("no such NetworkAttachmentDefinition"),
+            "{warnings:?}"
+        );
+    }
+    assert_eq!(asked.lock().unwrap().len(), 3, "absence is remembered");
+}
+
 #[tokio::test]
 async fn only_what_a_refusal_rests_on_is_looked_up_and_absence_is_remembered() {
     let mut app = ready(&json!({ "missingNetworks": "reject", "namespaceIsolation": true }));

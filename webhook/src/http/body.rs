@@ -1,5 +1,5 @@
 //! Reading a request's body within three limits: its size, its pace, and the memory that all bodies
-//! take together.
+//! and unread answers take together.
 //!
 //! A body takes its whole share of the memory before it is read, as its Content-Length announces it
 //! (API servers always send one), so that none waits for room while it holds some. While others
@@ -29,16 +29,14 @@ const BUDGET: usize = 32 * 1024 * 1024;
 const LARGE: usize = 256 * 1024;
 /// Large bodies that are read at once.
 const LARGE_AT_ONCE: usize = 3;
-/// Granularity of the budget, in bytes. A body takes at least one.
-const UNIT: usize = 1024;
+/// Granularity of the budget, in bytes. A body takes at least one: it is also room for the answer,
+/// which is never much longer than the body but for 16 KiB of refusals and warnings.
+const UNIT: usize = 16 * 1024;
 /// Bytes a second that a body must bring while others wait for room: a small part of what any
 /// network between nodes does.
 const PACE: f64 = 1024.0 * 1024.0;
-/// Bytes a second that a body must bring in any case.
-const MINIMUM_PACE: f64 = 64.0 * 1024.0;
-/// Time that a body may lose against either pace.
+/// Time that a body may lose against that pace.
 const GRACE: Duration = Duration::from_millis(100);
-const MINIMUM_GRACE: Duration = Duration::from_secs(1);
 
 /// How much may be read at once, and how fast it must come.
 #[derive(Clone, Debug)]
@@ -57,22 +55,11 @@ impl Default for Bodies {
     }
 }
 
-/// A body, which counts against the budget as long as it lives.
+/// The room that a body takes, and its turn if it is a large one, until this is dropped.
 #[derive(Debug)]
-pub struct ReadBody {
-    bytes: Vec<u8>,
-    _share: Share,
-}
-
-/// The room that a body takes, and its turn if it is a large one.
-type Share = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
-
-impl std::ops::Deref for ReadBody {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.bytes
-    }
+pub struct Share {
+    _room: OwnedSemaphorePermit,
+    _turn: Option<OwnedSemaphorePermit>,
 }
 
 /// Why a body was not read.
@@ -123,11 +110,17 @@ impl Bodies {
         }
     }
 
-    /// Reads the body of a request.
+    /// Whether nothing takes room.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.room.available_permits() == BUDGET / UNIT
+    }
+
+    /// Reads the body of a request. Its share is to be kept until the answer is written.
     ///
     /// # Errors
     /// See [`BodyError`].
-    pub async fn read(&self, request: Request<Body>) -> Result<ReadBody, BodyError> {
+    pub async fn read(&self, request: Request<Body>) -> Result<(Vec<u8>, Share), BodyError> {
         let (parts, body) = request.into_parts();
         if !is_plain_json(&parts.headers) {
             return Err(BodyError::NotJson);
@@ -145,7 +138,7 @@ impl Bodies {
         let bytes = timeout_at(end, self.collect(body, size))
             .await
             .map_err(|_elapsed| BodyError::TooSlow)??;
-        Ok(ReadBody { bytes, _share: share })
+        Ok((bytes, share))
     }
 
     /// Waits for the room that a body of `size` bytes takes.
@@ -162,7 +155,10 @@ impl Bodies {
         let waiting = Waiting::one_of(&self.waiting);
         let room = Arc::clone(&self.room).acquire_many_owned(units).await;
         drop(waiting);
-        Ok((room.map_err(|_| BodyError::Busy)?, turn))
+        Ok(Share {
+            _room: room.map_err(|_| BodyError::Busy)?,
+            _turn: turn,
+        })
     }
 
     async fn collect(&self, mut body: Body, size: usize) -> Result<Vec<u8>, BodyError> {
@@ -189,26 +185,19 @@ impl Bodies {
     }
 
     /// Returns when a body of which `received` bytes have come since `begun` is slower than it may
-    /// be.
+    /// be, and another waits for room.
     async fn too_slow(&self, begun: Instant, received: usize) {
-        let until = |grace: Duration, pace: f64| begun + grace + time_for(received, pace);
         let mut waiting = self.waiting.subscribe();
-        let behind = async {
-            sleep_until(until(GRACE, PACE)).await;
-            // The sender lives as long as `self`.
-            _ = waiting.wait_for(|waiting| *waiting > 0).await;
-        };
-        tokio::select! {
-            () = behind => {}
-            () = sleep_until(until(MINIMUM_GRACE, MINIMUM_PACE)) => {}
-        }
+        sleep_until(begun + GRACE + time_for(received)).await;
+        // The sender lives as long as `self`.
+        _ = waiting.wait_for(|waiting| *waiting > 0).await;
     }
 }
 
-/// The time in which `bytes` come at a pace of so many a second.
+/// The time in which `bytes` come at the pace.
 #[expect(clippy::cast_precision_loss, reason = "a body has at most some million bytes")]
-fn time_for(bytes: usize, pace: f64) -> Duration {
-    Duration::from_secs_f64(bytes as f64 / pace)
+fn time_for(bytes: usize) -> Duration {
+    Duration::from_secs_f64(bytes as f64 / PACE)
 }
 
 /// Counts as one that waits, as long as it lives.

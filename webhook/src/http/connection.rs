@@ -1,6 +1,7 @@
 //! One connection: handshake, requests, farewell.
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -40,12 +41,16 @@ const HEADERS: u32 = 16 * 1024;
 /// Between two HTTP/2 pings on a silent connection, which find peers that vanished.
 const PING: Duration = Duration::from_secs(30);
 
+/// How long an idle connection that makes room for another may take to say farewell.
+pub(super) const EVICTION: Duration = Duration::from_millis(200);
+
 /// What a connection needs to know.
 pub(super) struct Connection {
     pub(super) router: Router,
     pub(super) limits: Limits,
     pub(super) drain: Drain,
     pub(super) stop: CancellationToken,
+    pub(super) progress: Arc<Progress>,
 }
 
 impl Connection {
@@ -54,24 +59,30 @@ impl Connection {
         let Some(tls) = tls else {
             return self.requests(stream, false).await;
         };
-        match timeout(self.limits.handshake, tls.accept(stream)).await {
-            Ok(Ok(stream)) => {
+        let handshake = async {
+            tokio::select! {
+                done = tls.accept(stream) => Some(done),
+                () = self.progress.evicted.cancelled() => None,
+            }
+        };
+        match timeout(self.limits.handshake, handshake).await {
+            Ok(Some(Ok(stream))) => {
                 metrics.handshake("ok");
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 self.requests(stream, http2).await;
             }
-            Ok(Err(error)) => {
+            Ok(Some(Err(error))) => {
                 metrics.handshake("failed");
                 tracing::debug!(%error, "a TLS handshake failed");
             }
-            Err(_elapsed) => metrics.handshake("timeout"),
+            Ok(None) | Err(_) => metrics.handshake("timeout"),
         }
     }
 
     async fn requests(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, http2: bool) {
-        let progress = Arc::new(Progress::new());
+        let progress = &self.progress;
         let service =
-            service_fn(|request| answer(self.router.clone(), self.drain.clone(), &progress, request));
+            service_fn(|request| answer(self.router.clone(), self.drain.clone(), progress, request));
         let builder = protocol(&self.limits);
         let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
         // A client is asked to leave when it idles, and at the end; over HTTP/2 as soon as draining begins, too, but not
@@ -86,7 +97,14 @@ impl Connection {
         tokio::select! {
             // The client closed, or broke a rule of the protocol: neither is worth a word.
             _ = connection.as_mut() => return,
+            // The answer takes memory, and whoever does not read it reads no farewell.
+            () = progress.overdue(self.limits.request) => return,
             () = reason => connection.as_mut().graceful_shutdown(),
+            () = progress.evicted.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                let _ = timeout(EVICTION, connection).await;
+                return;
+            }
         }
         let _ = timeout(self.limits.farewell, connection).await;
     }
@@ -112,8 +130,14 @@ fn protocol(limits: &Limits) -> auto::Builder<TokioExecutor> {
 
 type Answered = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-fn answer(router: Router, drain: Drain, progress: &Arc<Progress>, request: Request<Incoming>) -> Answered {
-    let under_way = Progress::begin(progress, &drain);
+fn answer(
+    router: Router,
+    drain: Drain,
+    progress: &Arc<Progress>,
+    mut request: Request<Incoming>,
+) -> Answered {
+    let under_way = Arc::new(Progress::begin(progress, &drain));
+    request.extensions_mut().insert(Arc::clone(&under_way));
     Box::pin(async move {
         let http1 = request.version() <= Version::HTTP_11;
         let mut response = router.oneshot(request.map(Body::new)).await?;
@@ -128,43 +152,67 @@ fn answer(router: Router, drain: Drain, progress: &Arc<Progress>, request: Reque
 }
 
 /// What a connection's requests are doing.
-struct Progress {
+pub(super) struct Progress {
     state: Mutex<State>,
     changed: Notify,
+    evicted: CancellationToken,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct State {
-    under_way: usize,
+    /// When each request that is under way began, oldest first.
+    under_way: BTreeMap<u64, Instant>,
+    requests: u64,
     answered: bool,
     /// When the connection opened, or a request last began or ended.
     last: Instant,
 }
 
 impl Progress {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let state = State {
-            under_way: 0,
+            under_way: BTreeMap::new(),
+            requests: 0,
             answered: false,
             last: Instant::now(),
         };
         Self {
             state: Mutex::new(state),
             changed: Notify::new(),
+            evicted: CancellationToken::new(),
         }
+    }
+
+    /// Whether a request was ever answered, and since when nothing is under way; `None`: something
+    /// is, or the connection closes already.
+    pub(super) fn idle_since(&self) -> Option<(bool, Instant)> {
+        let state = self.state();
+        let is_idle = state.under_way.is_empty() && !self.evicted.is_cancelled();
+        is_idle.then_some((state.answered, state.last))
+    }
+
+    /// Closes the connection.
+    pub(super) fn evict(&self) {
+        self.evicted.cancel();
     }
 
     fn begin(progress: &Arc<Self>, drain: &Drain) -> UnderWay {
         drain.saw_request();
-        progress.update(|state| state.under_way += 1);
+        let mut id = 0;
+        progress.update(|state| {
+            state.requests += 1;
+            id = state.requests;
+            state.under_way.insert(id, Instant::now());
+        });
         UnderWay {
+            id,
             progress: Arc::clone(progress),
             drain: drain.clone(),
         }
     }
 
     fn state(&self) -> State {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn update(&self, change: impl FnOnce(&mut State)) {
@@ -180,7 +228,7 @@ impl Progress {
         loop {
             let changed = self.changed.notified();
             let state = self.state();
-            if state.under_way > 0 {
+            if !state.under_way.is_empty() {
                 changed.await;
                 continue;
             }
@@ -190,6 +238,24 @@ impl Progress {
                 } else {
                     limits.headers
                 };
+            if end <= Instant::now() {
+                return;
+            }
+            tokio::select! {
+                () = changed => {}
+                () = sleep_until(end) => {}
+            }
+        }
+    }
+
+    /// Returns when a request has been under way for `limit`.
+    async fn overdue(&self, limit: Duration) {
+        loop {
+            let changed = self.changed.notified();
+            let Some(end) = self.state().under_way.values().next().map(|begun| *begun + limit) else {
+                changed.await;
+                continue;
+            };
             if end <= Instant::now() {
                 return;
             }
@@ -212,8 +278,10 @@ impl Progress {
     }
 }
 
-/// A request that is under way until this is dropped, answered or given up.
-struct UnderWay {
+/// A request that is under way until this is dropped: answered or given up. A handler finds it among
+/// the request's extensions, and may keep it until its answer is written.
+pub(super) struct UnderWay {
+    id: u64,
     progress: Arc<Progress>,
     drain: Drain,
 }
@@ -222,7 +290,7 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         self.drain.saw_request();
         self.progress.update(|state| {
-            state.under_way -= 1;
+            state.under_way.remove(&self.id);
             state.answered = true;
         });
     }

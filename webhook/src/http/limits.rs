@@ -5,7 +5,7 @@ use std::time::Duration;
 /// What a client may take, in time and number.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Open connections; more wait in the kernel's queue.
+    /// Open connections; for one more, the one that has been idle for longest is closed.
     pub connections: usize,
     /// For the TLS handshake.
     pub handshake: Duration,
@@ -13,6 +13,8 @@ pub struct Limits {
     pub headers: Duration,
     /// Without a request, on a connection that had one.
     pub idle: Duration,
+    /// From a request's headers to the last byte of its answer, which a client may leave unread.
+    pub request: Duration,
     /// From being asked to close a connection to its being cut.
     pub farewell: Duration,
     /// Draining ends when no request has come for this long …
@@ -31,6 +33,8 @@ impl Default for Limits {
             headers: Duration::from_secs(10),
             // API servers drop idle connections after 90 s by themselves: theirs is the first move.
             idle: Duration::from_secs(120),
+            // A body has 5 s, the lookup of networks 2 s.
+            request: Duration::from_secs(12),
             farewell: Duration::from_secs(5),
             quiet: Duration::from_secs(5),
             drain: Duration::from_secs(20),

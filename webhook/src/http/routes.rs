@@ -12,7 +12,10 @@ use axum::{
     routing::post,
 };
 
-use super::body::Bodies;
+use super::{
+    body::{Bodies, Share},
+    connection::UnderWay,
+};
 use crate::{
     admission::{Admission, Answer, Endpoint, OTHER_OPERATION, Outcome, Verdict},
     metrics::{Metrics, ReviewLabels},
@@ -52,17 +55,21 @@ pub fn router(app: App) -> Router {
 }
 
 impl App {
-    async fn handle(&self, endpoint: Endpoint, request: Request) -> Response {
+    async fn handle(&self, endpoint: Endpoint, mut request: Request) -> Response {
         let _in_flight = self.metrics.enter();
-        let body = match self.bodies.read(request).await {
-            Ok(body) => body,
+        let under_way = request.extensions_mut().remove();
+        let (body, share) = match self.bodies.read(request).await {
+            Ok(read) => read,
             Err(refusal) => return refusal.into_response(),
         };
         let started = Instant::now();
-        let (response, operation, verdict) = match self.admission.review(endpoint, &body).await {
+        let reviewed = self.admission.review(endpoint, &body).await;
+        drop(body);
+        let (response, operation, verdict) = match reviewed {
             Ok(outcome) => {
                 self.count_rules(&outcome);
-                (respond(&outcome.answer), outcome.operation, outcome.verdict)
+                let response = respond(&outcome.answer, share, under_way);
+                (response, outcome.operation, outcome.verdict)
             }
             Err(error) => {
                 let response = (StatusCode::BAD_REQUEST, error.to_string()).into_response();
@@ -84,9 +91,54 @@ impl App {
     }
 }
 
-fn respond(answer: &Answer) -> Response {
+/// An answer, which keeps what its request holds until its last byte is written: a client that reads
+/// no answers gets no more of them than fit into the budget, and is cut off.
+struct Unwritten {
+    json: Vec<u8>,
+    _share: Share,
+    _under_way: Option<Arc<UnderWay>>,
+}
+
+impl AsRef<[u8]> for Unwritten {
+    fn as_ref(&self) -> &[u8] {
+        &self.json
+    }
+}
+
+fn respond(answer: &Answer, share: Share, under_way: Option<Arc<UnderWay>>) -> Response {
+    let unwritten = |json| Unwritten {
+        json,
+        _share: share,
+        _under_way: under_way,
+    };
     match answer.to_json() {
-        Ok(json) => ([(header::CONTENT_TYPE, "application/json")], Bytes::from(json)).into_response(),
+        Ok(json) => {
+            let body = Bytes::from_owner(unwritten(json));
+            ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+        }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use serde_json::json;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::testing::{app, create, know, pod, post};
+
+    #[tokio::test]
+    async fn an_answer_keeps_its_room_until_it_is_written() {
+        let app = app(&json!({}));
+        know(&app, &[]);
+        let request = post("/mutate", create(&pod("a")).to_string()).map(Body::new);
+
+        let response = router(app.clone()).oneshot(request).await.unwrap();
+        assert!(!app.bodies.is_empty());
+
+        drop(response);
+        assert!(app.bodies.is_empty());
     }
 }

@@ -1,25 +1,34 @@
 //! The accept loop: connections in, requests to a router, under limits, until the end.
 //!
 //! Nothing that a client does or leaves undone holds anything for long: the handshake, the headers, an idle connection
-//! and the farewell have deadlines (a body has its own, where it is read), and connections are bounded.
+//! and the farewell have deadlines (a body has its own, where it is read), and connections are bounded:
+//! where they are used up, the one that has been idle for longest makes room for a new one.
 //!
 //! The end comes in two steps. *Draining*: a replica that is being replaced is still in somebody's list of endpoints, so
 //! new connections are served as before, but clients are told to go elsewhere (HTTP/1.1 `Connection: close`, HTTP/2
 //! GOAWAY). *Stopping*: when no request has come for a few seconds, nothing new is accepted and what is open is closed
 //! as its requests end.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use axum::Router;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::{connection::Connection, drain::Drain, limits::Limits};
+use super::{
+    connection::{Connection, EVICTION, Progress},
+    drain::Drain,
+    limits::Limits,
+};
 use crate::metrics::Metrics;
 
 /// A port that is being served.
@@ -45,29 +54,25 @@ impl Server {
         let stop = CancellationToken::new();
         let mut open = JoinSet::new();
         let mut drained = std::pin::pin!(self.drain.drained(self.limits.quiet, self.limits.drain));
+        let mut progresses = Progresses::default();
+        let mut next: Option<TcpStream> = None;
         loop {
-            let next = async {
-                // Closed never: an error would mean no more limits, so it ends the loop as a cancelled accept does.
-                let permit = Arc::clone(&permits).acquire_owned().await.ok();
-                (permit, accept(&self.listener).await)
-            };
             tokio::select! {
                 () = &mut drained => break,
                 Some(ended) = open.join_next() => report(ended),
-                (permit, stream) = next => {
-                    let connection = Connection {
-                        router: self.router.clone(),
-                        limits: self.limits,
-                        drain: self.drain.clone(),
-                        stop: stop.clone(),
-                    };
-                    let tls = self.tls.clone();
-                    let metrics = self.metrics.clone();
-                    open.spawn(async move {
-                        let _held = (permit, tls.is_some().then(|| metrics.connect()));
-                        connection.serve(stream, tls, &metrics).await;
-                    });
+                stream = accept(&self.listener), if next.is_none() => {
+                    if permits.available_permits() == 0 {
+                        progresses.evict_longest_idle();
+                    }
+                    next = Some(stream);
                 }
+                // Never closed: an error would mean no more limits, so it drops the connection.
+                permit = Arc::clone(&permits).acquire_owned(), if next.is_some() => {
+                    if let (Some(stream), Ok(permit)) = (next.take(), permit) {
+                        open.spawn(self.serve(stream, permit, progresses.add(), stop.clone()));
+                    }
+                }
+                () = tokio::time::sleep(EVICTION * 2), if next.is_some() => progresses.evict_longest_idle(),
             }
         }
         drop(self.listener);
@@ -75,6 +80,50 @@ impl Server {
         // Every connection cuts itself after its farewell.
         while let Some(ended) = open.join_next().await {
             report(ended);
+        }
+    }
+
+    fn serve(
+        &self,
+        stream: TcpStream,
+        permit: OwnedSemaphorePermit,
+        progress: Arc<Progress>,
+        stop: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let connection = Connection {
+            router: self.router.clone(),
+            limits: self.limits,
+            drain: self.drain.clone(),
+            stop,
+            progress,
+        };
+        let (tls, metrics) = (self.tls.clone(), self.metrics.clone());
+        async move {
+            let _held = (permit, tls.is_some().then(|| metrics.connect()));
+            connection.serve(stream, tls, &metrics).await;
+        }
+    }
+}
+
+/// What all open connections do.
+#[derive(Default)]
+struct Progresses(Vec<Weak<Progress>>);
+
+impl Progresses {
+    fn add(&mut self) -> Arc<Progress> {
+        self.0.retain(|progress| progress.strong_count() > 0);
+        let progress = Arc::new(Progress::new());
+        self.0.push(Arc::downgrade(&progress));
+        progress
+    }
+
+    /// Closes the connection that has been idle for longest, if one is: first of those on which
+    /// nothing was ever answered, so that a flood of connections does not cost an API server its own.
+    fn evict_longest_idle(&self) {
+        let open = self.0.iter().filter_map(Weak::upgrade);
+        let idle = open.filter_map(|progress| Some((progress.idle_since()?, progress)));
+        if let Some((_, progress)) = idle.min_by_key(|(since, _)| *since) {
+            progress.evict();
         }
     }
 }

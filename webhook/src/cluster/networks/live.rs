@@ -1,5 +1,6 @@
-//! One look at the API server per network on which a refusal rests: a NetworkAttachmentDefinition
-//! and a pod that uses it are often applied together, and the watch is a moment behind, or lost.
+//! One look at the API server per network on which a refusal rests, or the warning that there is no
+//! such network: a NetworkAttachmentDefinition and a pod that uses it are often applied together,
+//! and the watch is a moment behind, or lost.
 //!
 //! Bounded: few looks at once in the whole program, all of a review within two seconds, and a
 //! network that is not there is not looked for again within two seconds.
@@ -64,7 +65,7 @@ impl Looks {
 }
 
 /// Looks `names` up at the API server. A network about which the API server gives no clear answer
-/// in time counts as unknown, so that no refusal rests on it.
+/// in time counts as unknown, so that neither refusal nor warning rests on it.
 pub async fn confirm<'a>(networks: &'a Networks, names: &[NetworkName], client: &Client) -> Confirmed<'a> {
     let known_missing = |name: &&NetworkName| {
         let in_cache = networks.network(name);

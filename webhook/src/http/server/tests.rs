@@ -2,13 +2,15 @@
 
 use std::time::Instant;
 
-use http_body_util::StreamBody;
-use hyper::{StatusCode, body::Bytes, header};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::{StatusCode, body::Bytes, client::conn::http2, header};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rstest::rstest;
 use serde_json::json;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    sync::Notify,
     time::timeout,
 };
 
@@ -32,7 +34,7 @@ fn review() -> Bytes {
 }
 
 /// Everything that the peer sends until it closes, and how long that took.
-async fn until_closed(stream: &mut (impl AsyncReadExt + Unpin)) -> (String, Duration) {
+async fn until_closed(stream: &mut (impl AsyncRead + Unpin + ?Sized)) -> (String, Duration) {
     let begun = Instant::now();
     let mut received = Vec::new();
     // A reset is an end, too.
@@ -192,7 +194,7 @@ async fn a_body_over_the_limit_is_refused_announced_or_not() {
 
     // Chunked: nothing says how much will come, so no room can be taken for it.
     let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(server.connect("http/1.1").await))
+        hyper::client::conn::http1::handshake(TokioIo::new(server.connect("http/1.1").await))
             .await
             .unwrap();
     tokio::spawn(connection);
@@ -258,7 +260,11 @@ async fn more_large_bodies_than_fit_into_memory_at_once_are_all_answered() {
         ..app(&json!({}))
     };
     know(&app, &[]);
-    let server = TestServer::of_app(app, Limits::default()).await;
+    let limits = Limits {
+        request: PATIENCE * 2,
+        ..Limits::default()
+    };
+    let server = TestServer::of_app(app, limits).await;
     // A valid review, most of whose bytes nobody needs.
     let mut pod = pod("a");
     pod["spec"]["filler"] = "x".repeat(MAX_BODY - 10_000).into();
@@ -292,28 +298,93 @@ async fn a_packed_body_is_refused_unopened() {
     assert_eq!(response.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
 }
 
+/// A router whose `/slow` answers when the second is notified, and notifies the first when it begins.
+fn slow_router() -> (Router, Arc<Notify>, Arc<Notify>) {
+    let (arrived, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (begun, go) = (Arc::clone(&arrived), Arc::clone(&release));
+    let slow = async move || {
+        begun.notify_one();
+        go.notified().await;
+        "done"
+    };
+    let router = Router::new().route("/slow", axum::routing::post(slow));
+    (router, arrived, release)
+}
+
 #[tokio::test]
-async fn connections_over_the_limit_wait_for_their_turn() {
-    let server = server(Limits {
+async fn a_connection_over_the_limit_waits_for_busy_ones() {
+    let (router, arrived, release) = slow_router();
+    let limits = Limits {
         connections: 1,
         ..Limits::default()
-    })
-    .await;
-    let first = server.connect("http/1.1").await;
+    };
+    let server = TestServer::start(router, limits).await;
+    let mut first = server.http1().await;
+    let busy = tokio::spawn(async move { read(first.send_request(post("/slow", "")).await.unwrap()).await });
+    arrived.notified().await;
     let mut second = Box::pin(server.http1());
     assert!(
-        timeout(Duration::from_millis(100), &mut second).await.is_err(),
+        timeout(Duration::from_millis(600), &mut second).await.is_err(),
         "two at once"
     );
 
-    drop(first);
+    release.notify_one();
 
-    let response = second
-        .await
-        .send_request(post("/mutate", review()))
+    assert_eq!(busy.await.unwrap().0, StatusCode::OK);
+    let response = second.await.send_request(post("/other", "")).await.unwrap();
+    assert_eq!(response.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn idle_connections_make_room_for_new_ones() {
+    let limits = Limits {
+        connections: 3,
+        headers: PATIENCE * 2,
+        handshake: PATIENCE * 2,
+        idle: PATIENCE * 2,
+        ..Limits::default()
+    };
+    let server = server(limits).await;
+    let mut used = server.http1().await;
+    read(used.send_request(post("/mutate", review())).await.unwrap()).await;
+    let mut unused = server.connect("h2").await;
+    let mut silent = TcpStream::connect(server.address).await.unwrap();
+
+    let mut open = Vec::new();
+    for closed in [&mut unused as &mut (dyn AsyncRead + Send + Unpin), &mut silent] {
+        let mut fresh = server.http1().await;
+        let answer = fresh.send_request(post("/mutate", review())).await.unwrap();
+        assert_eq!(read(answer).await.0, StatusCode::OK);
+        let (_, took) = until_closed(closed).await;
+        assert!(took < PATIENCE / 4, "{took:?}");
+        open.push(fresh);
+    }
+
+    used.ready().await.unwrap();
+    let answer = used.send_request(post("/mutate", review())).await.unwrap();
+    assert_eq!(read(answer).await.0, StatusCode::OK, "an API server's own stays");
+}
+
+#[tokio::test]
+async fn a_client_that_reads_no_answer_is_cut() {
+    let limits = Limits {
+        request: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    let server = server(limits).await;
+    let io = TokioIo::new(server.connect("h2").await);
+    let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(1)
+        .handshake(io)
         .await
         .unwrap();
-    assert_eq!(response.status(), StatusCode::OK);
+    let ends = tokio::spawn(connection);
+
+    let unread = sender.send_request(post("/mutate", review())).await.unwrap();
+
+    assert_eq!(unread.status(), StatusCode::OK);
+    let _ = timeout(PATIENCE / 2, ends).await.expect("it is cut");
+    assert!(unread.into_body().collect().await.is_err());
 }
 
 #[tokio::test]
@@ -432,19 +503,7 @@ async fn a_request_that_is_under_way_at_the_end_is_answered() {
         farewell: PATIENCE,
         ..short_limits()
     };
-    let (arrived, release) = (
-        Arc::new(tokio::sync::Notify::new()),
-        Arc::new(tokio::sync::Notify::new()),
-    );
-    let (seen, app) = (Arc::clone(&arrived), Arc::clone(&release));
-    let slow = Router::new().route(
-        "/slow",
-        axum::routing::post(async move || {
-            seen.notify_one();
-            app.notified().await;
-            "done"
-        }),
-    );
+    let (slow, arrived, release) = slow_router();
     let server = TestServer::start(slow, limits).await;
     let (mut http2, _) = server.http2().await;
     let asked = tokio::spawn(async move { read(http2.send_request(post("/slow", "")).await.unwrap()).await });
