@@ -1,52 +1,16 @@
 //! The one configuration file of both programs: its keys, its defaults, and what is possible in it.
 
-use std::{
-    fmt,
-    path::{Component, Path, PathBuf},
-};
+mod values;
 
-use crate::{
-    json::{self, JsonError, Member, Node, Tree},
-    names::is_label,
-    violation::shown,
-};
+use std::{fmt, path::PathBuf};
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::violation::shown;
 
 /// Where the file is mounted in both programs.
 pub const DEFAULT_PATH: &str = "/etc/dynamic-networks-controller/dynamic-networks-config.json";
-
-/// What a Unix socket's address has room for, in bytes (`sun_path` with its end).
-const MAX_SOCKET_PATH: usize = 107;
-/// More networks in front of the annotation's than any multus has.
-const MAX_OFFSET: u32 = 255;
-const MAX_DEPTH: usize = 8;
-
-const CRI_SOCKET_PATH: &str = "criSocketPath";
-const MULTUS_SOCKET_PATH: &str = "multusSocketPath";
-const MULTUS_CNI_DIR: &str = "multusCniDir";
-const MULTUS_CONF_DIR: &str = "multusConfDir";
-const STATE_DIR: &str = "stateDir";
-const INTERFACE_OFFSET: &str = "interfaceOffset";
-const SYSTEM_NAMESPACES: &str = "systemNamespaces";
-const NAMESPACE_ISOLATION: &str = "namespaceIsolation";
-const GLOBAL_NAMESPACES: &str = "globalNamespaces";
-const INTERFACE_NAMES: &str = "interfaceNames";
-const MISSING_NETWORKS: &str = "missingNetworks";
-const ENFORCEMENT: &str = "enforcement";
-
-const KEYS: &[&str] = &[
-    CRI_SOCKET_PATH,
-    MULTUS_SOCKET_PATH,
-    MULTUS_CNI_DIR,
-    MULTUS_CONF_DIR,
-    STATE_DIR,
-    INTERFACE_OFFSET,
-    SYSTEM_NAMESPACES,
-    NAMESPACE_ISOLATION,
-    GLOBAL_NAMESPACES,
-    INTERFACE_NAMES,
-    MISSING_NETWORKS,
-    ENFORCEMENT,
-];
 
 /// How elements without an interface name are treated at admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -98,6 +62,7 @@ pub enum MissingNetworks {
 }
 
 impl MissingNetworks {
+    /// Reads a value as the configuration writes it; `None` for any other text.
     fn parse(text: &str) -> Option<Self> {
         match text {
             "warn" => Some(Self::Warn),
@@ -130,32 +95,45 @@ impl Enforcement {
 }
 
 /// The configuration, complete: every key with its default.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Config {
     /// `criSocketPath`: the CRI runtime's socket, as this program sees it.
+    #[serde(deserialize_with = "values::socket")]
     pub cri_socket_path: PathBuf,
     /// `multusSocketPath`: candidates for the multus daemon's socket; the first that accepts a connection is used. One when
     /// configured, otherwise the defaults: upstream's, OpenShift's, and that of multus before 4.0.
+    #[serde(rename = "multusSocketPath", deserialize_with = "values::only_socket")]
     pub multus_socket_paths: Vec<PathBuf>,
     /// `multusCniDir`: multus' delegate files and libcni's result cache.
+    #[serde(deserialize_with = "values::path")]
     pub multus_cni_dir: PathBuf,
     /// `multusConfDir`: CNI files for NADs with an empty spec.
+    #[serde(deserialize_with = "values::path")]
     pub multus_conf_dir: PathBuf,
     /// `stateDir`: our records.
+    #[serde(deserialize_with = "values::path")]
     pub state_dir: PathBuf,
     /// `interfaceOffset`: how many networks beyond the cluster network multus puts before the annotation's.
+    #[serde(deserialize_with = "values::offset")]
     pub interface_offset: u32,
     /// `systemNamespaces`: namespaces where the offset is 0.
+    #[serde(deserialize_with = "values::namespaces")]
     pub system_namespaces: Vec<String>,
     /// `namespaceIsolation`: as multus enforces it at pod start.
+    #[serde(deserialize_with = "values::boolean")]
     pub namespace_isolation: bool,
     /// `globalNamespaces`: namespaces whose networks everyone may use under isolation.
+    #[serde(deserialize_with = "values::namespaces")]
     pub global_namespaces: Vec<String>,
     /// `interfaceNames`: treatment of unnamed elements.
+    #[serde(deserialize_with = "values::interface_names")]
     pub interface_names: InterfaceNames,
     /// `missingNetworks`: treatment of unknown networks.
+    #[serde(deserialize_with = "values::missing_networks")]
     pub missing_networks: MissingNetworks,
     /// `enforcement`: whether broken rules refuse.
+    #[serde(deserialize_with = "values::enforcement")]
     pub enforcement: Enforcement,
 }
 
@@ -193,54 +171,21 @@ impl Config {
     /// # Errors
     /// See [`ConfigFileError`].
     pub fn parse(json: &str) -> Result<Self, ConfigFileError> {
-        let document = json::parse(json, MAX_DEPTH).map_err(|error| syntax_error(json, &error))?;
-        let Tree::Object(members) = &document.tree else {
-            return Err(ConfigFileError(format!(
-                "the configuration must be a JSON object such as {{}}, not {}",
-                document.kind()
-            )));
-        };
-        let mut config = Self::default();
-        for (index, member) in members.iter().enumerate() {
-            if members
-                .iter()
-                .take(index)
-                .any(|earlier| earlier.key == member.key)
-            {
+        // A struct would take a list for its fields, too; and errors show values.
+        let document = match serde_json::from_str(json).map_err(|error| syntax_error(&error))? {
+            Value::Object(members) => members,
+            other => {
+                let kind = values::kind(&other);
                 return Err(ConfigFileError(format!(
-                    "the key \"{}\" occurs twice; keep one",
-                    shown(&member.key)
+                    "the configuration must be a JSON object such as {{}}, not {kind}"
                 )));
             }
-            config.set(&Setting { member })?;
-        }
-        Ok(config)
-    }
-
-    fn set(&mut self, setting: &Setting<'_>) -> Result<(), ConfigFileError> {
-        match setting.member.key.as_ref() {
-            CRI_SOCKET_PATH => self.cri_socket_path = setting.socket()?,
-            MULTUS_SOCKET_PATH => self.multus_socket_paths = vec![setting.socket()?],
-            MULTUS_CNI_DIR => self.multus_cni_dir = setting.path()?,
-            MULTUS_CONF_DIR => self.multus_conf_dir = setting.path()?,
-            STATE_DIR => self.state_dir = setting.path()?,
-            INTERFACE_OFFSET => self.interface_offset = setting.offset()?,
-            SYSTEM_NAMESPACES => self.system_namespaces = setting.namespaces()?,
-            NAMESPACE_ISOLATION => self.namespace_isolation = setting.boolean()?,
-            GLOBAL_NAMESPACES => self.global_namespaces = setting.namespaces()?,
-            INTERFACE_NAMES => {
-                let allowed = "\"fill\", \"reject\", \"warn\" or \"off\"";
-                self.interface_names = setting.word(InterfaceNames::parse, allowed)?;
-            }
-            MISSING_NETWORKS => {
-                self.missing_networks = setting.word(MissingNetworks::parse, "\"warn\" or \"reject\"")?;
-            }
-            ENFORCEMENT => {
-                self.enforcement = setting.word(Enforcement::parse, "\"enforce\" or \"warn\"")?;
-            }
-            _ => return Err(setting.unknown()),
-        }
-        Ok(())
+        };
+        let mut deserializer = serde_json::Deserializer::from_str(json);
+        serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+            let key = error.path().to_string();
+            key_error(&key, error.inner(), &document)
+        })
     }
 
     /// The offset that applies to pods of `namespace`.
@@ -253,108 +198,36 @@ impl Config {
     }
 }
 
-fn syntax_error(source: &str, error: &JsonError) -> ConfigFileError {
-    ConfigFileError(match error {
-        JsonError::Depth => {
-            "the configuration is nested too deep; it is an object of strings, numbers and lists".to_owned()
-        }
-        JsonError::Syntax(offset, expected) => {
-            let line = source.get(..*offset).unwrap_or_default().matches('\n').count() + 1;
-            format!(
-                "the configuration is not valid JSON: {expected} is expected at line {line} (byte {offset})"
-            )
-        }
+fn syntax_error(error: &serde_json::Error) -> ConfigFileError {
+    let (line, column, cause) = (error.line(), error.column(), without_place(error));
+    ConfigFileError(format!(
+        "the configuration is not valid JSON: {cause}; something else is expected at line {line} column {column}"
+    ))
+}
+
+/// What is wrong with `key`, or with a key that serde names itself.
+fn key_error(key: &str, error: &serde_json::Error, document: &Map<String, Value>) -> ConfigFileError {
+    let text = without_place(error);
+    let unknown = text.strip_prefix("unknown field `");
+    if let Some((unknown, keys)) = unknown.and_then(|rest| rest.split_once("`, expected one of ")) {
+        let value = document.get(unknown).map(Value::to_string).unwrap_or_default();
+        let (unknown, value, keys) = (shown(unknown), shown(&value), keys.replace('`', ""));
+        return ConfigFileError(format!(
+            "the key \"{unknown}\" (value {value}) is unknown; the keys are {keys}"
+        ));
+    }
+    let twice = text.strip_prefix("duplicate field `");
+    ConfigFileError(match twice.and_then(|rest| rest.strip_suffix('`')) {
+        Some(twice) => format!("the key \"{twice}\" occurs twice; keep one"),
+        None => format!("the key \"{key}\" {text}"),
     })
 }
 
-/// One key of the file and its value.
-struct Setting<'a> {
-    member: &'a Member<'a>,
-}
-
-impl Setting<'_> {
-    fn value(&self) -> &Node<'_> {
-        &self.member.value
-    }
-
-    fn must_be(&self, allowed: impl fmt::Display) -> ConfigFileError {
-        let (key, value) = (&self.member.key, shown(self.value().raw));
-        ConfigFileError(format!(
-            "the key \"{key}\" has the value {value}; it must be {allowed}"
-        ))
-    }
-
-    fn unknown(&self) -> ConfigFileError {
-        let (key, value) = (shown(&self.member.key), shown(self.value().raw));
-        ConfigFileError(format!(
-            "the key \"{key}\" (value {value}) is unknown; the keys are {}",
-            KEYS.join(", ")
-        ))
-    }
-
-    fn path(&self) -> Result<PathBuf, ConfigFileError> {
-        let wrong = || self.must_be("an absolute path without \"..\", such as \"/run/x\"");
-        let Tree::Text(text) = &self.value().tree else {
-            return Err(wrong());
-        };
-        let path = Path::new(text.as_ref());
-        let climbs = path
-            .components()
-            .any(|component| component == Component::ParentDir);
-        if !path.is_absolute() || climbs || text.contains('\0') || path.parent().is_none() {
-            return Err(wrong());
-        }
-        Ok(path.to_owned())
-    }
-
-    fn socket(&self) -> Result<PathBuf, ConfigFileError> {
-        let path = self.path()?;
-        if path.as_os_str().len() > MAX_SOCKET_PATH {
-            return Err(self.must_be(format_args!(
-                "the path of a Unix socket, at most {MAX_SOCKET_PATH} bytes"
-            )));
-        }
-        Ok(path)
-    }
-
-    fn offset(&self) -> Result<u32, ConfigFileError> {
-        let number = if self.value().tree == Tree::Number {
-            self.value().raw.parse().ok()
-        } else {
-            None
-        };
-        let offset = number.filter(|offset| *offset <= MAX_OFFSET);
-        offset.ok_or_else(|| self.must_be(format_args!("an integer from 0 to {MAX_OFFSET}")))
-    }
-
-    fn boolean(&self) -> Result<bool, ConfigFileError> {
-        match self.value().tree {
-            Tree::False => Ok(false),
-            Tree::True => Ok(true),
-            _ => Err(self.must_be("true or false, without quotes")),
-        }
-    }
-
-    fn namespaces(&self) -> Result<Vec<String>, ConfigFileError> {
-        let wrong = || self.must_be("a list of namespaces, such as [\"kube-system\"]");
-        let Tree::List(items) = &self.value().tree else {
-            return Err(wrong());
-        };
-        let namespace = |item: &Node<'_>| match &item.tree {
-            Tree::Text(name) if is_label(name) => Ok(name.as_ref().to_owned()),
-            _ => Err(wrong()),
-        };
-        items.iter().map(namespace).collect()
-    }
-
-    fn word<T>(&self, parse: fn(&str) -> Option<T>, allowed: &str) -> Result<T, ConfigFileError> {
-        let text = if let Tree::Text(text) = &self.value().tree {
-            parse(text)
-        } else {
-            None
-        };
-        text.ok_or_else(|| self.must_be(allowed))
-    }
+/// Without the line and column that serde_json adds.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    text.strip_suffix(&place).unwrap_or(&text).to_owned()
 }
 
 #[cfg(test)]

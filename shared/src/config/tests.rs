@@ -109,3 +109,35 @@ fn a_socket_path_fits_a_socket_address() {
 fn a_deeply_nested_file_is_refused() {
     assert!(Config::parse(&"[".repeat(10_000)).is_err());
 }
+
+#[test]
+fn an_unknown_key_lists_every_key() {
+    let error = Config::parse(r#"{"state`Dir":["x"]}"#).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "the key \"state`Dir\" (value [\"x\"]) is unknown; the keys are criSocketPath, multusSocketPath, multusCniDir, \
+         multusConfDir, stateDir, interfaceOffset, systemNamespaces, namespaceIsolation, globalNamespaces, \
+         interfaceNames, missingNetworks, enforcement"
+    );
+}
+
+#[test]
+fn a_long_key_or_value_is_shortened() {
+    let long = "x".repeat(100_000);
+    for json in [
+        format!(r#"{{"{long}":"{long}"}}"#),
+        format!(r#"{{"stateDir":"{long}"}}"#),
+    ] {
+        let error = Config::parse(&json).unwrap_err().to_string();
+        assert!(error.len() < 512, "{error}");
+    }
+}
+
+#[test]
+fn a_list_of_values_is_no_configuration() {
+    let error = Config::parse(r#"["/run/x.sock"]"#).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "the configuration must be a JSON object such as {}, not a list"
+    );
+}
