@@ -3,7 +3,7 @@
 //! annotations. A capability that an edit drops and a deletion while pods use it are warnings.
 
 use shared::{
-    cni::{Capability, NetworkConfig},
+    cni::{Capabilities, Capability, NetworkConfig, Severity, check},
     names::NetworkName,
     validate::{Findings, Warnings},
     violation::{Rule, Violation, shortened},
@@ -88,30 +88,40 @@ fn judge(new: &NetworkAttachmentDefinition, old: Option<&NetworkAttachmentDefini
         );
         return findings;
     };
-    match NetworkConfig::parse(text, new.metadata.name.as_deref().unwrap_or_default()) {
-        Ok(config) => {
-            let declared = config.capabilities();
-            let before = old.and_then(NetworkAttachmentDefinition::config);
-            let before = before.and_then(|text| NetworkConfig::parse(text, "").ok());
-            for capability in Capability::ALL {
-                let dropped = before
-                    .as_ref()
-                    .is_some_and(|before| before.capabilities().contains(capability))
-                    && !declared.contains(capability);
-                if dropped {
-                    findings.warnings.push(&format!(
-                        "the capability {name} is not declared any more: the next pod that asks for it does not get it",
-                        name = capability.name()
-                    ));
-                }
-            }
+    let report = check(text, new.metadata.name.as_deref().unwrap_or_default());
+    for problem in &report.problems {
+        match problem.severity {
+            Severity::CannotRun => findings.violations.push(Violation::of_list(
+                Rule::NetworkConfig,
+                format!("the config cannot run: {problem}"),
+            )),
+            Severity::Warning => findings.warnings.push(&problem.to_string()),
         }
-        Err(error) => findings.violations.push(Violation::of_list(
-            Rule::NetworkConfig,
-            format!("the config cannot run: {error}"),
-        )),
+    }
+    if let Ok(config) = report.runnable() {
+        warn_of_dropped(config.capabilities(), old, &mut findings.warnings);
     }
     findings
+}
+
+/// Pods that ask for a capability that is declared no more do not get it.
+fn warn_of_dropped(
+    declared: Capabilities,
+    old: Option<&NetworkAttachmentDefinition>,
+    warnings: &mut Warnings,
+) {
+    let before = old.and_then(NetworkAttachmentDefinition::config);
+    let Some(before) = before.and_then(|text| NetworkConfig::parse(text, "").ok()) else {
+        return;
+    };
+    let before = before.capabilities();
+    let dropped = |capability: &Capability| before.contains(*capability) && !declared.contains(*capability);
+    for capability in Capability::ALL.into_iter().filter(dropped) {
+        warnings.push(&format!(
+            "the capability {} is not declared any more: the next pod that asks for it does not get it",
+            capability.name()
+        ));
+    }
 }
 
 #[cfg(test)]

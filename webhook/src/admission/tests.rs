@@ -708,3 +708,25 @@ async fn a_label_that_is_no_enforcement_is_warned_about() {
         [ENFORCEMENT_WARNING]
     );
 }
+
+#[tokio::test]
+async fn what_a_networks_config_does_is_known() {
+    let app = ready(&json!({}));
+    let said = refusal(
+        &app,
+        &create(&pod(r#"[{"name":"a","interface":"net1","ips":["192.0.2.13"]}]"#)),
+    )
+    .await;
+    assert!(said.is_some_and(|said| said.contains("[rule ip-prefix]")));
+}
+
+#[tokio::test]
+async fn a_value_that_only_the_plugin_refuses_is_the_pods_to_know() {
+    let app = app(&json!({}));
+    know(
+        &app,
+        &[("a", json!({"cniVersion":"1.0.0","type":"macvlan","mtu":"9000"}))],
+    );
+    let said = refusal(&app, &create(&pod("a@net1"))).await;
+    assert!(said.is_some_and(|said| said.contains("[rule network-config]") && said.contains("mtu")));
+}

@@ -12,7 +12,7 @@ use std::{
 use kube::{Api, Client};
 use shared::{
     names::NetworkName,
-    validate::{self, Network},
+    validate::{self, Network, NetworkFacts},
 };
 
 pub use live::confirm;
@@ -96,6 +96,11 @@ impl validate::Networks for Networks {
         });
         known.unwrap_or(Network::Unknown)
     }
+
+    fn facts(&self, name: &NetworkName) -> NetworkFacts {
+        let facts = self.cache.look(|entries| entries.get(name).map(Summary::facts));
+        facts.flatten().unwrap_or_default()
+    }
 }
 
 fn similar(name: &NetworkName, entries: &BTreeMap<NetworkName, Summary>) -> Vec<NetworkName> {
@@ -109,15 +114,21 @@ fn similar(name: &NetworkName, entries: &BTreeMap<NetworkName, Summary>) -> Vec<
 #[derive(Debug)]
 pub struct Confirmed<'a> {
     cache: &'a Networks,
-    seen: HashMap<NetworkName, Network>,
+    seen: HashMap<NetworkName, Seen>,
 }
+
+/// What the API server said of a network.
+type Seen = (Network, NetworkFacts);
 
 impl validate::Networks for Confirmed<'_> {
     fn network(&self, name: &NetworkName) -> Network {
-        self.seen
-            .get(name)
-            .cloned()
-            .unwrap_or_else(|| self.cache.network(name))
+        let seen = self.seen.get(name).map(|(network, _)| network.clone());
+        seen.unwrap_or_else(|| self.cache.network(name))
+    }
+
+    fn facts(&self, name: &NetworkName) -> NetworkFacts {
+        let seen = self.seen.get(name).map(|(_, facts)| *facts);
+        seen.unwrap_or_else(|| self.cache.facts(name))
     }
 }
 

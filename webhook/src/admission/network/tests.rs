@@ -167,3 +167,27 @@ async fn a_page_too_large_is_not_read() {
     let answer = ask_network(&app, "DELETE", None, Some(&definition(&macvlan(&[])))).await;
     assert_eq!((&answer["allowed"], texts(&answer).len()), (&json!(true), 0));
 }
+
+#[rstest]
+#[case::mtu_as_text(json!({"cniVersion":"1.0.0","type":"macvlan","mtu":"9000"}), "mtu, value \"9000\": must be an integer")]
+#[case::range_outside(
+    json!({"cniVersion":"1.0.0","type":"bridge","ipam":{"type":"host-local","subnet":"10.1.0.0/24","rangeStart":"10.2.0.9"}}),
+    "ipam.rangeStart"
+)]
+#[tokio::test]
+async fn a_value_that_the_plugin_refuses_is_refused(#[case] config: Value, #[case] words: &str) {
+    let answer = ask_network(&app(&json!({})), "CREATE", Some(&definition(&config)), None).await;
+    let message = answer["status"]["message"].as_str().unwrap_or_default();
+    assert!(answer["allowed"] == false && message.contains(words), "{answer}");
+}
+
+#[tokio::test]
+async fn a_version_in_the_wrong_place_is_a_warning() {
+    let config = json!({"name":"a","plugins":[{"cniVersion":"0.4.0","type":"macvlan"},{"type":"tuning"}]});
+    let answer = ask_network(&app(&json!({})), "CREATE", Some(&definition(&config)), None).await;
+    assert_eq!(answer["allowed"], true);
+    assert!(
+        texts(&answer).iter().any(|text| text.contains("cniVersion")),
+        "{answer}"
+    );
+}

@@ -15,11 +15,11 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use kube::{Api, Client};
 use shared::{
     names::NetworkName,
-    validate::{Network, Networks as _},
+    validate::{Network, NetworkFacts, Networks as _},
 };
 use tokio::{sync::Semaphore, time::Instant};
 
-use super::{Confirmed, NetworkAttachmentDefinition, Networks};
+use super::{Confirmed, NetworkAttachmentDefinition, Networks, Seen};
 
 /// All looks of one review together take at most this long: well under the timeout of the webhook's registration.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -73,9 +73,9 @@ pub async fn confirm<'a>(networks: &'a Networks, names: &[NetworkName], client: 
     };
     let doubtful: Vec<&NetworkName> = names.iter().filter(|name| !known_missing(name)).collect();
     // What is left unanswered stays unknown.
-    let mut seen: HashMap<NetworkName, Network> = doubtful
+    let mut seen: HashMap<NetworkName, Seen> = doubtful
         .iter()
-        .map(|name| ((*name).clone(), Network::Unknown))
+        .map(|name| ((*name).clone(), (Network::Unknown, NetworkFacts::default())))
         .collect();
     let mut answers: FuturesUnordered<_> = doubtful
         .into_iter()
@@ -84,7 +84,7 @@ pub async fn confirm<'a>(networks: &'a Networks, names: &[NetworkName], client: 
     let _ = tokio::time::timeout(DEADLINE, async {
         while let Some((name, answer)) = answers.next().await {
             match answer {
-                Ok(network) => _ = seen.insert(name.clone(), network),
+                Ok(answer) => _ = seen.insert(name.clone(), answer),
                 Err(error) => tracing::warn!(network = %name, %error, "cannot look up a network"),
             }
         }
@@ -96,14 +96,14 @@ pub async fn confirm<'a>(networks: &'a Networks, names: &[NetworkName], client: 
     }
 }
 
-async fn look(networks: &Networks, name: &NetworkName, client: &Client) -> Result<Network, kube::Error> {
+async fn look(networks: &Networks, name: &NetworkName, client: &Client) -> Result<Seen, kube::Error> {
     // The semaphore is never closed; an error would mean no bound.
     let _permit = networks.looks.permits.acquire().await.ok();
     let api: Api<NetworkAttachmentDefinition> = Api::namespaced(client.clone(), name.namespace());
     let definition = api.get_opt(name.name()).await?;
     if let Some((_, summary)) = definition.and_then(|definition| definition.summary()) {
-        return Ok(summary.network());
+        return Ok((summary.network(), summary.facts()));
     }
     networks.looks.remember_missing(name.clone());
-    Ok(networks.missing(name))
+    Ok((networks.missing(name), NetworkFacts::default()))
 }

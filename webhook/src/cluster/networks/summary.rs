@@ -8,9 +8,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use shared::{
     annotations,
-    cni::{Capabilities, Capability, ConfigError, DeviceNeed, NetworkConfig},
+    cni::{Capabilities, Capability, ConfigError, DeviceNeed, NetworkConfig, check},
     names::NetworkName,
-    validate::Network,
+    validate::{Network, NetworkFacts},
 };
 
 /// A NetworkAttachmentDefinition as read: lenient, because one odd object must not hide all others.
@@ -90,7 +90,11 @@ impl NetworkAttachmentDefinition {
         )
         .ok()?;
         let resource_name = self.annotation(annotations::RESOURCE_NAME);
-        let parsed = self.config().map(|text| NetworkConfig::parse(text, name.name()));
+        let parsed = self.config().map(|text| check(text, name.name()).runnable());
+        let facts = match &parsed {
+            Some(Ok(config)) => NetworkFacts::of(config),
+            _ => NetworkFacts::default(),
+        };
         let (config, device) = match parsed {
             None => (Config::OnNode, DeviceNeed::of(resource_name, None)),
             Some(Ok(config)) => (
@@ -100,7 +104,14 @@ impl NetworkAttachmentDefinition {
             // Refused for that.
             Some(Err(error)) => (Config::Broken(Box::new(error)), DeviceNeed::None),
         };
-        Some((name, Summary { config, device }))
+        Some((
+            name,
+            Summary {
+                config,
+                device,
+                facts,
+            },
+        ))
     }
 
     /// Its config; `None` when it is empty, that is, a file on the node.
@@ -137,6 +148,7 @@ fn reachable(config: &NetworkConfig) -> Capabilities {
 pub struct Summary {
     config: Config,
     device: DeviceNeed,
+    facts: NetworkFacts,
 }
 
 #[derive(Clone, Debug)]
@@ -147,6 +159,11 @@ enum Config {
 }
 
 impl Summary {
+    /// See [`NetworkFacts`].
+    pub(super) fn facts(&self) -> NetworkFacts {
+        self.facts
+    }
+
     /// As the rules want it.
     pub(super) fn network(&self) -> Network {
         let config = match &self.config {
