@@ -95,6 +95,13 @@ fn an_address_without_prefix_blocks_no_other_edit() {
 }
 
 #[test]
+fn another_new_field_does_not_judge_old_ips_again() {
+    let before = one("static", r#""ips":["192.0.2.13"]"#);
+    let after = one("static", r#""ips":["192.0.2.13"],"mac":"02:00:5e:00:53:aa""#);
+    assert_eq!(Case::default().edit(&before, &[], &after), Findings::default());
+}
+
+#[test]
 fn warns_of_the_same_ip_twice_on_a_network() {
     let case = Case::default();
     let first = on("a", "net1", r#""ips":["192.0.2.13/24","2001:db8::13"]"#);
