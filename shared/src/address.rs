@@ -1,4 +1,5 @@
-//! Addresses exactly as Go's `net` package takes them, because multus and the plugins parse them with it.
+//! Addresses exactly as Go's `net` package takes them, because multus and the plugins parse them
+//! with it.
 
 use std::net::IpAddr;
 
@@ -53,7 +54,8 @@ pub(crate) fn is_unicast(mac: &[u8]) -> bool {
     }
 }
 
-/// The address of an entry of `ips`, with or without a prefix length; two spellings of one compare equal.
+/// The address of an entry of `ips`, with or without a prefix length; two spellings of one compare
+/// equal.
 pub(crate) fn of_entry(text: &str) -> Option<IpAddr> {
     let address = text.split_once('/').map_or(text, |(address, _)| address);
     parse_ip(address).map(|address| address.to_canonical())

@@ -1,5 +1,5 @@
-//! What a pod was before an edit: which element of the stored list an element of the new one
-//! continues, and under which interface name.
+//! The pod before an edit: which element of the stored list continues as which element of the new
+//! one, and under which interface name.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use crate::{
     status::StatusEntry,
 };
 
-/// The stored pod, as far as it tells about networks.
+/// The networks of the stored pod.
 #[derive(Clone, Copy, Debug)]
 pub struct History<'a> {
     /// The annotation before, parsed; `None` when it was unreadable.
@@ -19,7 +19,7 @@ pub struct History<'a> {
     pub status: &'a [StatusEntry],
 }
 
-/// What is known of an element from before.
+/// What the stored pod knows about an element.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Previous<'a> {
     /// The old element that it continues: the same network under the same interface name, or
@@ -30,7 +30,7 @@ pub(crate) struct Previous<'a> {
 }
 
 impl Previous<'_> {
-    /// Neither the stored list nor network-status knows it.
+    /// Neither the stored list nor network-status has it.
     pub fn is_new(&self) -> bool {
         self.element.is_none() && !self.is_plugged
     }
@@ -55,8 +55,8 @@ impl<'a> History<'a> {
     }
 
     /// For each element of `list`, whose unnamed elements would get the interfaces `filled`, what
-    /// it continues. Where the stored list was unreadable, network-status alone tells what was
-    /// there.
+    /// it continues. Where the stored list was unreadable, only network-status says which
+    /// attachments existed.
     pub(crate) fn of(
         &self,
         list: &SelectionList,
@@ -102,9 +102,9 @@ impl<'a> History<'a> {
         let old_names = with_own(old, &old_filled);
         let mut free: Vec<bool> = vec![true; old.elements.len()];
         let mut found: Vec<Option<&Selection>> = vec![None; list.elements.len()];
-        // Those that ask for the same first: of several unnamed elements of one network, what they
-        // ask for tells which one stayed. Before the pod starts, an unnamed element has no
-        // interface yet that could tell it from another one of its network.
+        // Elements that ask for the same are matched first: of several unnamed elements of one
+        // network, their attributes say which one stayed. Before the pod starts, an unnamed element
+        // has no interface yet by which it differs from another one of its network.
         for (same_request, any_name) in [(true, false), (false, false), (false, true)] {
             let elements = list.elements.iter().zip(names).zip(&mut found);
             for ((element, name), found) in elements.filter(|(_, found)| found.is_none()) {

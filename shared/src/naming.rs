@@ -1,4 +1,5 @@
-//! Who gets which `netN`: what multus does at pod start, and what the webhook fills in.
+//! Interface names for unnamed elements: those that multus chooses at pod start, and those that the
+//! webhook fills in.
 
 use std::collections::HashSet;
 
@@ -9,7 +10,8 @@ use crate::{
     status::StatusEntry,
 };
 
-/// What multus would name each *unnamed* element at pod start: element i is `net{1+i+offset}`. `None` for named ones.
+/// What multus would name each *unnamed* element at pod start: element i is `net{1+i+offset}`.
+/// `None` for named ones.
 pub fn multus_names(list: &SelectionList, offset: u32) -> Vec<Option<InterfaceName>> {
     let name = |(index, element): (usize, &Selection)| {
         let position = u32::try_from(index).unwrap_or(u32::MAX).saturating_add(1);
@@ -21,12 +23,13 @@ pub fn multus_names(list: &SelectionList, offset: u32) -> Vec<Option<InterfaceNa
     list.elements.iter().enumerate().map(name).collect()
 }
 
-/// Names for the unnamed elements of a pod being created: what multus would name it when that is free, else the lowest free `netN`
-/// behind those of multus' default networks (`net1` to `net<offset>`). `None` for elements that are named already.
+/// Names for the unnamed elements of a new pod: the name that multus would choose where that is
+/// free, else the lowest free `netN` above those of multus' default networks (`net1` to
+/// `net<offset>`). `None` for elements that have a name.
 pub fn fill_on_create(list: &SelectionList, offset: u32) -> Vec<Option<InterfaceName>> {
     let mut names = multus_names(list, offset);
     if names.iter().all(Option::is_some) {
-        // Nothing to clash with: each has its own position.
+        // No element has a name, so the names by position cannot clash.
         return names;
     }
     let mut taken = named(list);
@@ -40,14 +43,17 @@ pub fn fill_on_create(list: &SelectionList, offset: u32) -> Vec<Option<Interface
     names
 }
 
-/// Names for the unnamed elements of a pod that exists. `None` for elements that are named already. In this order:
+/// Names for the unnamed elements of a pod that exists. `None` for elements that have a name. In
+/// this order:
 ///
-/// 1. An element that `old` has, asking for the same, keeps the interface that it has there: a file without names that is applied again
-///    changes nothing, also before network-status shows the interface, and also when other elements are gone.
+/// 1. An element that asks for the same as one of `old` keeps the interface of that one. So a file
+///    without names can be applied again, also before network-status shows the interface, and also
+///    after other elements were removed.
 /// 2. An unnamed element adopts the unclaimed status entry of its network that shows the addresses
 ///    that it asks for; else the k-th unnamed element of a network adopts the k-th unclaimed status
 ///    entry of that network,
-/// 3. or the name of an element of `old` on that network that nobody claims: it never came up, and is being corrected.
+/// 3. An unnamed element takes the unclaimed name of an element of `old` on its network: that one
+///    was not plugged, and the edit corrects it.
 /// 4. The lowest `netN` free in `list`, `old` and `status`.
 pub fn fill_on_update(
     list: &SelectionList,
@@ -83,7 +89,8 @@ pub fn fill_on_update(
     names
 }
 
-/// The elements of a stored list with their interfaces: their own, or the one that network-status shows for them.
+/// The elements of a stored list with their interfaces: the name in the list, or the one that
+/// network-status shows.
 fn interfaces<'a>(list: &'a SelectionList, status: &[StatusEntry]) -> Vec<(&'a Selection, InterfaceName)> {
     let mut filling = Filling::of(list);
     filling.adopt(status);
@@ -93,7 +100,7 @@ fn interfaces<'a>(list: &'a SelectionList, status: &[StatusEntry]) -> Vec<(&'a S
         .collect()
 }
 
-/// Names for unnamed elements, while they are being found.
+/// The names found so far for the unnamed elements of a list.
 struct Filling<'a> {
     list: &'a SelectionList,
     names: Vec<Option<InterfaceName>>,
@@ -113,13 +120,14 @@ impl<'a> Filling<'a> {
     /// then by their order.
     fn adopt(&mut self, status: &[StatusEntry]) {
         self.give(|element, free| {
-            let fits = |entry: &StatusEntry| has_what_is_asked(entry, element.attributes());
+            let fits = |entry: &StatusEntry| shows_all_addresses(entry, element.attributes());
             adopted(element, status, fits, free)
         });
         self.give(|element, free| adopted(element, status, |_| true, free));
     }
 
-    /// Gives each element that has no name yet what `choose` finds for it; the closure that `choose` is handed tells whether a name is free.
+    /// Gives each element that has no name yet the name that `choose` finds. `choose` gets a
+    /// function that says whether a name is free.
     fn give(
         &mut self,
         choose: impl Fn(&Selection, &dyn Fn(&InterfaceName) -> bool) -> Option<InterfaceName>,
@@ -136,7 +144,7 @@ impl<'a> Filling<'a> {
 }
 
 fn named(list: &SelectionList) -> HashSet<InterfaceName> {
-    // With room for what unnamed elements get later.
+    // The names of unnamed elements are added later.
     let mut names = HashSet::with_capacity(list.elements.len());
     names.extend(
         list.elements
@@ -146,8 +154,8 @@ fn named(list: &SelectionList) -> HashSet<InterfaceName> {
     names
 }
 
-/// Whether an entry shows every address that is asked for, and there is one.
-fn has_what_is_asked(entry: &StatusEntry, asked: &Attributes) -> bool {
+/// Whether an entry shows every address that is asked for, and at least one is asked for.
+fn shows_all_addresses(entry: &StatusEntry, asked: &Attributes) -> bool {
     let shows = |ip: &String| {
         let address = ip.split('/').next().and_then(parse_ip);
         address.is_some() && entry.ips.iter().any(|shown| parse_ip(shown) == address)
@@ -158,8 +166,8 @@ fn has_what_is_asked(entry: &StatusEntry, asked: &Attributes) -> bool {
 }
 
 /// The interface of the first status entry of the element's network that `fits`, is free and can be
-/// an element's interface. The annotation is written by anyone, so nothing about it is taken on
-/// trust.
+/// an element's interface. Any client with the right to edit the pod can write the annotation, so
+/// its entries are checked.
 fn adopted(
     element: &Selection,
     status: &[StatusEntry],
@@ -190,7 +198,7 @@ fn give_lowest(
             if taken.insert(candidate.clone()) {
                 *name = Some(candidate);
             }
-            // At the end of the numbers nothing is free below either: the list is far shorter than 2^32.
+            // The list has far fewer than 2^32 elements, so a free number is found before it wraps.
             number = number.wrapping_add(1);
         }
     }

@@ -81,11 +81,12 @@ pub struct Bandwidth {
 pub struct Selection {
     /// The NetworkAttachmentDefinition; a missing namespace became the pod's.
     pub network: NetworkName,
-    /// The wanted interface name (`interface`, else its deprecated alias `interfaceRequest`); `None`: multus or the webhook chooses one.
+    /// The wanted interface name (`interface`, else its deprecated alias `interfaceRequest`);
+    /// `None`: multus or the webhook chooses one.
     pub interface: Option<InterfaceName>,
-    /// Most elements have none. Never those of an element that asks for nothing.
+    /// Boxed, since most elements have none; `None` also where every field is empty.
     attributes: Option<Box<Attributes>>,
-    /// Most elements have none.
+    /// Boxed for the same reason.
     unknown_keys: Option<Box<UnknownKeys>>,
 }
 
@@ -113,7 +114,7 @@ pub struct Attributes {
 }
 
 impl Attributes {
-    /// Those of an element that asks for nothing.
+    /// No request at all.
     pub const NONE: &'static Self = &Self {
         ips: Vec::new(),
         mac: None,
@@ -171,7 +172,7 @@ impl Attributes {
             && self.device_id == other.device_id
     }
 
-    /// As an element holds them: not at all when they ask for nothing.
+    /// `None` when no field asks for anything.
     fn boxed(self) -> Option<Box<Self>> {
         (self != *Self::NONE).then(|| Box::new(self))
     }
@@ -188,14 +189,14 @@ impl Selection {
         }
     }
 
-    /// The same element, asking for `attributes`.
+    /// The same element with other `attributes`.
     #[must_use]
     pub fn with_attributes(mut self, attributes: Attributes) -> Self {
         self.attributes = attributes.boxed();
         self
     }
 
-    /// What it asks for.
+    /// What it asks for beyond a network and a name.
     pub fn attributes(&self) -> &Attributes {
         self.attributes.as_deref().unwrap_or(Attributes::NONE)
     }
@@ -205,13 +206,14 @@ impl Selection {
         self.unknown_keys.as_deref()
     }
 
-    /// Whether both ask for the same, whatever they call the interface.
+    /// Whether both ask for the same network and attributes; interface names may differ.
     pub fn asks_as(&self, other: &Self) -> bool {
         self.network == other.network && self.attributes().same_as(other.attributes())
     }
 }
 
-/// Where an interface name goes: bytes `start..end` of the source become `lead` and the name (in JSON: as a JSON string).
+/// The place of an interface name: bytes `start..end` of the source are replaced by `lead` and the
+/// name (in JSON: as a JSON string).
 #[derive(Clone, Debug, PartialEq)]
 struct Slot {
     start: usize,
@@ -222,18 +224,20 @@ struct Slot {
 /// What must be written ahead of the name.
 #[derive(Clone, Debug, PartialEq)]
 enum Lead {
-    /// Something that has no value stands there.
+    /// Nothing: an empty value is replaced.
     Nothing,
     /// `@`.
     At,
-    /// A comma, and the key with the space and the colon that another member of the object has, at these bytes of the source.
+    /// A comma, and the key with the space and the colon that another member of the object has, at
+    /// these bytes of the source.
     Key {
         space: Range<usize>,
         colon: Range<usize>,
     },
 }
 
-/// A parsed networks annotation. Keeps its source, so that filling in a name changes those bytes only.
+/// A parsed networks annotation. Keeps its source, so that filling in a name changes those bytes
+/// only.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SelectionList {
     /// The format of the source.
@@ -255,7 +259,7 @@ impl SelectionList {
         parse::list(annotation.unwrap_or_default(), pod_namespace)
     }
 
-    /// No networks: what a missing annotation means.
+    /// A list without networks, as of a pod without the annotation.
     pub fn empty() -> Self {
         Self {
             format: Format::Text,
@@ -270,8 +274,9 @@ impl SelectionList {
         &self.source
     }
 
-    /// The annotation with `names[i]` written into element i, where that is `Some` and the element is unnamed; every other byte as it
-    /// was. A name that the format cannot hold (see [`SelectionList::can_hold`]) is left out.
+    /// The annotation with `names[i]` written into element i, where that is `Some` and the element
+    /// is unnamed; every other byte as it was. A name that the format cannot hold (see
+    /// [`SelectionList::can_hold`]) is left out.
     pub fn with_interfaces(&self, names: &[Option<InterfaceName>]) -> String {
         let mut filled = String::with_capacity(self.source.len() + BYTES_A_NAME * self.slots.len());
         let mut copied = 0;
@@ -314,7 +319,8 @@ impl SelectionList {
         self.source.get(bytes).unwrap_or_default()
     }
 
-    /// Whether this list's format can express `name`: text has no way to write a comma, an `@` or what makes it JSON.
+    /// Whether this list's format can express `name`: text has no way to write a comma, an `@` or
+    /// what makes it JSON.
     pub fn can_hold(&self, name: &InterfaceName) -> bool {
         self.format == Format::Json || !name.as_str().contains([',', '@', '[', '{', '"'])
     }

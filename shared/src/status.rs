@@ -1,4 +1,5 @@
-//! The network-status annotation: reading it with suspicion, writing our entries without touching another's bytes.
+//! The network-status annotation: reads entries that any client may have written, and writes our
+//! entries without changing other bytes.
 
 mod splice;
 
@@ -13,12 +14,13 @@ use crate::{
     names::NetworkName,
 };
 
-/// Deeper than any writer of the annotation goes.
+/// Deeper than any program nests the annotation.
 const MAX_DEPTH: usize = 64;
-/// How Go writes an address that is not there.
+/// Go's text for a nil address.
 const GO_NIL: &str = "<nil>";
 
-/// One entry as the network-attachment-definition-client (v1.7) writes it: same keys, same order, same omissions.
+/// One entry as the network-attachment-definition-client (v1.7) writes it: same keys, same order,
+/// same omissions.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StatusEntry {
@@ -33,7 +35,7 @@ pub struct StatusEntry {
     /// Hardware address.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub mac: String,
-    /// 0: not told.
+    /// 0: unknown.
     #[serde(skip_serializing_if = "is_zero")]
     pub mtu: i64,
     /// The cluster network's entry; never one of ours.
@@ -57,8 +59,9 @@ fn is_zero(number: &i64) -> bool {
     *number == 0
 }
 
-/// The entries for one attachment's result, as CreateNetworkStatuses makes them (never `default: true`): one result interface gives one
-/// entry, several give one for each that is inside the sandbox, none gives none.
+/// The entries for one attachment's result, as CreateNetworkStatuses makes them (never `default:
+/// true`): one result interface gives one entry, several give one for each that is inside the
+/// sandbox, none gives none.
 pub fn entries(network: &NetworkName, result: &CniResult) -> Vec<StatusEntry> {
     let gateway: Vec<String> = result
         .routes
@@ -114,7 +117,7 @@ fn is_default(route: &ResultRoute) -> bool {
         .is_none_or(|address| address.to_canonical().is_unspecified())
 }
 
-/// A missing gateway has the text that Go gives it.
+/// A missing gateway becomes Go's text for nil, as multus writes it.
 fn gateway_text(route: &ResultRoute) -> String {
     route.gateway.map_or_else(|| GO_NIL.to_owned(), go_string)
 }
@@ -124,7 +127,8 @@ fn address_text(ip: &ResultIp) -> String {
         .map_or_else(|| GO_NIL.to_owned(), |(address, _)| go_string(address))
 }
 
-/// Reads an annotation value leniently: what is not a list of objects, or an entry that does not parse, is skipped.
+/// Reads an annotation value leniently: entries that do not parse are skipped, and a value that is
+/// no list has none.
 pub fn read(annotation: Option<&str>) -> Vec<StatusEntry> {
     let source = annotation.unwrap_or_default();
     let Ok(Node {

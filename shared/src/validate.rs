@@ -1,4 +1,5 @@
-//! Admission's rules about a list in its surroundings: the pod, its namespace, the networks that exist, what was there before.
+//! The rules of admission about a list in its surroundings: the pod, its namespace, the networks
+//! that exist, and the stored pod.
 
 mod asked;
 mod duplicates;
@@ -29,7 +30,7 @@ const MAX_NETWORK_IN_WARNING: usize = 80;
 /// What is known about one network.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Network {
-    /// The watch cache has not listed yet, or cannot: no opinion.
+    /// The watch cache has no complete list yet: nothing is said about the network.
     Unknown,
     /// It does not exist; the names of similar ones ("did you mean"), best first (see [`similar`]).
     Missing {
@@ -45,19 +46,20 @@ pub enum Network {
     },
 }
 
-/// Answers what is known about a network. The webhook's watch cache and the lint command implement it.
+/// Answers what is known about a network. The webhook's watch cache and the lint command implement
+/// it.
 pub trait Networks {
     /// Looks one up; never does I/O.
     fn network(&self, name: &NetworkName) -> Network;
 
-    /// What its config is known to do beyond the capabilities that it declares. Nothing is refused or
-    /// warned about because of a fact that is not known.
+    /// What its config is known to do beyond the capabilities that it declares. Nothing is refused
+    /// or warned about because of a fact that is not known.
     fn facts(&self, _name: &NetworkName) -> NetworkFacts {
         NetworkFacts::default()
     }
 }
 
-/// Create or update, with what was there before.
+/// Create, or update of a stored pod.
 pub enum Operation<'a> {
     /// The pod is being created.
     Create,
@@ -80,18 +82,18 @@ pub struct Subject<'a> {
     pub virt_launcher: bool,
     /// The mode that applies: the namespace's label, else the configuration's.
     pub interface_names: InterfaceNames,
-    /// What happens.
+    /// What the request does.
     pub operation: Operation<'a>,
     /// The list as it would be stored.
     pub list: &'a SelectionList,
 }
 
-/// Everything found at once.
+/// Everything that is said about a list.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Findings {
     /// Why the request is refused.
     pub violations: Violations,
-    /// Legal but surprising.
+    /// What is legal and may surprise.
     pub warnings: Warnings,
     /// The networks on which a violation or the warning of a missing one rests, each once: that they
     /// are missing, what their config is or declares, or what they require.
@@ -106,8 +108,9 @@ struct Found {
     rests_on: Vec<NetworkName>,
 }
 
-/// Judges one list by every rule about its surroundings. On update, only elements and fields that are new or changed are judged: what
-/// was there before never blocks an unrelated edit, least of all its neighbour's removal.
+/// Judges one list by every rule about its surroundings. On update, only elements and fields that
+/// are new or changed are judged: an element that did not change never blocks an edit of another
+/// one.
 pub fn validate(subject: &Subject<'_>, config: &Config, networks: &dyn Networks) -> Findings {
     let mut findings = Found::default();
     let offset = config.offset_in(subject.namespace);
@@ -160,7 +163,8 @@ impl Found {
     }
 }
 
-/// Whether a pod of `namespace` may use `network` under multus' namespace isolation (also the agent's check).
+/// Whether a pod of `namespace` may use `network` under multus' namespace isolation (also the
+/// agent's check).
 pub fn isolation_allows(namespace: &str, network: &NetworkName, config: &Config) -> bool {
     !config.namespace_isolation
         || network.namespace() == namespace

@@ -16,13 +16,14 @@ pub struct Violation {
     pub rule: Rule,
     /// 0-based position of the element in the annotation; `None`: the list as a whole.
     pub element: Option<usize>,
-    /// The network that the element names (`namespace/name`, shortened and printable), as far as it could be read.
+    /// The network that the element names (`namespace/name`, shortened and printable), as far as it
+    /// could be read.
     pub network: Option<String>,
     /// The field of the element (`interface`, `ips`…), if one is to blame.
     pub field: Option<&'static str>,
     /// The offending value, shortened to at most 80 characters and printable.
     pub value: Option<String>,
-    /// What is wrong and what to do, for a person; one sentence without a full stop.
+    /// What is wrong and what to write instead; one sentence without a full stop.
     pub message: String,
 }
 
@@ -70,7 +71,8 @@ impl Violation {
 }
 
 impl fmt::Display for Violation {
-    /// `element 1 ("default/foo"), field interface, value "a/b": MESSAGE [rule NAME]`; parts that are absent are left out.
+    /// `element 1 ("default/foo"), field interface, value "a/b": MESSAGE [rule NAME]`; parts that
+    /// are absent are left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
         if let Some(index) = self.element {
@@ -167,7 +169,8 @@ impl<const N: usize> PartialEq<[Violation; N]> for Violations {
     }
 }
 
-/// `text` made fit for a message: control characters escaped, and cut to 80 characters (the cut shows as `...`).
+/// `text` made fit for a message: control characters escaped, and cut to 80 characters (the cut
+/// shows as `...`).
 pub fn shown(text: &str) -> String {
     shortened(text, SHOWN_CHARACTERS)
 }
@@ -176,7 +179,8 @@ pub fn shown(text: &str) -> String {
 pub fn shortened(text: &str, limit: usize) -> String {
     let mut escaped = String::new();
     let mut count = 0;
-    // Escapes make a character longer, so more than `limit` characters of the source are never needed.
+    // Escapes make a character longer, so more than `limit` characters of the source are never
+    // needed.
     for c in text.chars().take(limit + 1) {
         if printable(c) {
             escaped.push(c);

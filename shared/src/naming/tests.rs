@@ -41,7 +41,7 @@ fn multus_counts_named_elements_too(#[case] text: &str, #[case] offset: u32, #[c
 #[case("a,b@net1,c", 0, &["net2", "-", "net3"])]
 #[case("a@net3,b,c", 0, &["-", "net2", "net1"])]
 #[case("a,b@net2", 1, &["net3", "-"])]
-fn on_create_gives_what_multus_would_or_the_lowest_free(
+fn on_create_gives_multus_name_or_the_lowest_free(
     #[case] text: &str,
     #[case] offset: u32,
     #[case] names: &[&str],
@@ -50,12 +50,12 @@ fn on_create_gives_what_multus_would_or_the_lowest_free(
 }
 
 #[test]
-fn on_create_never_takes_the_names_of_multus_default_networks() {
+fn on_create_avoids_the_names_of_multus_default_networks() {
     assert_eq!(filled(&fill_on_create(&list("a@net3,b"), 1)), ["-", "net2"]);
 }
 
 #[test]
-fn on_update_adopts_the_kth_status_entry_of_the_network() {
+fn on_update_adopts_status_entries_of_a_network_in_order() {
     let status = status(&[
         ("default/b", "net1"),
         ("default/a", "net7"),
@@ -68,7 +68,7 @@ fn on_update_adopts_the_kth_status_entry_of_the_network() {
 }
 
 #[test]
-fn on_update_does_not_adopt_what_a_named_element_claims() {
+fn on_update_adopts_nothing_that_a_named_element_claims() {
     let status = status(&[("default/a", "net1"), ("default/a", "net2")]);
     assert_eq!(
         filled(&fill_on_update(&list("a,a@net1"), None, &status)),
@@ -77,7 +77,7 @@ fn on_update_does_not_adopt_what_a_named_element_claims() {
 }
 
 #[test]
-fn on_update_avoids_the_names_of_the_list_the_old_list_and_the_status() {
+fn on_update_avoids_every_name_in_use() {
     let old = list("a@net1,b@net2");
     let status = status(&[("default/z", "net3")]);
     assert_eq!(
@@ -106,7 +106,7 @@ fn a_list_that_is_applied_again_keeps_its_interfaces(
 }
 
 #[test]
-fn an_element_keeps_its_interface_when_one_like_it_goes() {
+fn keeps_the_interface_when_a_similar_element_is_removed() {
     let element = |ip: &str, interface: &str| format!(r#"{{"name":"a","ips":["{ip}"]{interface}}}"#);
     let first = element("10.0.0.1", r#","interface":"net1""#);
     let second = element("10.0.0.2", r#","interface":"net2""#);
@@ -128,14 +128,14 @@ fn an_element_keeps_its_interface_when_one_like_it_goes() {
 }
 
 #[test]
-fn an_element_that_never_came_up_is_corrected_under_its_name() {
+fn an_element_that_was_not_plugged_keeps_its_name() {
     let old = list(r#"[{"name":"a","ips":["10.0.0.1"],"interface":"net1"}]"#);
     let corrected = list(r#"[{"name":"a","ips":["10.0.0.2"]}]"#);
     assert_eq!(filled(&fill_on_update(&corrected, Some(&old), &[])), ["net1"]);
 }
 
 #[test]
-fn what_is_there_goes_before_a_name_of_the_old_list_that_asked_for_something_else() {
+fn an_interface_in_status_precedes_a_name_of_the_old_list() {
     let old = list(r#"[{"name":"a","ips":["10.0.0.1"],"interface":"net5"}]"#);
     let status = status(&[("default/a", "net1")]);
     assert_eq!(filled(&fill_on_update(&list("a"), Some(&old), &status)), ["net1"]);

@@ -302,7 +302,8 @@ fn nested_text<'a>(
     }
 }
 
-/// An integer inside a field's object, written as one (Go takes neither 80.0 nor 8e1); 0 when it is absent.
+/// An integer inside a field's object, written as one (Go takes neither 80.0 nor 8e1); 0 when it is
+/// absent.
 fn integer(reader: &mut Reader<'_>, field: &'static str, members: &[Member<'_>], key: &str) -> Option<i64> {
     let Some(value) = nested(members, key) else {
         return Some(0);

@@ -39,7 +39,8 @@ pub(super) const KEYS: &[&str] = &[
 /// Bytes of the shortest element, `{"name":"a"}`.
 const SHORTEST: usize = 12;
 
-/// Up to this many members, comparing each with all before it is the quickest way to find duplicates.
+/// Up to this many members, comparing each with all before it is the quickest way to find
+/// duplicates.
 const FEW: usize = 16;
 
 pub(super) fn read(source: &str, pod_namespace: &str, draft: &mut Draft) -> Result<(), Violations> {
@@ -83,7 +84,7 @@ fn no_list(node: &Node<'_>) -> String {
     }
 }
 
-/// Reads one element; what it cannot read becomes violations.
+/// Reads one element, and reports what it cannot read as violations.
 pub(super) struct Reader<'a> {
     source: &'a str,
     pod_namespace: &'a str,
@@ -109,7 +110,8 @@ impl<'a> Reader<'a> {
         let network = self.network_name();
         let interface = self.interface();
         let slot = interface.is_none().then(|| slot(self.source, members));
-        // Every field is read, also of an element without a usable name, so that all is said at once.
+        // Every field is read, also of an element without a usable name, to report all violations
+        // at once.
         let attributes = fields::attributes(self);
         let gateways = attributes
             .as_ref()
@@ -133,7 +135,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// For messages.
+    /// `namespace/name` for messages.
     fn network_as_written(&self) -> String {
         let written = |key| match self.find(key).map(|member| &member.value.tree) {
             Some(Tree::Text(text)) => text.as_ref(),
@@ -202,14 +204,14 @@ impl<'a> Reader<'a> {
             .all(|member| keys.contains(&member.key.as_ref()))
     }
 
-    /// The value of `key`; a null is as good as no key.
+    /// The value of `key`; a null counts as absent.
     pub fn value(&self, key: &str) -> Option<&'a Node<'a>> {
         self.find(key)
             .map(|member| &member.value)
             .filter(|value| value.tree != Tree::Null)
     }
 
-    /// The string under `key`; an empty one is as good as none.
+    /// The string under `key`; an empty one counts as absent.
     pub fn text(&mut self, key: &'static str) -> Option<&'a str> {
         let value = self.value(key)?;
         let Tree::Text(text) = &value.tree else {
@@ -240,8 +242,8 @@ impl<'a> Reader<'a> {
         self.draft.violations.push(violation);
     }
 
-    /// Refuses keys that Go would take for one of `known` although they are written differently, and
-    /// reports the keys that it would ignore.
+    /// Refuses keys that Go would take for one of `known` although they are written differently,
+    /// and reports the keys that it would ignore.
     pub fn check_keys(
         &mut self,
         members: &[Member<'_>],
@@ -328,8 +330,8 @@ fn in_own_keys(text: &str) -> Option<String> {
     ))
 }
 
-/// Two keys are the same to Go's encoding/json when these are equal: letters without case, and the two characters beyond ASCII
-/// that fold to a letter (the long s and the Kelvin sign).
+/// Two keys are the same to Go's encoding/json when these are equal: letters without case, and the
+/// two characters beyond ASCII that fold to a letter (the long s and the Kelvin sign).
 fn folded(key: &str) -> impl Iterator<Item = char> {
     let fold = |c| match c {
         '\u{17f}' => 's',
@@ -339,7 +341,8 @@ fn folded(key: &str) -> impl Iterator<Item = char> {
     key.chars().map(fold)
 }
 
-/// In place of an `interface` without a value, else after the last member, in the style of the members that are there.
+/// In place of an `interface` without a value, else after the last member, in the style of the
+/// members that are there.
 fn slot(source: &str, members: &[Member<'_>]) -> Slot {
     let at = |start, end, lead| Slot { start, end, lead };
     if let Some(member) = members.iter().rfind(|member| member.key == "interface") {
@@ -359,7 +362,8 @@ fn slot(source: &str, members: &[Member<'_>]) -> Slot {
     at(end, end, Lead::Key { space, colon })
 }
 
-/// Appends a name as a JSON string. A name has no control characters, so that only two need an escape.
+/// Appends a name as a JSON string. A name has no control characters, so that only two need an
+/// escape.
 pub(super) fn push_name(out: &mut String, name: &str) {
     let escaped = name.replace('\\', "\\\\").replace('"', "\\\"");
     out.extend(["\"", &escaped, "\""]);

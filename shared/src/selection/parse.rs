@@ -1,4 +1,5 @@
-//! From an annotation to a list: the limits, the choice of format, and the rules about all elements together.
+//! From an annotation to a list: the limits, the choice of format, and the rules about all elements
+//! together.
 
 use std::collections::HashSet;
 
@@ -16,7 +17,7 @@ pub(super) struct Draft {
     interfaces: HashSet<InterfaceName>,
     /// IPv4 and IPv6 gateways of the default-routes so far.
     gateways: [usize; 2],
-    /// What is wrong with it.
+    /// What is wrong with the elements so far.
     pub violations: Violations,
 }
 
@@ -41,7 +42,7 @@ pub(super) fn list(source: &str, pod_namespace: &str) -> Result<SelectionList, V
     draft.finish(source, format)
 }
 
-/// Refuses more elements than are allowed, before any is looked at.
+/// Refuses more elements than are allowed, before any is parsed.
 pub(super) fn check_count(count: usize) -> Result<(), Violations> {
     if count <= MAX_ELEMENTS {
         return Ok(());
@@ -64,7 +65,7 @@ impl Draft {
         self.slots.push(slot);
     }
 
-    /// What is wrong with the next element, which may be broken otherwise, because of those before it.
+    /// What is wrong with the next element because of those before it.
     pub fn judge(
         &mut self,
         index: usize,

@@ -1,5 +1,5 @@
-//! What is wrong with an annotation that is not JSON: the place, what is expected there, and what to
-//! write, for the mistakes that people make.
+//! What is wrong with an annotation that is not JSON: the place, what is expected there, and what
+//! to write, for the mistakes that people make.
 
 use super::{MAX_DEPTH, json::EXAMPLE};
 use crate::{

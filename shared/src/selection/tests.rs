@@ -309,7 +309,7 @@ fn fills_in_a_name_and_changes_nothing_else(#[case] annotation: &str, #[case] ex
 }
 
 #[test]
-fn a_name_is_written_as_the_format_can_hold_it() {
+fn writes_a_name_only_where_the_format_can_hold_it() {
     let quoted = net("a\"b");
     let json = parse(r#"[{"name":"a"}]"#).unwrap();
     assert_eq!(
@@ -319,7 +319,8 @@ fn a_name_is_written_as_the_format_can_hold_it() {
     assert_eq!(parse("a").unwrap().with_interfaces(&[quoted]), "a");
 }
 
-/// Elements that are legal, some with spellings that only a parser likes; the flag says whether it has a name.
+/// Elements that are legal, some with spellings that only a parser likes; the flag says whether it
+/// has a name.
 fn json_element() -> impl Strategy<Value = (String, bool)> {
     let fields = prop::collection::vec(
         prop_oneof![
@@ -363,7 +364,7 @@ proptest! {
     }
 
     #[test]
-    fn filled_names_are_read_back_and_every_other_byte_stays(
+    fn filled_names_are_read_back_and_nothing_else_changes(
         items in prop::collection::vec(json_element(), 1..6),
     ) {
         let source = format!("[{}]", items.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>().join(" , "));
@@ -384,7 +385,7 @@ proptest! {
     }
 
     #[test]
-    fn a_list_in_which_all_is_named_comes_back_byte_identical(
+    fn a_list_with_every_name_comes_back_byte_identical(
         count in 1usize..6,
         space in "[ \t\n]{0,3}",
     ) {
@@ -444,7 +445,7 @@ fn parsing_takes_steps_in_proportion_to_the_size() {
 }
 
 #[test]
-fn at_most_twenty_violations_are_listed_and_the_others_counted() {
+fn lists_twenty_violations_and_counts_the_others() {
     for annotation in repeated(64 * 1024) {
         let Err(violations) = SelectionList::parse(Some(&annotation), "default") else {
             continue;

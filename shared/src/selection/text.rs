@@ -1,4 +1,5 @@
-//! The text format: `[namespace/]name[@interface]`, comma-separated, as multus' own parser splits it.
+//! The text format: `[namespace/]name[@interface]`, comma-separated, as multus' own parser splits
+//! it.
 
 use super::{
     Lead, Selection, Slot,
@@ -115,7 +116,8 @@ impl<'a> Parser<'a> {
         NetworkName::new(namespace, name).ok()
     }
 
-    /// After the last character that is not whitespace, or right after the `@` that has nothing behind it.
+    /// After the last character that is not whitespace, or right after the `@` that has nothing
+    /// behind it.
     fn slot(&self, has_at: bool) -> Slot {
         let end = self.start + self.item.trim_end().len();
         Slot {

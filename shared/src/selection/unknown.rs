@@ -2,7 +2,8 @@
 
 use crate::{distance::distance, violation::shown};
 
-/// What the known keys look like without case and separators, so that `cniArgs` is close to `cni-args`.
+/// What the known keys look like without case and separators, so that `cniArgs` is close to
+/// `cni-args`.
 fn plain(key: &str) -> String {
     key.chars()
         .filter(|c| !matches!(c, '-' | '_'))
@@ -40,8 +41,8 @@ impl UnknownKeys {
     }
 }
 
-/// The known key with the fewest wrong letters (at most two), else the longest that `key` begins with
-/// (`macAddress`).
+/// The known key with the fewest wrong letters (at most two), else the longest that `key` begins
+/// with (`macAddress`).
 fn nearest(key: &str, known: &'static [&'static str]) -> Option<&'static str> {
     // A key that is much longer than every known one was meant for none.
     if key.len() > 2 * known.iter().map(|known| known.len()).max()? {

@@ -1,4 +1,5 @@
-//! Edits the text of the network-status annotation by byte spans: what is not ours keeps its bytes and its place.
+//! Edits the text of the network-status annotation by byte spans: entries of other writers keep
+//! their bytes and their place.
 
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
@@ -12,14 +13,18 @@ use crate::{
 /// What multus indents by.
 const MULTUS_INDENT: &str = "    ";
 
-/// One change of the status annotation. The cluster network's entry (`default: true`) is out of its reach.
+/// One change of the status annotation. The cluster network's entry (`default: true`) is never
+/// changed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StatusChange {
-    /// Entries of these (network, interface names) go away; without any name, the network's entries that have no interface.
+    /// Entries of these (network, interface names) are removed; without any name, the network's
+    /// entries that have no interface.
     pub remove: Vec<(NetworkName, Vec<InterfaceName>)>,
-    /// These are in the list afterwards: replaced in place where name and interface match, else appended, in this order.
+    /// Entries to write: replaced in place where name and interface match, else appended, in this
+    /// order.
     pub put: Vec<StatusEntry>,
-    /// These are appended where the list has no entry of their interface; what it has stays as somebody else wrote it.
+    /// Entries to append where the list has none of their interface; an entry of another writer
+    /// stays byte-equal.
     pub restore: Vec<StatusEntry>,
 }
 
@@ -31,10 +36,11 @@ pub enum StatusError {
     NotAList(String),
 }
 
-/// The annotation's new value; entries that the change does not name stay byte-equal and in place. `Ok(None)`: nothing to do.
+/// The annotation's new value; entries that the change does not name stay byte-equal and in place.
+/// `Ok(None)`: nothing to do.
 ///
 /// # Errors
-/// The old value is not a JSON list (someone else's damage: it is left alone and reported).
+/// The old value is not a JSON list: another writer broke it, and it is left unchanged.
 pub fn splice(annotation: Option<&str>, change: &StatusChange) -> Result<Option<String>, StatusError> {
     let source = annotation.filter(|text| !text.is_empty()).unwrap_or("[]");
     let items = items(source)?;
@@ -109,7 +115,8 @@ fn verdict<'a>(item: &Node<'_>, change: &StatusChange, put: &mut [Option<&'a Sta
         let by_name = interfaces.iter().any(|name| name.as_str() == old.interface);
         network.to_string() == old.name && (by_name || (interfaces.is_empty() && old.interface.is_empty()))
     };
-    // A second entry of the same identity as one that was just put is left over from something that went wrong.
+    // A second entry of the same identity as one that was just put is left over from something that
+    // went wrong.
     if change.remove.iter().any(named) || change.put.iter().any(same) {
         Verdict::Remove
     } else {
@@ -139,16 +146,16 @@ impl List<'_> {
         self.text.push_str(&self.style.write(entry));
     }
 
-    /// What stood before the entry stays there while its neighbour does.
+    /// The text before an entry is kept while the entry before it is kept.
     fn separate(&mut self, items: &[Node<'_>], index: Option<usize>) {
         let between = |index: usize| {
             let before = items.get(index.checked_sub(1)?)?;
             self.source.get(before.end()..items.get(index)?.start)
         };
-        let neighbour = index.and_then(|index| index.checked_sub(1));
+        let before = index.and_then(|index| index.checked_sub(1));
         let separator = match index {
             _ if self.count == 0 => self.style.opening,
-            Some(index) if neighbour == self.last => between(index).unwrap_or(self.style.separator.as_str()),
+            Some(index) if before == self.last => between(index).unwrap_or(self.style.separator.as_str()),
             _ => &self.style.separator,
         };
         self.text.push_str(separator);
@@ -166,7 +173,7 @@ impl List<'_> {
     }
 }
 
-/// How the existing text is laid out, so that new entries look like their neighbours.
+/// The layout of the existing text, in which new entries are written.
 struct Style<'a> {
     /// From the beginning to the first entry.
     opening: &'a str,
@@ -244,7 +251,8 @@ impl<'a> Indent<'a> {
     }
 }
 
-/// Go escapes what HTML would take for its own; in JSON text these characters only occur inside strings.
+/// Go escapes what HTML would take for its own; in JSON text these characters only occur inside
+/// strings.
 fn as_go_escapes(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {

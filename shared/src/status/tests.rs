@@ -49,7 +49,7 @@ fn put(entries: &[StatusEntry]) -> StatusChange {
 )]
 #[case(r#"[{"name":"default/a","interface":"net1","mtu":7}]"#, None)]
 #[case(r#"[{"name":"another","interface":"net1"}]"#, None)]
-fn what_is_restored_is_added_where_its_interface_is_missing_and_changes_nothing_else(
+fn restores_an_entry_only_where_its_interface_is_missing(
     #[case] annotation: &str,
     #[case] expected: Option<&str>,
 ) {
@@ -91,7 +91,7 @@ fn one_interface_gives_one_entry_with_every_address() {
 }
 
 #[test]
-fn one_interface_on_the_host_gives_an_entry_without_interface() {
+fn an_interface_on_the_host_gives_an_unnamed_entry() {
     let result =
         json!({"interfaces": [{"name": "br0", "mac": "x", "mtu": 1}], "ips": [{"address": "10.0.0.2/24"}]});
     assert_eq!(
@@ -101,7 +101,7 @@ fn one_interface_on_the_host_gives_an_entry_without_interface() {
 }
 
 #[test]
-fn several_interfaces_give_one_entry_for_each_in_the_sandbox() {
+fn gives_one_entry_for_each_interface_in_the_sandbox() {
     let result = json!({
         "interfaces": [{"name": "veth1"}, {"name": "net1", "sandbox": "/n"}, {"name": "net2", "sandbox": "/n"}],
         "ips": [

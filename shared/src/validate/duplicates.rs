@@ -2,8 +2,8 @@
 //!
 //! Warnings, not refusals: which plugin fails is not the annotation's to tell. host-local refuses
 //! the second request for an address and macvlan the second request for a hardware address on its
-//! parent, but static gives the same address to two interfaces, and a bridge takes two ports with one
-//! hardware address (a bond of both wants that).
+//! parent, but static gives the same address to two interfaces, and a bridge takes two ports with
+//! one hardware address (a bond of both wants that).
 
 use std::collections::{HashMap, hash_map::Entry};
 

@@ -1,4 +1,4 @@
-//! One element in its surroundings: its network, and what it asks of it.
+//! One element in its surroundings: its network, and what the element asks of the network.
 
 use super::{
     Found, Network, NetworkFacts, Networks, Operation, Previous, Subject, Warning, asked::Asked,
@@ -72,7 +72,7 @@ impl<'a> Judge<'a> {
         self.previous.is_new()
     }
 
-    /// Whether a network that comes in is hot-plugged: multus at pod start does not see it.
+    /// Whether a new network would be hot-plugged by the agent: multus has set the pod up already.
     fn is_running(&self) -> bool {
         matches!(self.subject.operation, Operation::Update { running: true, .. })
     }
@@ -88,7 +88,7 @@ impl<'a> Judge<'a> {
         self.findings.violations.push(violation);
     }
 
-    /// As [`Self::refuse`], because of what is known of the network.
+    /// As [`Self::refuse`], because of a fact about the network.
     fn refuse_network(&mut self, rule: Rule, field: Option<&'static str>, message: impl Into<String>) {
         self.rest_on_network();
         self.refuse(rule, field.map(|field| (field, "")), message);
@@ -117,8 +117,8 @@ impl<'a> Judge<'a> {
         is_new.then_some(keys)
     }
 
-    /// The pod and its namespace; false: the pod may not use the network, and nothing more about it
-    /// is its owner's to know.
+    /// Judges whether the pod may have the network. False: it may not use it, and then nothing else
+    /// about the network is said, since its owner may not read it.
     fn judge_place(&mut self) -> bool {
         if !self.is_new() {
             return true;
@@ -141,7 +141,7 @@ impl<'a> Judge<'a> {
         allowed
     }
 
-    /// Fields that cannot be changed any more.
+    /// Judges fields that a running pod, or a plugged interface, does not take any more.
     fn judge_changes(&mut self, asked: &[Asked]) {
         let plugged = self.previous.is_plugged;
         for field in asked {
@@ -231,7 +231,7 @@ impl<'a> Judge<'a> {
         if !self.is_new() {
             return;
         }
-        // What the pod may not use is no help, and not its owner's to know.
+        // Names that the pod may not use do not help, and its owner may not read them.
         let usable = similar
             .iter()
             .filter(|name| isolation_allows(self.subject.namespace, name, self.config));
@@ -260,7 +260,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// At pod start multus gives devices; a pod that runs gets no more.
+    /// Devices are given to a pod when it starts; a running pod gets no further ones.
     fn judge_device(&mut self, device: DeviceNeed) {
         if !self.is_new() || !self.is_running() {
             return;

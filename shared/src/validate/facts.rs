@@ -1,4 +1,5 @@
-//! What a network's config does that matters to an element, beyond the capabilities that it declares.
+//! What a network's config does that matters to an element, beyond the capabilities that it
+//! declares.
 
 use serde_json::Value;
 

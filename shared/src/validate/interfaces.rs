@@ -1,4 +1,5 @@
-//! The interface names of a list: those that are missing, and those that multus gives to others at pod start.
+//! The interface names of a list: missing ones, and those that multus gives to other interfaces at
+//! pod start.
 
 use super::{Found, Operation, Previous, Subject, Warning};
 use crate::{
@@ -20,7 +21,8 @@ pub(super) fn judge(
     if subject.interface_names != InterfaceNames::Off {
         judge_start(subject, offset, previous, findings);
     }
-    // KubeVirt leaves elements of binding plugins unnamed, and reads netN as its own old scheme.
+    // KubeVirt leaves elements of binding plugins unnamed, and takes netN for its old naming
+    // scheme.
     if subject.virt_launcher {
         return;
     }
@@ -32,7 +34,8 @@ pub(super) fn judge(
     }
 }
 
-/// Names that multus could not give at pod start. What was wrong before the edit does not block it.
+/// Judges names that multus could not give at pod start. A clash that the stored list has already
+/// does not block the edit.
 fn judge_start(subject: &Subject<'_>, offset: u32, previous: &[Previous<'_>], findings: &mut Found) {
     let before = match &subject.operation {
         Operation::Create => Vec::new(),
@@ -59,7 +62,7 @@ fn judge_start(subject: &Subject<'_>, offset: u32, previous: &[Previous<'_>], fi
     }
 }
 
-/// The elements whose names clash when multus starts the pod: it does not avoid that.
+/// The elements whose names clash when multus sets the pod up: multus does not avoid clashes.
 fn clashes(list: &SelectionList, offset: u32) -> impl Iterator<Item = (usize, &Selection, Violation)> {
     let chosen = multus_names(list, offset);
     let named = move |name: &InterfaceName| list.elements.iter().any(|e| e.interface.as_ref() == Some(name));
@@ -72,7 +75,7 @@ fn clashes(list: &SelectionList, offset: u32) -> impl Iterator<Item = (usize, &S
             let violation = Violation::of_element(Rule::InterfaceDuplicate, index, message);
             return Some((index, element, violation));
         }
-        let name = element.interface.as_ref().filter(|name| is_ahead(name, offset))?;
+        let name = element.interface.as_ref().filter(|name| is_of_default_networks(name, offset))?;
         let message = if offset == 1 {
             "multus gives net1 to the network that it puts before these (interfaceOffset); choose another name"
                 .to_owned()
@@ -87,7 +90,7 @@ fn clashes(list: &SelectionList, offset: u32) -> impl Iterator<Item = (usize, &S
 }
 
 /// Whether it is one of net1 to `net<offset>`.
-fn is_ahead(name: &InterfaceName, offset: u32) -> bool {
+fn is_of_default_networks(name: &InterfaceName, offset: u32) -> bool {
     let number = name
         .as_str()
         .strip_prefix("net")

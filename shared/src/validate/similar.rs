@@ -1,12 +1,12 @@
-//! "Did you mean": which existing networks a wrong name may have been meant for.
+//! "Did you mean": existing networks with a name close to a wrong one.
 
 use crate::{distance::distance, names::NetworkName};
 
 /// At most this many suggestions.
 const MAX_SUGGESTIONS: usize = 3;
 
-/// The networks among `existing` that `wanted` may have been meant for, best first, at most three: the same name in another namespace,
-/// or a name of the same namespace with up to two letters wrong.
+/// The networks among `existing` whose name is close to `wanted`, best first, at most three: the
+/// same name in another namespace, or a name of the same namespace with up to two letters wrong.
 pub fn similar<'a>(
     wanted: &NetworkName,
     existing: impl IntoIterator<Item = &'a NetworkName>,
@@ -15,7 +15,7 @@ pub fn similar<'a>(
         let same_namespace = candidate.namespace() == wanted.namespace();
         let distance = match same_namespace {
             true => distance(wanted.name(), candidate.name())?,
-            // As good as one wrong letter.
+            // Ranked as one wrong letter.
             false if candidate.name() == wanted.name() => 1,
             false => return None,
         };

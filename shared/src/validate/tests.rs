@@ -53,8 +53,9 @@ fn running(config: &str) -> Network {
     }
 }
 
-/// default/a and default/b with every capability, default/plain without any, default/device, default/perhaps (a device), default/broken,
-/// default/file, default/static (its IPAM), default/uplink (brings a default route), other/a.
+/// default/a and default/b with every capability, default/plain without any, default/device,
+/// default/perhaps (a device), default/broken, default/file, default/static (its IPAM),
+/// default/uplink (brings a default route), other/a.
 fn known() -> Known {
     let every = r#"{"type":"x","capabilities":{"ips":true,"mac":true,"portMappings":true,"bandwidth":true,"infinibandGUID":true}}"#;
     Known::default()
@@ -219,7 +220,7 @@ fn what_is_in_order_passes_without_a_word() {
 }
 
 #[test]
-fn an_unknown_network_is_a_warning_by_default_with_what_may_have_been_meant() {
+fn warns_of_an_unknown_network_and_suggests_similar_ones() {
     let findings = Case::default().create("plian@net1");
     assert_eq!(findings.violations, []);
     assert_eq!(
@@ -243,7 +244,7 @@ fn an_unknown_network_is_refused_where_that_is_configured() {
 }
 
 #[test]
-fn a_network_that_may_not_be_listed_yet_is_no_matter() {
+fn says_nothing_about_a_network_that_is_not_known_yet() {
     let case = Case {
         networks: Known::default().and("default/a", Network::Unknown),
         ..rejecting()
@@ -252,7 +253,7 @@ fn a_network_that_may_not_be_listed_yet_is_no_matter() {
 }
 
 #[test]
-fn a_network_that_vanished_does_not_block_the_removal_of_its_neighbour() {
+fn a_vanished_network_does_not_block_other_removals() {
     let case = rejecting();
     assert_eq!(
         case.edit("gone@net1,a@net2", &[("default/gone", "net1")], "gone@net1"),
@@ -274,7 +275,7 @@ fn a_network_that_vanished_does_not_block_the_removal_of_its_neighbour() {
 }
 
 #[test]
-fn what_an_unnamed_element_asks_for_tells_which_one_stayed() {
+fn matches_unnamed_elements_by_what_they_ask_for() {
     let element = |host: u8| format!(r#"{{"name":"a","ips":["192.0.2.{host}/24"]}}"#);
     let (first, second) = (element(201), element(202));
     let both = format!("[{first},{second}]");
@@ -355,7 +356,7 @@ fn what_reaches_plugins_in_other_ways_is_a_warning(#[case] field: &str, #[case] 
 }
 
 #[test]
-fn nothing_is_said_about_the_capabilities_of_a_config_on_the_node() {
+fn ignores_the_capabilities_of_a_config_on_the_node() {
     let annotation = r#"[{"name":"file","interface":"net1","ips":["10.0.0.1"],"bandwidth":{"ingressRate":1,"ingressBurst":2}}]"#;
     assert_eq!(Case::default().create(annotation), Findings::default());
 }
@@ -456,7 +457,7 @@ fn isolation_says_which_networks_may_be_used() {
 }
 
 #[test]
-fn under_isolation_no_network_is_suggested_that_may_not_be_used() {
+fn suggests_no_network_that_isolation_forbids() {
     let case = isolated();
     for (missing, suggested) in [
         ("mine/plain@net1", "; did you mean default/plain?"),
@@ -530,7 +531,7 @@ fn another_spelling_is_no_change(#[case] before: &str, #[case] after: &str, #[ca
 }
 
 #[test]
-fn a_plugged_interface_keeps_its_port_mappings_in_another_spelling() {
+fn port_mappings_in_another_spelling_are_no_change() {
     let mapping = |protocol: &str, host: &str| {
         json(&format!(
             r#","portMappings":[{{"hostPort":1,"containerPort":2,"protocol":"{protocol}","hostIP":"{host}"}}]"#
@@ -556,7 +557,7 @@ fn other_changes_of_a_plugged_interface_are_warned_about() {
 }
 
 #[test]
-fn a_pod_on_the_hosts_network_takes_no_more_networks() {
+fn a_host_network_pod_takes_no_more_networks() {
     let case = Case {
         host_network: true,
         ..Case::default()
@@ -582,7 +583,7 @@ fn an_ipam_claim_beside_ips_is_a_warning() {
 }
 
 #[test]
-fn reject_tells_what_to_write_in_the_format_of_the_list() {
+fn reject_shows_what_to_write_in_the_lists_format() {
     let case = Case {
         mode: InterfaceNames::Reject,
         ..Case::default()
@@ -599,7 +600,7 @@ fn reject_tells_what_to_write_in_the_format_of_the_list() {
 }
 
 #[test]
-fn warn_says_so_and_fill_says_it_only_of_running_pods() {
+fn fill_warns_of_unnamed_elements_only_on_running_pods() {
     let warn = Case {
         mode: InterfaceNames::Warn,
         ..Case::default()
@@ -645,7 +646,7 @@ fn a_name_that_multus_gives_to_another_is_refused() {
 }
 
 #[test]
-fn names_of_multus_default_networks_are_refused_where_it_has_some() {
+fn refuses_the_names_of_multus_default_networks() {
     let config = Config {
         interface_offset: 2,
         system_namespaces: vec!["sys".to_owned()],
@@ -713,7 +714,7 @@ fn warnings_are_short_printable_ascii() {
 }
 
 #[test]
-fn of_many_warnings_the_last_one_says_how_many_more() {
+fn the_last_of_many_warnings_counts_the_others() {
     let case = Case {
         mode: InterfaceNames::Warn,
         ..Case::default()
@@ -732,7 +733,7 @@ fn of_many_violations_twenty_are_listed_in_order() {
 }
 
 #[test]
-fn what_is_plugged_may_be_repaired_when_the_old_annotation_was_unreadable() {
+fn an_unreadable_old_annotation_may_be_repaired() {
     let plugged = status(&[("default/device", "net1"), ("other/a", "net2")]);
     let case = isolated();
     let repaired = r#"[{"name":"device","namespace":"default","interface":"net1","default-route":["10.0.0.1"],"mac":"02:11:22:33:44:55"},
@@ -748,7 +749,7 @@ fn what_is_plugged_may_be_repaired_when_the_old_annotation_was_unreadable() {
 }
 
 #[test]
-fn until_a_pod_starts_names_are_judged_as_on_create() {
+fn names_are_judged_as_on_create_until_start() {
     let ahead = Config {
         interface_offset: 1,
         ..Config::default()
@@ -783,7 +784,7 @@ fn until_a_pod_starts_names_are_judged_as_on_create() {
 }
 
 #[test]
-fn before_a_pod_starts_an_element_may_be_left_without_its_name() {
+fn before_a_pod_starts_an_element_may_lose_its_name() {
     let case = rejecting();
     assert_eq!(case.edit_waiting("a@net1,gone@net2", "gone"), Findings::default());
     assert_eq!(
@@ -794,7 +795,7 @@ fn before_a_pod_starts_an_element_may_be_left_without_its_name() {
 
 /// The order of network-status need not be that of the list.
 #[test]
-fn the_address_of_an_unnamed_element_tells_its_interface_in_every_mode() {
+fn finds_the_interface_of_an_unnamed_element_by_its_address() {
     let element = |host: u8| format!(r#"{{"name":"a","ips":["192.0.2.{host}/24"]}}"#);
     let both = format!("[{},{}]", element(201), element(202));
     let left = format!("[{}]", element(202));
@@ -823,7 +824,7 @@ fn the_address_of_an_unnamed_element_tells_its_interface_in_every_mode() {
 }
 
 #[test]
-fn nothing_is_said_about_a_network_that_the_pod_may_not_use() {
+fn says_nothing_else_about_a_forbidden_network() {
     let forbidden = |network: Option<Network>, annotation: &str| {
         let mut case = isolated();
         case.config.missing_networks = MissingNetworks::Reject;

@@ -29,7 +29,8 @@ impl Outcome {
 
 macro_rules! rules {
     ($($(#[doc = $doc:literal])+ $variant:ident, $name:literal, $deliberate:literal, $outcome:ident, $description:literal, $fix:literal;)+) => {
-        /// A rule of the rule book. Closed: it labels metrics and heads the rows of `docs/rules.md`.
+        /// A rule of the rule book. Closed: it labels metrics and heads the rows of
+        /// `docs/rules.md`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Rule { $($(#[doc = $doc])+ $variant,)+ }
 
@@ -58,8 +59,8 @@ macro_rules! rules {
                 match self { $(Self::$variant => Outcome::$outcome,)+ }
             }
 
-            /// Whether multus' own parser takes (some of) what this rule refuses: then the rule is a
-            /// decision of this project, not a consequence of multus.
+            /// Whether multus' own parser takes (some of) what this rule refuses: then the rule is
+            /// a decision of this project, not a consequence of multus.
             pub const fn is_deliberate(self) -> bool {
                 match self { $(Self::$variant => $deliberate,)+ }
             }

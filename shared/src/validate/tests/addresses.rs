@@ -95,7 +95,14 @@ fn an_address_without_prefix_blocks_no_other_edit() {
 }
 
 #[test]
-fn the_same_ip_twice_on_one_network_is_a_warning() {
+fn another_new_field_does_not_judge_old_ips_again() {
+    let before = one("static", r#""ips":["192.0.2.13"]"#);
+    let after = one("static", r#""ips":["192.0.2.13"],"mac":"02:00:5e:00:53:aa""#);
+    assert_eq!(Case::default().edit(&before, &[], &after), Findings::default());
+}
+
+#[test]
+fn warns_of_the_same_ip_twice_on_a_network() {
     let case = Case::default();
     let first = on("a", "net1", r#""ips":["192.0.2.13/24","2001:db8::13"]"#);
     let second = on("a", "net2", r#""ips":["192.0.2.14/24","2001:DB8:0::13/64"]"#);
@@ -128,7 +135,7 @@ fn the_same_ip_twice_on_one_network_is_a_warning() {
 }
 
 #[test]
-fn the_same_mac_twice_on_one_network_is_a_warning() {
+fn warns_of_the_same_mac_twice_on_a_network() {
     let case = Case::default();
     let first = on("a", "net1", r#""mac":"02:00:5e:00:53:aa""#);
     let second = on("a", "net2", r#""mac":"02-00-5E-00-53-AA""#);
@@ -158,7 +165,7 @@ fn nothing_is_said_about_addresses_on_a_forbidden_network() {
 }
 
 #[test]
-fn a_second_default_route_for_a_running_pod_is_a_warning() {
+fn warns_of_a_second_default_route_on_running_pods() {
     let case = Case::default();
     let warning =
         "element 0 (default/uplink): it brings a default route, beside the one that the running pod has";
