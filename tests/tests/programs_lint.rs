@@ -146,7 +146,7 @@ async fn warnings_count_when_lint_is_strict() -> Result<()> {
     is(
         &lint()?.given(&given)?.run().await?,
         0,
-        &["warning: ", "did you mean default/blue?"],
+        &["warning at ", "did you mean default/blue?"],
     );
     let strict = lint()?.argument("--strict").given(&given)?;
     is(&strict.run().await?, 1, &["did you mean default/blue?"]);

@@ -253,12 +253,18 @@ fn add_workload(object: &Value, kind: Kind, known: &Known, (owners, groups): &mu
     let mut findings = template.map_or_else(Vec::new, |pod| findings(pod, &own.namespace, known));
     let path = kind.template.join(".");
     let counts = template.and_then(objects::networks);
-    if let Some(misplaced) = objects::networks(object) {
-        let owner = format!("the {}", kind.name);
-        let said = placement::misplaced(&owner, misplaced, &path, counts);
-        findings.extend(said.map(Finding::warning));
+    let job = objects::at(object, &["spec", "jobTemplate"]);
+    for (owner, object) in [
+        (format!("the {}", kind.name), Some(object)),
+        ("spec.jobTemplate".to_owned(), job),
+    ] {
+        let Some(object) = object else { continue };
+        if let Some(misplaced) = objects::networks(object) {
+            let said = placement::misplaced(&owner, misplaced, &path, counts);
+            findings.extend(said.map(Finding::warning));
+        }
+        findings.extend(objects::near_misses(object, &path));
     }
-    findings.extend(objects::near_misses(object, &path));
     groups.add_template(&own, findings);
 }
 

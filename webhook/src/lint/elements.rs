@@ -21,7 +21,7 @@ pub(super) fn locate(findings: &mut [Finding], file: &str, annotation: &Scalar) 
     for finding in findings {
         let start = finding.element.and_then(|element| starts.get(element));
         let byte = start.and_then(|start| notation.byte(*start));
-        if let Some(at) = byte.and_then(|byte| position(file, byte)) {
+        if let Some(at) = byte.and_then(|byte| position(file, annotation, byte)) {
             finding.at = Some(at);
         }
     }

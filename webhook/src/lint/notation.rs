@@ -26,7 +26,7 @@ pub(super) struct Notation {
 impl Notation {
     /// The notation of `scalar` in `file`, where it is one of those that are known.
     pub(super) fn of(file: &str, scalar: &Scalar) -> Option<Self> {
-        let Scalar { start, text } = scalar;
+        let Scalar { start, text, .. } = scalar;
         let header = block_header(file, *start);
         let style = match file.get(*start..)?.chars().next()? {
             _ if header.is_some() => Style::Block,
@@ -60,24 +60,24 @@ impl Notation {
     }
 }
 
-/// The line and column of a byte of `file`.
-pub(super) fn position(file: &str, byte: usize) -> Option<Position> {
-    let before = file.get(..byte)?;
+/// The line and column of a byte of `file` that writes a part of `scalar`.
+pub(super) fn position(file: &str, scalar: &Scalar, byte: usize) -> Option<Position> {
+    // From where the string begins: a file may be large and have many findings.
+    let before = file.get(scalar.start..byte)?;
     let line = before.rsplit('\n').next()?;
+    let breaks = u64::try_from(before.matches('\n').count()).ok()?;
+    let characters = u64::try_from(line.chars().count()).ok()?;
     Some(Position {
-        line: u64::try_from(before.matches('\n').count()).ok()? + 1,
-        column: u64::try_from(line.chars().count()).ok()? + 1,
+        line: scalar.at.line + breaks,
+        column: characters + if breaks == 0 { scalar.at.column } else { 1 },
     })
 }
 
 /// The `|` or `>` of the block whose content begins at `start`: alone at the end of the last line
 /// before it that is not empty.
 fn block_header(file: &str, start: usize) -> Option<usize> {
-    let mut lines = file.get(..start)?.rsplit('\n');
-    if !lines.next()?.trim_start_matches(' ').is_empty() {
-        return None;
-    }
-    let line = lines.find(|line| !line.trim().is_empty())?;
+    let before = file.get(..start)?.trim_end_matches(' ').strip_suffix('\n')?;
+    let line = before.rsplit('\n').find(|line| !line.trim().is_empty())?;
     let code = line.split(" #").next()?.trim_end();
     let key = code
         .trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-'))
@@ -297,6 +297,7 @@ mod tests {
     fn knows_no_notation_that_says_something_else() {
         let other = Scalar {
             start: 3,
+            at: Position::default(),
             text: "b".to_owned(),
         };
 
@@ -306,10 +307,14 @@ mod tests {
         assert!(Notation::of("k:", &other).is_none());
     }
 
-    #[test]
-    fn counts_characters_of_a_line() {
-        let at = position("a\né x", 5).unwrap();
+    #[rstest]
+    #[case::on_the_first_line("é: 1\nk: é,X", 2, 6)]
+    #[case::on_a_later_line("k: >\n  é,\n  éX", 3, 4)]
+    #[case::in_the_second_document("a: 1\n---\nk: 'é X'", 3, 7)]
+    fn a_byte_has_a_line_and_a_column(#[case] file: &str, #[case] line: u64, #[case] column: u64) {
+        let scalar = scalar(file);
 
-        assert_eq!((at.line, at.column), (2, 3));
+        let at = position(file, &scalar, file.find('X').unwrap()).unwrap();
+        assert_eq!((at.line, at.column), (line, column));
     }
 }

@@ -1,6 +1,7 @@
 //! Which files are read, and their text.
 
 use std::{
+    collections::HashSet,
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -21,11 +22,20 @@ pub(super) struct Source {
 }
 
 /// Reads files, directories and patterns; `-` or nothing is standard input. What cannot be read is
-/// a source, too.
+/// a source, too. A file that several of the paths lead to is read once.
 pub(super) fn collect(paths: &[PathBuf], recursive: bool) -> Vec<Source> {
     let stdin = [PathBuf::from("-")];
     let paths = if paths.is_empty() { &stdin } else { paths };
-    paths.iter().flat_map(|path| at(path, recursive)).collect()
+    let mut seen = HashSet::new();
+    let mut is_first = |source: &Source| {
+        let file = source
+            .path
+            .as_deref()
+            .and_then(|path| fs::canonicalize(path).ok());
+        file.is_none_or(|file| seen.insert(file))
+    };
+    let all = paths.iter().flat_map(|path| at(path, recursive));
+    all.filter(|source| is_first(source)).collect()
 }
 
 fn at(path: &Path, recursive: bool) -> Vec<Source> {
@@ -143,6 +153,16 @@ mod tests {
         assert_eq!(read("*.y*ml", false), ["a.yaml", "b.yml"]);
         assert_eq!(read("**/d.yaml", false), ["deep/er/d.yaml"]);
         assert_eq!(read("README.md", false), ["README.md"]);
+    }
+
+    #[test]
+    fn reads_a_file_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a.yaml");
+        fs::write(&file, "kind: Service").unwrap();
+        let paths = [directory.path().to_owned(), file.clone(), file];
+
+        assert_eq!(names(&collect(&paths, false), directory.path()), ["a.yaml"]);
     }
 
     #[rstest]

@@ -43,16 +43,18 @@ impl Position {
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) at: Position,
-    /// The byte of the file at which it is written; that of its anchor where an alias stands for
-    /// it.
+    /// The byte of the file at which it is written, and its place; those of its anchor where an
+    /// alias stands for it.
     start: Option<usize>,
+    written_at: Position,
     content: Content,
 }
 
-/// A string of a file, and the byte at which its notation begins.
+/// A string of a file, and the byte at which its notation begins, which is at a line and column.
 #[derive(Clone, Debug)]
 pub(super) struct Scalar {
     pub(super) start: usize,
+    pub(super) at: Position,
     pub(super) text: String,
 }
 
@@ -110,6 +112,7 @@ impl Node {
         match &self.content {
             Content::Scalar(Value::String(text)) => Some(Scalar {
                 start,
+                at: self.written_at,
                 text: text.clone(),
             }),
             _ => None,
@@ -134,6 +137,7 @@ impl Node {
 
     fn move_down(&mut self, lines: u64, bytes: usize) {
         self.at = self.at.after(lines);
+        self.written_at = self.written_at.after(lines);
         self.start = self.start.map(|start| start + bytes);
         match &mut self.content {
             Content::Scalar(_) => {}
@@ -225,6 +229,7 @@ impl<'de> Deserialize<'de> for Node {
         Ok(Self {
             at: Position::of(spanned.referenced),
             start: byte_of(spanned.defined),
+            written_at: Position::of(spanned.defined),
             content: spanned.value,
         })
     }

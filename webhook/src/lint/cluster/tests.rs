@@ -263,6 +263,22 @@ async fn an_annotation_of_the_workload_is_warned_of() {
 }
 
 #[tokio::test]
+async fn an_annotation_of_the_job_template_is_warned_of() {
+    let job = json!({ "metadata": metadata("", "lan", ""), "spec": { "template": {} } });
+    let nightly = json!({ "metadata": metadata("nightly", "", ""), "spec": { "jobTemplate": job } });
+    let (_, out) = printed(&Fake {
+        objects: vec![("cronjobs", nightly)],
+        ..Fake::default()
+    })
+    .await;
+
+    assert!(
+        out.starts_with("warning: CronJob shop/nightly (template): metadata.annotations of spec.jobTemplate has no effect; put "),
+        "{out}"
+    );
+}
+
+#[tokio::test]
 async fn pods_that_have_ended_are_not_judged() {
     let mut ended = a_pod("p", "lan@eth0", "");
     ended.1["status"]["phase"] = "Succeeded".into();

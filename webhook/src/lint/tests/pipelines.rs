@@ -28,6 +28,7 @@ fn json_has_everything() {
     assert_eq!(refused["outcome"], "refused");
     assert_eq!(refused["findings"][0]["rule"], "interface-reserved");
     assert_eq!(refused["findings"][0]["level"], "error");
+    assert_eq!(refused["findings"][0]["line"], 14);
 }
 
 #[test]
@@ -69,6 +70,19 @@ fn github_gets_one_command_for_each_finding() {
     );
     assert!(out.contains("100%25"), "{out}");
     assert_eq!(out.lines().count(), 1, "{out}");
+}
+
+#[test]
+fn a_note_is_a_note_in_every_format() {
+    let network = NETWORK.replace("spec:", "other:");
+    let network = network.split("other:").next().unwrap();
+
+    let out = written(Output::Github, network);
+    assert!(out.starts_with("::notice file="), "{out}");
+    let found = as_json(Output::Sarif, network);
+    assert_eq!(found["runs"][0]["results"][0]["level"], "note");
+    let reports = judge(&sources(&[("f", network)]), &[], &settings(None));
+    assert_eq!(worst(&reports, true), Outcome::Admitted);
 }
 
 #[test]
