@@ -290,17 +290,7 @@ impl Agent {
         // Outlives the other tasks: the last events come from the workers that finish.
         let mut writing = JoinSet::new();
         writing.spawn_local(writer.run());
-        let ends = async {
-            tokio::select! {
-                ended = tasks.join_next() => ended,
-                ended = writing.join_next() => ended,
-            }
-        };
-        if let Some(ended) = stop.or(ends).await {
-            let why = ended.map_or_else(
-                || "nothing runs".to_owned(),
-                |task| task.unwrap_or_else(|error| error.to_string()),
-            );
+        if let Some(why) = stop.or(first_end(&mut tasks, &mut writing)).await {
             return Err(why);
         }
         tracing::info!("stopping");
@@ -379,6 +369,18 @@ impl Agent {
             }
         }
     }
+}
+
+/// Why the first task ended. None should before it is told to.
+async fn first_end(tasks: &mut JoinSet<String>, writing: &mut JoinSet<String>) -> String {
+    let ended = tokio::select! {
+        ended = tasks.join_next() => ended,
+        ended = writing.join_next() => ended,
+    };
+    ended.map_or_else(
+        || "nothing runs".to_owned(),
+        |task| task.unwrap_or_else(|error| error.to_string()),
+    )
 }
 
 /// What may be cleared by the return of a dependency.
@@ -481,3 +483,6 @@ fn start_logging(level: &str, format: LogFormat) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
