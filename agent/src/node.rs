@@ -163,16 +163,8 @@ impl Node {
     async fn sandbox_network(&self, sandbox: &SandboxId) -> Result<Option<Network>, String> {
         let found = self.cri.sandbox(sandbox).await;
         let network = self.noted_cri(found)?.map(|(_, network)| network);
-        if let Some(Network::Namespace(netns)) = &network
-            && let Some(path) = below_run(netns, &self.host_run)
-            && !tokio::fs::try_exists(&path).await.unwrap_or(true)
-        {
-            return Err(format!(
-                "the runtime names the network namespace {}, but there is no {}: the sandbox has just ended, or \
-                 HOST_RUN is not where the node's /run is mounted",
-                netns.display(),
-                path.display()
-            ));
+        if let Some(Network::Namespace(netns)) = &network {
+            check_visible(netns, &self.host_run).await?;
         }
         Ok(network)
     }
@@ -402,11 +394,37 @@ fn below_run(path: &Path, host_run: &Path) -> Option<PathBuf> {
     below.map(|below| host_run.join(below))
 }
 
+/// Whether a namespace that the runtime names is seen from here. Under a wrong mount every sandbox
+/// would look as if it had ended.
+async fn check_visible(netns: &Path, host_run: &Path) -> Result<(), String> {
+    match below_run(netns, host_run) {
+        Some(path) if !tokio::fs::try_exists(&path).await.unwrap_or(true) => Err(format!(
+            "the runtime names the network namespace {}, but there is no {}: the sandbox has just ended, or \
+             HOST_RUN is not where the node's /run is mounted",
+            netns.display(),
+            path.display()
+        )),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_namespace_that_is_not_seen_is_an_error() {
+        let host_run = tempfile::tempdir().unwrap();
+        std::fs::create_dir(host_run.path().join("netns")).unwrap();
+        std::fs::write(host_run.path().join("netns/cni-1"), "").unwrap();
+        let check = async |netns| check_visible(Path::new(netns), host_run.path()).await;
+        assert_eq!(check("/var/run/netns/cni-1").await, Ok(()));
+        assert_eq!(check("/proc/1/ns/net").await, Ok(()), "it is not below /run");
+        let unseen = check("/var/run/netns/cni-2").await.unwrap_err();
+        assert!(unseen.contains("HOST_RUN"), "{unseen}");
+    }
 
     #[rstest]
     #[case("/var/run/netns/cni-1", Some("/host/run/netns/cni-1"))]

@@ -355,3 +355,6 @@ async fn reload(records: &std::sync::Arc<Records>, uid: &str) -> BTreeMap<Sandbo
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -291,17 +291,7 @@ impl Agent {
         // Outlives the other tasks: the last events come from the workers that finish.
         let mut writing = JoinSet::new();
         writing.spawn_local(writer.run());
-        let ends = async {
-            tokio::select! {
-                ended = tasks.join_next() => ended,
-                ended = writing.join_next() => ended,
-            }
-        };
-        if let Some(ended) = stop.or(ends).await {
-            let why = ended.map_or_else(
-                || "nothing runs".to_owned(),
-                |task| task.unwrap_or_else(|error| error.to_string()),
-            );
+        if let Some(why) = stop.or(first_end(&mut tasks, &mut writing)).await {
             return Err(why);
         }
         tracing::info!("stopping");
@@ -380,6 +370,18 @@ impl Agent {
             }
         }
     }
+}
+
+/// Why the first task ended. None should before it is told to.
+async fn first_end(tasks: &mut JoinSet<String>, writing: &mut JoinSet<String>) -> String {
+    let ended = tokio::select! {
+        ended = tasks.join_next() => ended,
+        ended = writing.join_next() => ended,
+    };
+    ended.map_or_else(
+        || "nothing runs".to_owned(),
+        |task| task.unwrap_or_else(|error| error.to_string()),
+    )
 }
 
 /// What may be cleared by the return of a dependency.
@@ -468,3 +470,6 @@ fn own_identity(namespace: &str, name: &str, uid: &str) -> Result<Option<PodIden
         .map(Some)
         .map_err(|error| format!("the agent's own pod (POD_NAMESPACE, POD_NAME, POD_UID): {error}"))
 }
+
+#[cfg(test)]
+mod tests;

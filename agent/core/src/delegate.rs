@@ -117,3 +117,39 @@ impl Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn missing() -> Refusal {
+        Refusal::PluginMissing {
+            plugin: "tuning".to_owned(),
+        }
+    }
+
+    /// What ran before a later plugin of a chain has to be undone.
+    #[rstest]
+    #[case::first_is_missing(missing(), Some(0), true)]
+    #[case::later_is_missing(missing(), Some(1), false)]
+    #[case::first_knows_no_such_version(Refusal::IncompatibleVersion, Some(0), true)]
+    #[case::later_knows_no_such_version(Refusal::IncompatibleVersion, Some(1), false)]
+    #[case::multus_cannot_read_the_config(Refusal::InvalidConfig, None, true)]
+    #[case::a_plugin_cannot_read_its_config(Refusal::InvalidConfig, Some(1), false)]
+    #[case::multus_finds_no_namespace(Refusal::NamespaceGone, None, true)]
+    #[case::a_plugin_finds_no_namespace(Refusal::NamespaceGone, Some(1), false)]
+    fn a_later_plugin_never_proves_that_nothing_ran(
+        #[case] refusal: Refusal,
+        #[case] index: Option<usize>,
+        #[case] nothing_ran: bool,
+    ) {
+        let failed = index.map(|index| FailedPlugin {
+            kind: "tuning".to_owned(),
+            index: Some(index),
+            cause: String::new(),
+        });
+        assert_eq!(refusal.nothing_ran(failed.as_ref()), nothing_ran);
+    }
+}

@@ -222,6 +222,14 @@ mod tests {
     }
 
     #[test]
+    fn forgets_earlier_lists_after_a_first_sight() {
+        let mut seen = SeenElements::default();
+        seen.note(&parse("a@net1,b@net2"));
+        seen.restart_from(&parse("b@net2"));
+        assert_eq!(seen.0.len(), 1, "{seen:?}");
+    }
+
+    #[test]
     fn an_unnamed_element_names_every_interface_of_its_network() {
         let mut seen = SeenElements::default();
         seen.note(&parse("a,b@net7"));

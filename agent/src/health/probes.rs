@@ -192,7 +192,8 @@ mod tests {
             sleep(AVAILABLE).await;
             assert_eq!(returned.get(), None);
             std::fs::create_dir_all(dir.path().join("cni/results")).unwrap();
-            is_back.notified().await;
+            let told = timeout(AVAILABLE, is_back.notified()).await;
+            assert!(told.is_ok(), "its return is not reported");
         };
         tokio::select! {
             never = run => match never {},

@@ -251,3 +251,31 @@ fn an_owed_release_never_touches_a_present_attachment() {
     observed.attachments[0].owes = true;
     assert_eq!(words(&plan_of(&["a@net1"], &observed)), Vec::<String>::new());
 }
+
+/// What was asked for when multus or an older agent plugged it is not known.
+#[rstest]
+#[case::another(Some("0c:42:a1:03:00:00:00:01"), true)]
+#[case::the_same(Some("0c:42:a1:03:00:00:00:02"), false)]
+#[case::not_known(None, false)]
+fn says_that_a_capability_request_cannot_be_changed(#[case] plugged: Option<&str>, #[case] complains: bool) {
+    let mut observed = present(&["a@net1"]);
+    observed.attachments[0].attributes.capability_requests = plugged.map(|guid| {
+        [("infiniband-guid".to_owned(), guid.into())]
+            .into_iter()
+            .collect()
+    });
+    let asked = shared::selection::Attributes {
+        infiniband_guid: Some("0C:42:a1:03:00:00:00:02".to_owned()),
+        ..shared::selection::Attributes::NONE.clone()
+    };
+    let selections = [selection("a@net1").with_attributes(asked)];
+    let plan = plan(&wanted(&selections), &observed);
+    assert_eq!(plan.steps, []);
+    let rejected = |problem: &Problem| matches!(problem, Problem::Rejected { cause, .. } if cause.starts_with("infiniband-guid"));
+    assert_eq!(
+        plan.problems.iter().any(rejected),
+        complains,
+        "{:?}",
+        plan.problems
+    );
+}

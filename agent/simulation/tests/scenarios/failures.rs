@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agent_core::delegate::Command;
+use agent_core::{delegate::Command, effect::Count};
 use agent_simulation::{Begin, Fault, Harness, Incident};
 use rstest::rstest;
 
@@ -183,6 +183,21 @@ fn a_failed_status_write_is_forgotten_with_its_cause() {
     assert!(!harness.explain().contains("failed"), "{}", harness.explain());
 }
 
+/// The next sandbox has nothing to write, so no write that succeeds takes the failure away.
+#[test]
+fn a_new_sandbox_forgets_a_failed_status_write() {
+    let mut harness = Harness::begin(Begin::Running);
+    harness.node.status_faults = 1;
+    edit(&mut harness, "a@net1");
+    assert!(harness.reconcile());
+    assert!(harness.explain().contains("writing network-status failed"));
+    harness.happen(Incident::SandboxEnds);
+    edit(&mut harness, "[]");
+    harness.happen(Incident::SandboxStarts);
+    rest(&mut harness);
+    assert!(!harness.explain().contains("failed"), "{}", harness.explain());
+}
+
 #[test]
 fn a_cache_that_keeps_its_entry_causes_no_storm() {
     let mut harness = Harness::new();
@@ -197,4 +212,21 @@ fn a_cache_that_keeps_its_entry_causes_no_storm() {
     minutes(&mut harness, 30);
     let dels = calls(&harness, Command::Del) - before;
     assert!((1..=80).contains(&dels), "{dels} DELs in 30 minutes");
+}
+
+/// Of two elements that fail one is mended: what the other does is counted all the same.
+#[test]
+fn every_failed_step_is_counted() {
+    let mut harness = Harness::new();
+    harness.happen(Incident::NetworkDeleted("a"));
+    harness.happen(Incident::NetworkDeleted("b"));
+    edit(&mut harness, "a@net1,b@net2");
+    minutes(&mut harness, 2);
+    harness.happen(Incident::NetworkCreated("b"));
+    minutes(&mut harness, 2);
+    assert_eq!(harness.links("s1"), ["b@net2"]);
+    let counts = harness.node.counts.iter();
+    let failed = counts.filter(|count| **count == Count::StepFailed).count();
+    let told = events(&harness, "FailedAddingInterface");
+    assert!(failed > 6 && failed == told.len(), "{failed} counted, {told:?}");
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use agent_core::{delegate::Command, pod_state::PodState};
 use agent_simulation::{Begin, EffectKind, Fault, Harness, Incident, Pool, TICK, sandbox_id};
 
-use crate::{edit, pass, rest};
+use crate::{calls, edit, pass, rest};
 
 #[test]
 fn writes_no_intent_before_it_has_a_permit() {
@@ -94,4 +95,43 @@ fn late_calls_give_their_permits_back() {
     }
     assert!(other.reconcile());
     at_rest_beside(&other);
+}
+
+#[test]
+fn a_hung_release_delays_no_other() {
+    let mut harness = Harness::new();
+    edit(&mut harness, "a@net1,b@net2");
+    rest(&mut harness);
+    // Multus finds no file, so only the agent releases.
+    harness.node.delegates.clear();
+    harness.node.del_faults = [Fault::Late].into();
+    harness.happen(Incident::SandboxEnds);
+    harness.happen(Incident::PodDeleted);
+    pass(&mut harness, TICK);
+    pass(&mut harness, TICK);
+    assert_eq!(
+        harness.node.leases.len(),
+        1,
+        "one hangs: {:?}",
+        harness.node.leases
+    );
+    rest(&mut harness);
+    assert!(harness.node.leases.is_empty());
+}
+
+#[test]
+fn a_stop_drops_what_waits_for_a_permit() {
+    let mut harness = Harness::begin(Begin::Running);
+    let mut other = Harness::begin(Begin::Running).sharing(&harness.pool(), 1);
+    *harness.pool().borrow_mut() = Pool::new(1);
+    edit(&mut other, "a@net1");
+    other.node.add_faults = [Fault::Late].into();
+    assert!(other.reconcile());
+    edit(&mut harness, "a@net1");
+    assert!(harness.reconcile());
+    harness.stop();
+    assert!(harness.state().is_some_and(PodState::is_idle));
+    pass(&mut other, Duration::from_secs(30));
+    assert!(harness.reconcile());
+    assert_eq!(calls(&harness, Command::Add), 0);
 }

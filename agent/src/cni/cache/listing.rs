@@ -65,6 +65,11 @@ impl Listing {
         answered.await.unwrap_or_else(lost)
     }
 
+    #[cfg(test)]
+    pub(super) fn passes(&self) -> u32 {
+        self.passes.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -117,8 +122,6 @@ fn collect(dir: &Path, found: &mut HashMap<String, Vec<PathBuf>>) -> io::Result<
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
-
     use super::*;
 
     fn id(text: &str) -> SandboxId {
@@ -151,7 +154,7 @@ mod tests {
         for answer in asked {
             assert_eq!(answer.await.unwrap().len(), 1);
         }
-        let passes = listing.passes.load(Ordering::Relaxed);
+        let passes = listing.passes();
         assert!(passes <= 2, "{passes} passes");
     }
 

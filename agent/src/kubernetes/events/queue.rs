@@ -238,6 +238,15 @@ mod tests {
     }
 
     #[test]
+    fn a_namespace_that_pauses_holds_up_no_later_one() {
+        let mut queue = queue(&[("a", "a1"), ("a", "a2"), ("b", "b1")]);
+        queue.next(NOW);
+        queue.failed("a", None, NOW);
+        queue.push("c", "c1");
+        assert_eq!(drain(&mut queue, NOW), ["b1", "c1"]);
+    }
+
+    #[test]
     fn a_pause_delays_no_other_namespace() {
         let mut queue = queue(&[("a", "a1"), ("a", "a2"), ("b", "b1")]);
         queue.next(NOW);
