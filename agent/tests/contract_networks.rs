@@ -359,6 +359,40 @@ async fn keeps_reading_while_given_up_reads_hang() {
 }
 
 #[tokio::test]
+async fn reads_ahead_what_the_pod_will_need() {
+    on_a_node(async |node: Node| {
+        let all = ["ns/a", "ns/b", "ns/c", "ns/d", "ns/e", "ns/f"];
+        for network in all {
+            node.put(network, network, CONFIG);
+        }
+        node.follow("p", &all);
+        node.follow("q", &["ns/other"]);
+        node.watches().await;
+        node.server.ordered(Kind::Network, Verb::Get, Order::Silence);
+        let first = name("ns/a");
+        {
+            let mut reads = Box::pin(async {
+                let read = futures::join!(node.read("ns/a"), node.networks.read_ahead("p", &first));
+                assert_eq!(read.0.as_deref(), Ok(CONFIG));
+            });
+            let sent = node.until("they are sent", |node| node.count(Verb::Get) == READS_AT_ONCE);
+            tokio::select! {
+                () = &mut reads => panic!("they hang"),
+                () = sent => {}
+            }
+            node.server.obeys_about(Kind::Network, Verb::Get);
+            soon(reads).await;
+        }
+        assert_eq!(node.count(Verb::Get), all.len());
+        for network in all {
+            assert_eq!(node.read(network).await.as_deref(), Ok(CONFIG));
+        }
+        assert_eq!(node.count(Verb::Get), all.len(), "each is read once");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn reads_together_what_a_slow_server_delays() {
     on_a_node(async |node: Node| {
         node.put("ns/a", "u1", CONFIG);

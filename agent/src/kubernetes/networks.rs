@@ -45,6 +45,9 @@ use object::NetworkMetadata;
 
 /// So many networks are read at once.
 pub const READS_AT_ONCE: usize = 4;
+/// So many of them because another network of the same pod is plugged: a pod never waits behind all of
+/// those.
+const AHEAD_AT_ONCE: usize = 3;
 /// So many of them because they may have changed, so that a pod's read never waits behind all of
 /// those.
 const REFRESHES_AT_ONCE: usize = 2;
@@ -85,6 +88,7 @@ struct Inner {
     cache: RefCell<Cache>,
     flights: Flights,
     reads: Semaphore,
+    ahead: Semaphore,
     watch: Cell<Watch>,
     /// The watch or the followed pods have changed, or there is something to tell.
     news: Notify,
@@ -111,6 +115,7 @@ impl Networks {
             cache: RefCell::default(),
             flights: Flights::default(),
             reads: Semaphore::new(READS_AT_ONCE),
+            ahead: Semaphore::new(AHEAD_AT_ONCE),
             watch: Cell::new(Watch::Closed),
             news: Notify::new(),
         }))
@@ -164,6 +169,25 @@ impl Networks {
             config,
             resource_name: found.resource_name.clone(),
         })
+    }
+
+    /// Reads what the pod uses besides `network` and is not held, so that its next ADD does not wait
+    /// for the API server.
+    pub async fn read_ahead(&self, pod_uid: &str, network: &NetworkName) {
+        let mut networks = self.0.cache.borrow().networks_of(pod_uid);
+        networks.remove(network);
+        let reads = networks.into_iter().map(|network| async move {
+            let Ok(_permit) = self.0.ahead.acquire().await else {
+                return;
+            };
+            let is_kept = matches!(self.0.watch.get(), Watch::Opening | Watch::Open(_));
+            if is_kept && self.0.cache.borrow().uses(&network) {
+                // The ADD that needs it says why there is no answer.
+                let _ = timeout(DEADLINE, self.find(&network)).await;
+            }
+        });
+        let mut reads = pin!(futures::stream::iter(reads).buffer_unordered(AHEAD_AT_ONCE));
+        while reads.next().await.is_some() {}
     }
 
     /// Keeps the watch open and calls `tell` for each event. Never returns.

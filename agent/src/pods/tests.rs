@@ -3,14 +3,14 @@
 use std::{convert::Infallible, future::pending, path::PathBuf, sync::Arc, time::Instant};
 
 use agent_core::{
-    effect::{EffectId, Outcome, Timing},
+    effect::{Effect, EffectId, Outcome, Timing},
     identity::PodIdentity,
     record::SandboxRecord,
     turn::Context,
 };
 use hyper::{Request, Response};
 use kube::{Client, client::Body};
-use shared::{annotations::NETWORKS, config::Config};
+use shared::{annotations::NETWORKS, config::Config, names::NetworkName};
 use tokio::{task::LocalSet, time::timeout};
 
 use super::*;
@@ -28,7 +28,19 @@ const NOWHERE: &str = "/nowhere";
 
 /// The context of workers on a node of which only the disk works.
 fn context(records: &Arc<Records>, metrics: &Metrics) -> Rc<WorkerContext> {
-    let silent = tower::service_fn(|_: Request<Body>| pending::<Result<Response<Body>, Infallible>>());
+    context_asking(records, metrics, |_| {})
+}
+
+/// The same, and `asked` is given the path of each request to the API server.
+fn context_asking(
+    records: &Arc<Records>,
+    metrics: &Metrics,
+    asked: impl Fn(&str) + Clone + Send + 'static,
+) -> Rc<WorkerContext> {
+    let silent = tower::service_fn(move |request: Request<Body>| {
+        asked(request.uri().path());
+        pending::<Result<Response<Body>, Infallible>>()
+    });
     let client = Client::new(silent, "default");
     let server = ApiServer {
         calls: client.clone(),
@@ -134,4 +146,35 @@ async fn asks_no_more_about_a_sandbox_that_has_ended() {
         assert_eq!(pods.followed_sandboxes(), BTreeSet::new());
     };
     LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_add_has_the_pods_other_networks_read() {
+    let (dir, metrics) = (tempfile::tempdir().unwrap(), Metrics::new());
+    let records = Arc::new(Records::open(dir.path()).unwrap());
+    let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let paths = Arc::clone(&asked);
+    let context = context_asking(&records, &metrics, move |path| {
+        paths.lock().unwrap().push(path.to_owned());
+    });
+    let names = ["default/a", "default/b", "default/c"].map(|name| NetworkName::parse(name).unwrap());
+    let test = async {
+        let (worker, _arriving) = Worker::new(&context, "u1", BTreeMap::new());
+        context.networks.follow("u1", names.clone().into());
+        worker.start(EffectId(1), Effect::ReadNetwork(names[0].clone()));
+        let all = async {
+            while asked.lock().unwrap().len() < names.len() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(5), all)
+            .await
+            .expect("all three are read");
+    };
+    LocalSet::new().run_until(test).await;
+    let mut asked = asked.lock().unwrap().clone();
+    asked.sort();
+    for (path, name) in asked.iter().zip(&names) {
+        assert!(path.ends_with(&format!("/{}", name.name())), "{asked:?}");
+    }
 }

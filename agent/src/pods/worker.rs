@@ -56,6 +56,7 @@ pub struct Worker {
     outcomes: mpsc::UnboundedSender<(EffectId, Outcome)>,
     changed: Notify,
     broken: Cell<bool>,
+    reads_ahead: Cell<bool>,
 }
 
 /// A permit that is held, or the wait for it.
@@ -90,6 +91,7 @@ impl Worker {
             outcomes,
             changed: Notify::new(),
             broken: Cell::new(false),
+            reads_ahead: Cell::new(false),
         };
         (Rc::new(worker), arriving)
     }
@@ -175,7 +177,10 @@ impl Worker {
         }
     }
 
-    fn start(self: &Rc<Self>, id: EffectId, effect: Effect) {
+    pub(super) fn start(self: &Rc<Self>, id: EffectId, effect: Effect) {
+        if let Effect::ReadNetwork(network) = &effect {
+            self.read_ahead(network.clone());
+        }
         let worker = Rc::clone(self);
         tokio::task::spawn_local(async move {
             let is_call = matches!(effect, Effect::Delegate(_));
@@ -193,6 +198,19 @@ impl Worker {
                     worker.changed.notify_one();
                 }
             }
+        });
+    }
+
+    /// The ADDs of a sandbox come one after the other; what they need of the API server does not.
+    fn read_ahead(self: &Rc<Self>, network: NetworkName) {
+        if self.reads_ahead.replace(true) {
+            return;
+        }
+        let worker = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            let uid = worker.with_state(|state| state.uid().to_owned());
+            worker.context.networks.read_ahead(&uid, &network).await;
+            worker.reads_ahead.set(false);
         });
     }
 

@@ -136,6 +136,11 @@ impl Cache {
         self.networks.contains_key(network)
     }
 
+    /// What the pod uses.
+    pub fn networks_of(&self, pod: &str) -> BTreeSet<NetworkName> {
+        self.pods.get(pod).cloned().unwrap_or_default()
+    }
+
     /// The uids of the pods that use it.
     pub fn pods_of(&self, network: &NetworkName) -> Vec<String> {
         let using = self
