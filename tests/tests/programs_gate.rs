@@ -1,6 +1,7 @@
 //! The gate as a process with its certificate in a directory: rotation, attacks, and what it logs.
 
 use std::{
+    convert::Infallible,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     time::Duration,
@@ -8,14 +9,26 @@ use std::{
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use certs::{Authority, service_names};
+use futures::{StreamExt, stream};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{
+    Request,
+    body::{Bytes, Frame},
+    client::conn::http2,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tests::{Client, Cluster, Error, PLUG, Program, Result, Running, eventually, free_address, get};
+use tests::{
+    Client, Cluster, Error, PLUG, Program, Result, Running, eventually, figures::quantile, free_address, get,
+};
 use time::OffsetDateTime;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// What the pod of the gate may have, half of it spared.
 const MEMORY: u64 = 128 * 1024;
+/// A review that is slower than twice the usual time is still fast below this.
+const FLOOR: Duration = Duration::from_millis(100);
 const LARGEST_BODY: usize = 7 * 1024 * 1024;
 
 /// A running gate, and who signs its certificate.
@@ -65,6 +78,33 @@ impl Gate {
             let (_, text) = get(self.admin, "/metrics").await?;
             let shown = text.lines().any(|line| line.contains(metric));
             shown.then_some(()).ok_or(Error::Unexpected(text))
+        })
+        .await
+    }
+
+    /// The median of 21 reviews, each over a connection of its own.
+    async fn review_takes(&self) -> Result<Duration> {
+        let mut times = Vec::new();
+        for _ in 0..21 {
+            let begun = std::time::Instant::now();
+            self.fills("blue", "blue@net1").await?;
+            times.push(begun.elapsed());
+        }
+        Ok(quantile(&times, 50))
+    }
+
+    /// So many clients are connected, or were at once.
+    async fn shows_many_connections(&self, count: usize) -> Result<()> {
+        eventually(PLUG, format!("{count} connections"), async || {
+            let (_, text) = get(self.admin, "/metrics").await?;
+            let open = text.lines().find_map(|line| {
+                let value = line.strip_prefix("dynamic_networks_webhook_connections ")?;
+                value.trim().parse::<usize>().ok()
+            });
+            // Some have just been cut.
+            open.filter(|open| 10 * open >= 8 * count)
+                .map(drop)
+                .ok_or(Error::Unexpected(format!("{open:?} connections")))
         })
         .await
     }
@@ -282,6 +322,120 @@ async fn an_attack_gets_clean_answers_and_holds_up_nobody() -> Result<()> {
     let log = gate.program.terminate().await?.text;
     assert!(!log.contains("panicked"), "{log}");
     Ok(())
+}
+
+/// Clients that leave bodies unfinished, open connections, or read no answers.
+#[tokio::test]
+async fn stalled_clients_delay_no_review() -> Result<()> {
+    let mut gate = Gate::started().await?;
+    let usual = gate.review_takes().await?;
+    let stalls: [(&str, fn(Client) -> Stall, usize); 4] = [
+        ("nearly whole bodies", |client| Box::pin(nearly_whole(client)), 66),
+        ("idle connections", |client| Box::pin(idle(client)), 300),
+        ("many streams", |client| Box::pin(streams(client)), 8),
+        ("answers that nobody reads", |client| Box::pin(unread(client)), 8),
+    ];
+    for (name, stall, count) in stalls {
+        let mut clients = tokio::task::JoinSet::new();
+        for _ in 0..count {
+            let client = gate.client.clone();
+            clients.spawn(async move {
+                // Who is cut comes again, but not at once: handshakes cost the processor, not the limits.
+                loop {
+                    let _ = tokio::time::timeout(Duration::from_secs(20), stall(client.clone())).await;
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            });
+        }
+        gate.shows_many_connections(count.min(256)).await?;
+        let took = gate.review_takes().await?;
+        println!("{name}: a review takes {took:?}, usually {usual:?}");
+        assert!(
+            took < (2 * usual).max(FLOOR),
+            "{name}: {took:?}, usually {usual:?}"
+        );
+    }
+    let peak = gate.program.peak_memory()?;
+    println!("peak memory: {peak} KiB");
+    assert!(peak < MEMORY, "{peak} KiB");
+    gate.program.still_runs()
+}
+
+type Stall = std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+/// All but the last bytes of a body of the usual size.
+async fn nearly_whole(client: Client) -> Result<()> {
+    let mut stream = client.connect().await.map_err(unexpected)?;
+    let head = "POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 261900\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.map_err(unexpected)?;
+    stream
+        .write_all(&vec![b' '; 255 * 1024])
+        .await
+        .map_err(unexpected)?;
+    stream.flush().await.map_err(unexpected)?;
+    until_closed(stream).await
+}
+
+async fn idle(client: Client) -> Result<()> {
+    until_closed(client.connect().await.map_err(unexpected)?).await
+}
+
+async fn until_closed(mut stream: impl AsyncReadExt + Unpin) -> Result<()> {
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.map(drop).map_err(unexpected)
+}
+
+/// As many requests over one HTTP/2 connection as it takes, none of them whole.
+async fn streams(client: Client) -> Result<()> {
+    let begun = Bytes::from(vec![b' '; 60_000]);
+    http2(client, None, move || {
+        let begun = begun.clone();
+        let begun = stream::once(async move { Ok::<_, Infallible>(Frame::data(begun)) });
+        let body = StreamBody::new(begun.chain(stream::pending()));
+        (261_900, body.boxed_unsync())
+    })
+    .await
+}
+
+/// Whole requests with large answers, for which the client opens no window.
+async fn unread(client: Client) -> Result<()> {
+    let networks = format!("[{{\"name\":\"blue\",\"x\":\"{}\"}}]", "\u{7f}".repeat(60_000));
+    let body = Bytes::from(review(&networks).to_string());
+    http2(client, Some(1), move || {
+        (body.len(), Full::new(body.clone()).boxed_unsync())
+    })
+    .await
+}
+
+async fn http2(
+    client: Client,
+    window: Option<u32>,
+    body: impl Fn() -> (usize, UnsyncBoxBody<Bytes, Infallible>),
+) -> Result<()> {
+    let stream = client.connect().await.map_err(unexpected)?;
+    let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(window)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(unexpected)?;
+    let requests = async {
+        let mut answers = Vec::new();
+        for _ in 0..100 {
+            let (length, body) = body();
+            let request = Request::post("https://x/mutate")
+                .header("content-type", "application/json")
+                .header("content-length", length)
+                .body(body)
+                .map_err(unexpected)?;
+            sender.ready().await.map_err(unexpected)?;
+            answers.push(tokio::spawn(sender.send_request(request)));
+        }
+        std::future::pending::<Result<()>>().await
+    };
+    tokio::select! {
+        ended = connection => ended.map_err(unexpected),
+        never = requests => never,
+    }
 }
 
 /// Writes the beginning of a request, then a byte a second, for as long as the server takes it.
