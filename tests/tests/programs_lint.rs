@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rstest::rstest;
 use tests::{Error, Output, Program, Result};
 
 const NETWORK: &str = r#"
@@ -188,5 +189,129 @@ async fn the_examples_of_the_readme_are_in_order() -> Result<()> {
         let path = tests::root().join(format!("examples/{example}.yaml"));
         is(&lint()?.argument(path).run().await?, 0, &["ok"]);
     }
+    Ok(())
+}
+
+/// A file of `tests/cases/`, judged.
+async fn case(file: &str) -> Result<Output> {
+    let path = tests::root().join("tests/cases").join(file);
+    lint()?.argument(path).run().await
+}
+
+#[rstest]
+#[case::keys_with_capitals("10-capital-keys.yaml", 1, &[
+    "Deployment default/case10: refused",
+    r#"multus reads the key "Name" as "name"; write "name" [rule key-spelling]"#,
+    r#"write "namespace" [rule key-spelling]"#,
+    r#"write "interface" [rule key-spelling]"#,
+])]
+#[case::addresses_of_no_interface("13-multicast-mac.yaml", 1, &[
+    "Pod default/case13-cold: refused\n  error at 18:36: ",
+    r#"value "f3:00:5e:00:53:13": it is a group address"#,
+    "Pod default/case13-zero: refused\n  error at 29:36: ",
+    r#"value "00:00:00:00:00:00": the address of zeros"#,
+])]
+#[case::annotations_of_workloads("15-annotation-on-the-deployment.yaml", 0, &[
+    "  warning at 14:34: metadata.annotations of the Deployment has no effect; put k8s.v1.cni.cncf.io/networks into spec.template.metadata.annotations\n",
+    r#"  warning at 26:34: metadata.annotations of the StatefulSet has no effect: k8s.v1.cni.cncf.io/networks is "lan@net1" there"#,
+])]
+#[case::configs_in_the_wrong_place("17-nad-config-in-the-wrong-place.yaml", 1, &[
+    "default/indentation-lost: cannot run\n  error at 8:9: config is outside spec",
+    "17-nad-config-in-the-wrong-place.yaml:16:5: NetworkAttachmentDefinition default/yaml-instead-of-a-string: cannot run\n  error: spec.config must be a string",
+    "default/the-spec-is-the-config: cannot run\n  error at 26:3: spec has no config",
+    "default/on-the-node-on-purpose: ok\n  note: no spec.config: needs a CNI file of this name on each node\n",
+])]
+#[case::a_version_inside_a_plugin("18-cniversion-inside-the-plugin.yaml", 0, &[
+    "default/inside: ok\n  warning at 10:25: plugins[0].cniVersion, value \"0.4.0\": libcni does not read the version of a plugin in a list",
+    "default/none-at-all: ok\n",
+])]
+#[case::kinds_that_make_pods_or_networks("20-kinds-that-make-pods-or-networks.yaml", 1, &[
+    "NetworkAttachmentDefinition vms/vlan20: cannot run\n  error at 7:66: ",
+    "VirtualMachine vms/vm1: refused\n  error: element 0 (\"vms/vlan20\"): ",
+    "spec.additionalNetworks[0] (vms/bridge-net): cannot run\n  error at 35:11: the config cannot run: the config is not JSON: ',' or '}' is expected",
+])]
+#[case::capabilities_beside_the_plugins("24-capabilities-of-the-list.yaml", 1, &[
+    "default/london: ok\n  warning at 11:23: capabilities, value ",
+    "Pod default/asks-for-an-address: ok\n  warning at 22:49: element 0 (default/london): no plugin declares the capability ips",
+    "Pod default/asks-for-a-port: refused\n  error at 29:49: element 0 (\"default/london\"), field portMappings: ",
+])]
+#[tokio::test]
+async fn reported_cases_are_judged(
+    #[case] file: &str,
+    #[case] code: i32,
+    #[case] words: &[&str],
+) -> Result<()> {
+    is(&case(file).await?, code, words);
+    Ok(())
+}
+
+/// What is printed about the object `name`, without its findings: place and verdict. And the first
+/// finding.
+fn said<'a>(output: &'a Output, name: &str) -> (&'a str, &'a str) {
+    let mut lines = output.text.lines();
+    let about = format!("default/{name}");
+    let line = lines.find(|line| line.contains(&about)).unwrap_or_default();
+    (line, lines.next().unwrap_or_default())
+}
+
+#[tokio::test]
+async fn every_misspelt_annotation_is_refused_with_its_place() -> Result<()> {
+    let output = case("22-annotation-syntax-as-found.yaml").await?;
+
+    assert_eq!(output.code, Some(1), "{}", output.text);
+    for index in 1..=10 {
+        let (line, finding) = said(&output, &format!("r{index}-"));
+        let place = format!(".yaml:{}:", index + 5);
+        assert!(line.contains(&place) && line.ends_with(": refused"), "{line}");
+        // A list as a whole has the place of the annotation.
+        let inside = match index {
+            4 | 8 => "  error at ",
+            7 | 9 => "  error: value ",
+            _ => " is expected at line ",
+        };
+        assert!(finding.contains(inside), "{finding}");
+    }
+    for index in 1..=5 {
+        let (line, _) = said(&output, &format!("f{index}-"));
+        assert!(line.contains(": ok"), "{line}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_config_that_cannot_run_has_its_place() -> Result<()> {
+    let output = case("23-nad-config-syntax-as-found.yaml").await?;
+
+    assert_eq!(output.code, Some(1), "{}", output.text);
+    let columns = [210, 123, 170, 171, 256, 231, 190, 173, 134];
+    for (index, column) in (1..).zip(columns) {
+        let (line, finding) = said(&output, &format!("r{index}-"));
+        assert!(line.ends_with(": cannot run"), "{line}");
+        let place = format!("  error at {}:{column}: the config cannot run: ", index + 5);
+        assert!(finding.starts_with(&place), "{finding}");
+    }
+    for index in 1..=6 {
+        let (line, _) = said(&output, &format!("f{index}-"));
+        assert!(line.ends_with(": ok"), "{line}");
+    }
+    assert!(!output.text.contains("warning"), "{}", output.text);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_bridge_marker_asks_for_no_device() -> Result<()> {
+    let directory = tempfile::tempdir().map_err(|e| Error::Unexpected(e.to_string()))?;
+    let running = pod("").replace(
+        "spec: {}",
+        "spec: { nodeName: worker }\nstatus: { phase: Running }",
+    );
+    let stored = file(directory.path(), "stored.yaml", &running)?;
+    let edited = file(directory.path(), "edited.yaml", &pod("lan-b@net1"))?;
+    let networks = tests::root().join("tests/cases/01-bridge-resource-name.yaml");
+
+    let lint = lint()?.flag("--old", stored).argument(networks).argument(edited);
+    let output = lint.run().await?;
+    is(&output, 0, &["Pod default/p: ok\n"]);
+    assert!(!output.text.contains("device"), "{}", output.text);
     Ok(())
 }

@@ -9,12 +9,12 @@ mod args;
 mod cluster;
 mod definitions;
 mod documents;
-mod elements;
 mod fix;
 mod judge;
 mod known;
 mod notation;
 mod output;
+mod places;
 mod report;
 mod sources;
 mod templates;
@@ -161,8 +161,8 @@ fn judge(files: &[Source], stored: &[Source], settings: &Settings) -> Vec<Report
         let Some(mut judgement) = judge::document(document, stored.get(&document.key()), &known) else {
             continue;
         };
-        if let (Some(annotation), Ok(text)) = (&document.annotation, &source.text) {
-            elements::locate(&mut judgement.findings, text, annotation);
+        if let (Some(scalar), Ok(text)) = (&document.scalar, &source.text) {
+            places::locate(&mut judgement.findings, text, scalar);
         }
         if let Some(edit) = edit(document, &judgement).filter(|_| settings.fix) {
             let of_file = edits.entry(&source.name).or_default();
@@ -187,7 +187,7 @@ fn judge(files: &[Source], stored: &[Source], settings: &Settings) -> Vec<Report
 fn edit(document: &Document, judgement: &Judgement) -> Option<Edit> {
     let is_admitted = judgement.outcome == Outcome::Admitted;
     Some(Edit {
-        annotation: document.annotation.clone()?,
+        annotation: document.scalar.clone()?,
         namespace: document.namespace.clone(),
         filled: judgement.filled.clone().filter(|_| is_admitted)?,
     })

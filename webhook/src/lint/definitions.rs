@@ -29,10 +29,12 @@ impl Contents {
                         "no spec.config: needs a CNI file of this name on each node",
                     ));
                 }
+                let config = node.find(&["spec", "config"]);
                 self.documents.push(Document {
-                    at: node.find(&["spec", "config"]).unwrap_or(node).at,
+                    at: config.unwrap_or(node).at,
                     subject: Subject::Network(Box::new(definition)),
-                    errors: misplaced.map(str::to_owned).into_iter().collect(),
+                    scalar: config.and_then(Node::scalar),
+                    errors: misplaced.into_iter().collect(),
                     findings,
                     ..document
                 });
@@ -57,7 +59,8 @@ impl Contents {
                 "{kind} {}: spec.additionalNetworks[{index}] ({namespace}/{name})",
                 whole.name
             );
-            let (at, subject) = match network.find(&["rawCNIConfig"]) {
+            let raw = network.find(&["rawCNIConfig"]);
+            let (at, subject) = match raw {
                 Some(raw) => (raw.at, raw_config(network, namespace, name)),
                 None => (network.at, Subject::Unknown),
             };
@@ -67,6 +70,7 @@ impl Contents {
                 namespace: namespace.to_owned(),
                 at,
                 subject,
+                scalar: raw.and_then(Node::scalar),
                 ..whole
             });
         }
@@ -86,24 +90,27 @@ fn raw_config(network: &Node, namespace: &str, name: &str) -> Subject {
 
 /// A config that is written where multus never sees it. Without any config, multus takes a file on
 /// the node.
-fn misplaced_config(definition: &Node) -> Option<&'static str> {
-    if definition.has(&["config"]) {
-        return Some("config is outside spec, where the API server drops it; indent it below spec");
+fn misplaced_config(definition: &Node) -> Option<Finding> {
+    if let Some(config) = definition.find(&["config"]) {
+        let message = "config is outside spec, where the API server drops it; indent it below spec";
+        return Some(Finding::error(message).at(config.at));
     }
     let spec = definition.find(&["spec"]).filter(|spec| !spec.is_null())?;
-    match spec.find(&["config"]) {
-        Some(config) if config.is_null() || spec.text(&["config"]).is_some() => None,
-        Some(_) => Some(
+    let (message, found) = match spec.find(&["config"]) {
+        Some(config) if config.is_null() || spec.text(&["config"]).is_some() => return None,
+        Some(config) => (
             "spec.config must be a string, or the API server refuses it; put the JSON in quotes, or as a block after config: |",
+            config,
         ),
-        None if !spec.is_map() => Some(
+        None if !spec.is_map() => (
             "spec must be a map with config, or the API server refuses it; put the JSON as a string into spec.config",
+            spec,
         ),
         None => {
             spec.entries().next()?;
-            Some(
-                "spec has no config, and the API server drops the rest; put the JSON as a string into spec.config",
-            )
+            let message = "spec has no config, and the API server drops the rest; put the JSON as a string into spec.config";
+            (message, spec)
         }
-    }
+    };
+    Some(Finding::error(message).at(found.at))
 }

@@ -26,10 +26,10 @@ pub(super) struct Document {
     /// What the judgement is about: the annotation, or the config of a network.
     pub(super) at: Position,
     pub(super) subject: Subject,
-    /// The scalar of the annotation.
-    pub(super) annotation: Option<Scalar>,
+    /// The text that is judged: the annotation, or the config of a network.
+    pub(super) scalar: Option<Scalar>,
     /// Why the API server would refuse it, or drop what is meant.
-    pub(super) errors: Vec<String>,
+    pub(super) errors: Vec<Finding>,
     /// What there is to say before anything is judged.
     pub(super) findings: Vec<Finding>,
 }
@@ -142,10 +142,10 @@ impl Contents {
                 let (pod, at) = templates::of_virtual_machine(node);
                 let document = self.document(node, kind, node, Subject::Template(pod));
                 // KubeVirt writes the annotation, nobody edits it.
-                let annotation = None;
+                let scalar = None;
                 self.documents.push(Document {
                     at,
-                    annotation,
+                    scalar,
                     ..document
                 });
             }
@@ -170,7 +170,7 @@ impl Contents {
             namespace,
             at: annotation.unwrap_or(pod).at,
             subject,
-            annotation: annotation.and_then(Node::scalar),
+            scalar: annotation.and_then(Node::scalar),
             errors: Vec::new(),
             findings: near_misses(pod, ""),
         }

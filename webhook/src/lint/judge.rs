@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use shared::{
     annotations::{ENFORCEMENT_LABEL, INTERFACE_NAMES_LABEL},
-    cni::NetworkConfig,
+    cni::{ConfigProblem, Severity, check},
     config::{Config, Enforcement, InterfaceNames},
     violation::shown,
 };
@@ -26,21 +26,22 @@ const CANNOT_RUN: &str = "cannot run";
 
 pub(super) fn network(definition: &NetworkAttachmentDefinition, enforcement: Enforcement) -> Judgement {
     let name = definition.metadata.name.as_deref().unwrap_or_default();
-    let parsed = definition
-        .config()
-        .map(|config| NetworkConfig::parse(config, name));
-    match (parsed, enforcement) {
-        (Some(Err(error)), Enforcement::Enforce) => {
-            let finding = Finding::error(format!("{error}; pods that use it would be refused"));
-            Judgement::refused(CANNOT_RUN, vec![finding])
-        }
-        (Some(Err(error)), Enforcement::Warn) => Judgement {
-            findings: vec![Finding::warning(format!(
-                "{error}; pods that use it would be warned of"
-            ))],
-            ..Judgement::ok(CANNOT_RUN)
-        },
-        (Some(Ok(_)) | None, _) => Judgement::ok("ok"),
+    let config = definition.config();
+    let problems = config.map(|config| check(config, name).problems);
+    let problems = problems.unwrap_or_default();
+    let cannot_run = |problem: &ConfigProblem| problem.severity == Severity::CannotRun;
+    let findings = problems
+        .iter()
+        .map(|problem| Finding::of_config(problem, enforcement))
+        .collect();
+    let headline = match (problems.iter().any(cannot_run), enforcement) {
+        (true, Enforcement::Enforce) => return Judgement::refused(CANNOT_RUN, findings),
+        (true, Enforcement::Warn) => CANNOT_RUN,
+        (false, _) => "ok",
+    };
+    Judgement {
+        findings,
+        ..Judgement::ok(headline)
     }
 }
 
@@ -59,8 +60,7 @@ pub(super) fn document(document: &Document, stored: Option<&Value>, known: &Know
         Subject::Unknown => Judgement::ok("not judged: no pod template or network found in this kind"),
     };
     if !document.errors.is_empty() {
-        let errors = document.errors.iter().map(Finding::error);
-        judgement = Judgement::refused(CANNOT_RUN, errors.collect());
+        judgement = Judgement::refused(CANNOT_RUN, document.errors.clone());
     }
     judgement.findings.extend(document.findings.iter().cloned());
     Some(judgement)

@@ -8,7 +8,7 @@ use shared::{
     config::{Config, Enforcement, InterfaceNames},
     names::NetworkName,
     selection::SelectionList,
-    validate::{self, Network, Networks as _, isolation_allows},
+    validate::{self, Network, NetworkFacts, Networks as _, isolation_allows},
 };
 
 use super::{
@@ -187,5 +187,12 @@ impl validate::Networks for Known {
             Network::Missing { .. } if !self.is_complete => Network::Unknown,
             known => known,
         }
+    }
+
+    fn facts(&self, name: &NetworkName) -> NetworkFacts {
+        // A page that does not have the network knows no facts about it.
+        let facts = self.networks.iter().map(|page| page.facts(name));
+        let mut known = facts.filter(|facts| *facts != NetworkFacts::default());
+        known.next().unwrap_or_default()
     }
 }

@@ -1,7 +1,12 @@
 //! What lint says about an object or a file: a place and a judgement.
 
 use serde::Serialize;
-use shared::{config::Enforcement, validate::Findings, violation::Violation};
+use shared::{
+    cni::{ConfigProblem, Severity},
+    config::Enforcement,
+    validate::Findings,
+    violation::{Rule, Violation},
+};
 
 use super::{Outcome, tree::Position};
 
@@ -39,9 +44,18 @@ pub(super) struct Finding {
     /// Its own place, where it has one besides that of the object.
     #[serde(flatten)]
     pub(super) at: Option<Position>,
-    /// The element of the annotation that it is about.
+    /// The part of the judged text that it is about.
     #[serde(skip)]
-    pub(super) element: Option<usize>,
+    pub(super) part: Option<Part>,
+}
+
+/// A part of an annotation or a config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// An element of the annotation, by its index.
+    Element(usize),
+    /// What begins at this place of the config.
+    Config(Position),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -61,6 +75,13 @@ impl Level {
             Self::Note => "note",
         }
     }
+
+    const fn of_violations(enforcement: Enforcement) -> Self {
+        match enforcement {
+            Enforcement::Enforce => Self::Error,
+            Enforcement::Warn => Self::Warning,
+        }
+    }
 }
 
 impl Finding {
@@ -70,7 +91,7 @@ impl Finding {
             rule: None,
             message: message.into(),
             at: None,
-            element: None,
+            part: None,
         }
     }
 
@@ -98,17 +119,34 @@ impl Finding {
         Self {
             level,
             rule: Some(violation.rule.name()),
-            element: violation.element,
+            part: violation.element.map(Part::Element),
             ..Self::error(violation.to_string())
+        }
+    }
+
+    /// A problem of a network's config, as the webhook words it.
+    pub(super) fn of_config(problem: &ConfigProblem, enforcement: Enforcement) -> Self {
+        let finding = match problem.severity {
+            Severity::CannotRun => {
+                let message = format!("the config cannot run: {problem}");
+                let violation = Violation::of_list(Rule::NetworkConfig, message);
+                Self::broken(&violation, Level::of_violations(enforcement))
+            }
+            Severity::Warning => Self::warning(problem.to_string()),
+        };
+        let place = |number| u64::try_from(number).unwrap_or_default();
+        Self {
+            part: Some(Part::Config(Position {
+                line: place(problem.line),
+                column: place(problem.column),
+            })),
+            ..finding
         }
     }
 
     /// As the webhook words them: violations are errors, or warnings where it only warns.
     pub(super) fn all(findings: &Findings, enforcement: Enforcement) -> Vec<Self> {
-        let level = match enforcement {
-            Enforcement::Enforce => Level::Error,
-            Enforcement::Warn => Level::Warning,
-        };
+        let level = Level::of_violations(enforcement);
         let violations = &findings.violations;
         let more = violations.unlisted();
         let mut all: Vec<Self> = violations.iter().map(|one| Self::broken(one, level)).collect();
@@ -117,7 +155,7 @@ impl Finding {
             ..Self::error(format!("and {more} more"))
         }));
         all.extend(findings.warnings.iter().map(|text| Self {
-            element: element_of(text),
+            part: element_of(text).map(Part::Element),
             ..Self::warning(text)
         }));
         all
@@ -125,8 +163,8 @@ impl Finding {
 
     /// The same, about an element of the annotation.
     pub(super) fn of_element(self, element: usize) -> Self {
-        let element = Some(element);
-        Self { element, ..self }
+        let part = Some(Part::Element(element));
+        Self { part, ..self }
     }
 }
 

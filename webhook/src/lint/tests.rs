@@ -5,6 +5,7 @@ use rstest::rstest;
 use super::*;
 
 mod cluster;
+mod definitions;
 mod fixes;
 mod kinds;
 mod pipelines;

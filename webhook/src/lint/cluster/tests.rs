@@ -127,6 +127,25 @@ async fn pods_are_counted_under_their_outermost_owner() {
 }
 
 #[tokio::test]
+async fn facts_of_a_network_on_any_page_are_known() {
+    let mut objects: Vec<_> = ["a", "b", "c", "d"].map(|name| a_network(name, GOOD)).into();
+    let fixed = r#"{"type":"macvlan","capabilities":{"ips":true},"ipam":{"type":"static"}}"#;
+    objects.push(a_network("fixed", fixed));
+    objects.push(a_pod(
+        "p",
+        r#"[{"name":"fixed","interface":"net1","ips":["192.0.2.1"]}]"#,
+        "",
+    ));
+    let (_, out) = printed(&Fake {
+        objects,
+        ..Fake::default()
+    })
+    .await;
+
+    assert!(out.contains("ip-prefix: Pod shop/p: element 0 "), "{out}");
+}
+
+#[tokio::test]
 async fn networks_of_all_pages_are_known() {
     let mut objects: Vec<_> = ["a", "b", "c", "d", "lan0"]
         .map(|name| a_network(name, GOOD))
@@ -146,7 +165,7 @@ async fn networks_of_all_pages_are_known() {
         "{out}"
     );
     assert!(
-        out.contains("NetworkAttachmentDefinition shop/broken: the config is not JSON"),
+        out.contains("network-config: NetworkAttachmentDefinition shop/broken: the config cannot run: the config is not JSON"),
         "{out}"
     );
     assert!(!out.contains("element 0"), "{out}");

@@ -225,10 +225,10 @@ fn the_raw_config_of_openshifts_operator_is_judged(
 }
 
 #[rstest]
-#[case::outside_spec("spec: {}\nconfig: '{}'", "config is outside spec")]
-#[case::a_map("spec: { config: { type: macvlan } }", "spec.config must be a string")]
-#[case::spec_itself("spec: { type: macvlan }", "spec has no config")]
-#[case::no_map("spec: x", "spec must be a map with config")]
+#[case::outside_spec("spec: {}\nconfig: '{}'", " at 5:9: config is outside spec")]
+#[case::a_map("spec: { config: { type: macvlan } }", ": spec.config must be a string")]
+#[case::spec_itself("spec: { type: macvlan }", " at 4:7: spec has no config")]
+#[case::no_map("spec: x", " at 4:7: spec must be a map with config")]
 #[case::on_the_node("spec: {}", "")]
 #[case::on_the_node_too("spec:", "")]
 #[case::on_the_node_by_an_empty_config("spec: { config: '' }", "")]
@@ -243,7 +243,7 @@ fn a_config_that_multus_never_sees_is_an_error(#[case] spec: &str, #[case] error
     } else {
         assert_eq!(outcome, Outcome::Refused, "{out}");
         assert!(
-            out.contains("cannot run\n") && out.contains(&format!("  error: {error}")),
+            out.contains("cannot run\n") && out.contains(&format!("  error{error}")),
             "{out}"
         );
     }
