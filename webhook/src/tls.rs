@@ -58,7 +58,7 @@ impl Serving {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         match &*self.pair.load() {
-            None => Some(noted.unwrap_or_else(|| "there is none yet".to_owned())),
+            None => Some(noted.unwrap_or_else(|| "no certificate yet".to_owned())),
             Some(pair) if pair.not_after() <= now => Some(format!("it expired at {}", pair.not_after())),
             Some(_) => noted,
         }

@@ -140,7 +140,7 @@ impl<K: Ord, V> Cache<K, V> {
                     hear(&self.heard);
                     // Init only announces another try.
                     if !last_error.is_empty() && !matches!(event, Event::Init) {
-                        tracing::info!(cache = self.name, "the watch is back");
+                        tracing::info!(cache = self.name, "watch re-established");
                         last_error.clear();
                     }
                     self.apply(event, &entry);
@@ -149,7 +149,7 @@ impl<K: Ord, V> Cache<K, V> {
                     self.fail(&error);
                     let text = error.to_string();
                     if text != last_error {
-                        tracing::warn!(cache = self.name, %error, "cannot list or watch; trying again");
+                        tracing::warn!(cache = self.name, %error, "list or watch failed; will retry");
                         last_error = text;
                     }
                 }

@@ -73,7 +73,7 @@ impl Connection {
             }
             Ok(Some(Err(error))) => {
                 metrics.handshake("failed");
-                tracing::debug!(%error, "a TLS handshake failed");
+                tracing::debug!(%error, "TLS handshake failed");
             }
             Ok(None) | Err(_) => metrics.handshake("timeout"),
         }

@@ -139,7 +139,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections; trying again");
+                tracing::warn!(%error, "cannot accept connections; will retry in 100 ms");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -155,7 +155,7 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 
 fn report(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(%error, "a connection's task panicked");
+        tracing::error!(%error, "connection task panicked; the connection is closed");
     }
 }
 

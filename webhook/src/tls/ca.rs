@@ -84,7 +84,7 @@ impl<C: Cluster> Manager<C> {
                     let is_usual = (1..=USUAL_CONFLICTS).contains(&conflicts);
                     if !is_usual {
                         if problem != last_problem {
-                            tracing::warn!(problem, "self-managed certificates: trying again");
+                            tracing::warn!(problem, "certificate reconcile failed; will retry");
                         }
                         last_problem = problem;
                     }
@@ -92,7 +92,7 @@ impl<C: Cluster> Manager<C> {
                     retry
                 }
             };
-            tracing::debug!(took = ?begun.elapsed(), ?pause, "certificate pass");
+            tracing::debug!(took = ?begun.elapsed(), ?pause, "certificates reconciled");
             if std::mem::take(&mut self.wrote) {
                 // Another writer that wants something else is answered ever more slowly.
                 tokio::time::sleep(damping.after_write(tokio::time::Instant::now())).await;
@@ -151,7 +151,7 @@ impl<C: Cluster> Manager<C> {
             secret.data = state.write(&secret.data);
             self.cluster.write_secret(&secret).await?;
             self.wrote = true;
-            tracing::info!(%step, "self-managed CA");
+            tracing::info!(%step, "CA state changed");
         }
         let bundle = state.bundle();
         let due = state.due();
@@ -162,10 +162,7 @@ impl<C: Cluster> Manager<C> {
             if !registration.carries_exactly(&bundle) {
                 self.cluster.patch_bundle(registration, &bundle).await?;
                 self.wrote = true;
-                tracing::info!(
-                    registration = registration.kind,
-                    "put the CA into the registration"
-                );
+                tracing::info!(registration = registration.kind, "updated caBundle");
             }
         }
         Ok(due)
@@ -190,7 +187,7 @@ impl<C: Cluster> Manager<C> {
             .filter(|signer| due && now < signer.not_after())
         {
             self.serving.show(signer.sign(&self.names, now)?);
-            tracing::info!("renewed the serving certificate");
+            tracing::info!("serving certificate renewed");
         }
         Ok(())
     }
@@ -221,7 +218,7 @@ pub enum PassError {
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     /// A CA in the Secret is not valid yet.
-    #[error("a CA in the Secret is valid from {0} only: is the clock of this node behind?")]
+    #[error("a CA in the Secret is not valid before {0}: check the clock of this node")]
     Clock(OffsetDateTime),
     /// Making a CA or signing with one.
     #[error(transparent)]

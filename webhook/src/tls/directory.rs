@@ -43,7 +43,7 @@ async fn follow_every(
         let problem = match outcome {
             None => None,
             Some(Ok((pair, files))) => {
-                tracing::info!(directory = %directory.display(), not_after = %pair.not_after(), "serving a new certificate");
+                tracing::info!(directory = %directory.display(), not_after = %pair.not_after(), "serving certificate loaded");
                 serving.show(pair);
                 shown = Some(files);
                 None
@@ -66,9 +66,15 @@ fn report(directory: &Path, problem: Option<&PairError>, serving: &Serving, metr
     metrics.certificate(error.kind());
     let text = format!("{}: {error}", directory.display());
     if serving.pair().is_some() {
-        tracing::warn!(problem = text, "the old certificate stays in use");
+        tracing::warn!(
+            problem = text,
+            "cannot load a new certificate; the previous one stays in use"
+        );
     } else {
-        tracing::error!(problem = text, "there is no certificate to serve");
+        tracing::error!(
+            problem = text,
+            "cannot load a certificate; TLS handshakes fail until one can be loaded"
+        );
         serving.note(Some(text));
     }
 }

@@ -85,7 +85,7 @@ pub async fn confirm<'a>(networks: &'a Networks, names: &[NetworkName], client: 
         while let Some((name, answer)) = answers.next().await {
             match answer {
                 Ok(answer) => _ = seen.insert(name.clone(), answer),
-                Err(error) => tracing::warn!(network = %name, %error, "cannot look up a network"),
+                Err(error) => tracing::warn!(network = %name, %error, "network lookup failed; the network counts as unknown"),
             }
         }
     })

@@ -75,13 +75,13 @@ pub struct SecretData {
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// Another replica was faster: look again.
-    #[error("it was changed by somebody else in the meantime")]
+    #[error("the object changed since it was read")]
     Conflict,
     /// The Secret, which the manifest brings along, is not there.
-    #[error("the Secret {0}/{SECRET} does not exist; it is part of the manifest")]
+    #[error("the Secret {0}/{SECRET} does not exist; apply the manifest, which creates it")]
     NoSecret(String),
     /// No answer in time.
-    #[error("no answer from the API server while trying to {0}")]
+    #[error("cannot {0}: no answer from the API server within 10 s")]
     Timeout(&'static str),
     /// Anything else.
     #[error("cannot {verb}: {source}")]

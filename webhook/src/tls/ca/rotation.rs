@@ -61,9 +61,9 @@ pub enum Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Created => "made a CA",
-            Self::SuccessorCreated => "made the next CA; it will sign once every API server trusts it",
-            Self::SuccessorTrusted => "all registrations carry the next CA",
+            Self::Created => "created a CA",
+            Self::SuccessorCreated => "created the next CA; it signs once every API server trusts it",
+            Self::SuccessorTrusted => "every registration carries the next CA",
             Self::SuccessorActivated => "the next CA signs from now on",
         })
     }
@@ -82,7 +82,7 @@ impl CaState {
                     AuthorityError::NotValid { not_before, .. } if now < *not_before => {
                         not_yet_valid = Some(*not_before);
                     }
-                    error => tracing::warn!(%error, "a CA in the Secret is not used"),
+                    error => tracing::warn!(%error, "ignoring a CA of the Secret that cannot be used"),
                 })
                 .ok()
         };

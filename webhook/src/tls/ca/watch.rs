@@ -45,7 +45,7 @@ where
         .filter_map(async |event| match event {
             Ok(_) => Some(()),
             Err(error) => {
-                tracing::debug!(%error, "cannot watch");
+                tracing::debug!(%error, "watch of the CA Secret or a registration failed; will retry");
                 None
             }
         })
