@@ -30,7 +30,7 @@ use crate::{
     },
     metrics::Metrics,
     tls::{
-        self, Serving,
+        self, CertificateStore,
         ca::{self, ApiServer, Manager},
     },
 };
@@ -104,7 +104,7 @@ struct Parts {
     /// Adds the address of the API server to the log lines of every task that talks to it.
     cluster_span: Span,
     metrics: Metrics,
-    serving: Arc<Serving>,
+    certificates: Arc<CertificateStore>,
     networks: Arc<Networks>,
     namespaces: Arc<Namespaces>,
     drain: Drain,
@@ -117,7 +117,7 @@ impl Parts {
             config,
             client,
             cluster_span: tracing::info_span!("cluster", %api_server),
-            serving: Arc::new(Serving::new(metrics.clone())),
+            certificates: Arc::new(CertificateStore::new(metrics.clone())),
             metrics,
             networks: Arc::default(),
             namespaces: Arc::default(),
@@ -127,7 +127,7 @@ impl Parts {
 
     /// The server that answers reviews.
     fn server(&self, listener: TcpListener) -> Result<Server, String> {
-        let tls = tls::server_config(Arc::clone(&self.serving))
+        let tls = tls::server_config(Arc::clone(&self.certificates))
             .map_err(|error| format!("cannot set up TLS: {error}"))?;
         let admission = Admission {
             config: Arc::clone(&self.config),
@@ -154,7 +154,7 @@ impl Parts {
     /// The server of probes and metrics.
     fn admin_server(&self, listener: TcpListener, dropped_lines: DroppedLines) -> Server {
         let probes = Probes {
-            serving: Arc::clone(&self.serving),
+            certificates: Arc::clone(&self.certificates),
             networks: Arc::clone(&self.networks),
             namespaces: Arc::clone(&self.namespaces),
             drain: self.drain.clone(),
@@ -188,15 +188,15 @@ impl Parts {
     /// Serves the certificate that another program keeps in `directory`.
     fn follow_directory(&self, tasks: &mut JoinSet<()>, directory: PathBuf, service: &str, namespace: &str) {
         let [name, ..] = service_names(service, namespace);
-        let (serving, metrics) = (Arc::clone(&self.serving), self.metrics.clone());
-        tasks.spawn(async move { tls::follow(&directory, &name, &serving, &metrics).await });
+        let (certificates, metrics) = (Arc::clone(&self.certificates), self.metrics.clone());
+        tasks.spawn(async move { tls::follow(&directory, &name, &certificates, &metrics).await });
     }
 
     /// Serves certificates of the CA that this program keeps in the cluster.
     fn manage_certificates(&self, tasks: &mut JoinSet<()>, service: &str, namespace: String) {
         let changed = Arc::new(Notify::new());
         let cluster = ApiServer::new(self.client.clone(), &namespace);
-        let manager = Manager::new(cluster, service, &namespace, Arc::clone(&self.serving));
+        let manager = Manager::new(cluster, service, &namespace, Arc::clone(&self.certificates));
         let woken = Arc::clone(&changed);
         let run = async move { manager.run(&woken).await };
         tasks.spawn(run.instrument(self.cluster_span.clone()));

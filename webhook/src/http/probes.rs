@@ -16,14 +16,14 @@ use super::drain::Drain;
 use crate::{
     cluster::{State, namespaces::Namespaces, networks::Networks},
     metrics::Metrics,
-    tls::Serving,
+    tls::CertificateStore,
 };
 
 /// What readiness depends on.
 #[derive(Clone)]
 pub struct Probes {
     /// The certificate.
-    pub serving: Arc<Serving>,
+    pub certificates: Arc<CertificateStore>,
     /// A cache.
     pub networks: Arc<Networks>,
     /// A cache.
@@ -54,9 +54,9 @@ impl Probes {
             reasons.push("shutting down".to_owned());
         }
         reasons.extend(
-            self.serving
-                .problem(now)
-                .map(|problem| format!("certificate: {problem}")),
+            self.certificates
+                .unready_reason(now)
+                .map(|reason| format!("certificate: {reason}")),
         );
         for (name, state) in [
             ("networks", self.networks.state()),

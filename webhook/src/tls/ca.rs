@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 pub use cluster::{ApiServer, Cluster, ClusterError, Registration, SecretData};
 pub use watch::watch;
 
-use crate::tls::Serving;
+use crate::tls::CertificateStore;
 use rotation::CaState;
 
 /// A pass is made at least this often, also when nothing was seen to change: watches can be forbidden or lost.
@@ -37,7 +37,7 @@ const USUAL_CONFLICTS: u32 = 2;
 pub struct Manager<C> {
     cluster: C,
     names: Vec<String>,
-    serving: Arc<Serving>,
+    certificates: Arc<CertificateStore>,
     /// The CA that signed what is being served.
     signer: Option<Authority>,
     /// Whether clients trusted what is served at the end of some pass.
@@ -47,13 +47,13 @@ pub struct Manager<C> {
 }
 
 impl<C: Cluster> Manager<C> {
-    /// A replica of `service` in `namespace` that shows its pair through `serving`.
-    pub fn new(cluster: C, service: &str, namespace: &str, serving: Arc<Serving>) -> Self {
+    /// A replica of `service` in `namespace` that serves its pair from `certificates`.
+    pub fn new(cluster: C, service: &str, namespace: &str, certificates: Arc<CertificateStore>) -> Self {
         let names = service_names(service, namespace).to_vec();
         Self {
             cluster,
             names,
-            serving,
+            certificates,
             signer: None,
             was_trusted: false,
             wrote: false,
@@ -115,15 +115,15 @@ impl<C: Cluster> Manager<C> {
         match &result {
             Ok(_) => {
                 self.was_trusted = true;
-                self.serving.note(None);
+                self.certificates.set_error(None);
             }
             // A replica that nobody trusts yet should not be called; one that was trusted goes on.
-            Err(error) if !self.was_trusted => self.serving.note(Some(error.to_string())),
+            Err(error) if !self.was_trusted => self.certificates.set_error(Some(error.to_string())),
             Err(_) => {}
         }
         let due = result?
             .into_iter()
-            .chain(self.serving.pair().map(|pair| pair.renewal_time()))
+            .chain(self.certificates.pair().map(|pair| pair.renewal_time()))
             .min();
         Ok(due.map_or(RESYNC, |due| (due - now).max(time::Duration::ZERO).unsigned_abs()))
     }
@@ -172,7 +172,7 @@ impl<C: Cluster> Manager<C> {
     fn sign_with(&mut self, active: Authority, now: OffsetDateTime) -> Result<(), PassError> {
         let known = self.signer.as_ref().map(Authority::certificate_pem);
         if known != Some(active.certificate_pem()) {
-            self.serving.show(active.sign(&self.names, now)?);
+            self.certificates.install(active.sign(&self.names, now)?);
             self.signer = Some(active);
         }
         Ok(())
@@ -180,13 +180,16 @@ impl<C: Cluster> Manager<C> {
 
     /// Serves a new pair when the one in use is due.
     fn renew(&self, now: OffsetDateTime) -> Result<(), PassError> {
-        let due = self.serving.pair().is_some_and(|pair| pair.renewal_time() <= now);
+        let due = self
+            .certificates
+            .pair()
+            .is_some_and(|pair| pair.renewal_time() <= now);
         if let Some(signer) = self
             .signer
             .as_ref()
             .filter(|signer| due && now < signer.not_after())
         {
-            self.serving.show(signer.sign(&self.names, now)?);
+            self.certificates.install(signer.sign(&self.names, now)?);
             tracing::info!("serving certificate renewed");
         }
         Ok(())

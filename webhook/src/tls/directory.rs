@@ -10,22 +10,22 @@ use std::{path::Path, time::Duration};
 use certs::{Pair, PairError};
 use time::OffsetDateTime;
 
-use super::Serving;
+use super::CertificateStore;
 use crate::metrics::Metrics;
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Shows the pair of `directory` (`tls.crt`, `tls.key`) as it changes; it must be valid for `name`. Never returns.
-pub async fn follow(directory: &Path, name: &str, serving: &Serving, metrics: &Metrics) {
-    follow_every(INTERVAL, directory, name, serving, metrics).await;
+pub async fn follow(directory: &Path, name: &str, certificates: &CertificateStore, metrics: &Metrics) {
+    follow_every(INTERVAL, directory, name, certificates, metrics).await;
 }
 
 async fn follow_every(
     interval: Duration,
     directory: &Path,
     name: &str,
-    serving: &Serving,
+    certificates: &CertificateStore,
     metrics: &Metrics,
 ) {
     let mut shown = None;
@@ -44,7 +44,7 @@ async fn follow_every(
             None => None,
             Some(Ok((pair, files))) => {
                 tracing::info!(directory = %directory.display(), not_after = %pair.not_after(), "serving certificate loaded");
-                serving.show(pair);
+                certificates.install(pair);
                 shown = Some(files);
                 None
             }
@@ -52,20 +52,20 @@ async fn follow_every(
         };
         // The same problem is reported once, not every second.
         if problem != last_problem {
-            report(directory, problem.as_ref(), serving, metrics);
+            report(directory, problem.as_ref(), certificates, metrics);
             last_problem = problem;
         }
         tokio::time::sleep(interval).await;
     }
 }
 
-fn report(directory: &Path, problem: Option<&PairError>, serving: &Serving, metrics: &Metrics) {
+fn report(directory: &Path, problem: Option<&PairError>, certificates: &CertificateStore, metrics: &Metrics) {
     let Some(error) = problem else {
-        return serving.note(None);
+        return certificates.set_error(None);
     };
     metrics.certificate(error.kind());
     let text = format!("{}: {error}", directory.display());
-    if serving.pair().is_some() {
+    if certificates.pair().is_some() {
         tracing::warn!(
             problem = text,
             "cannot load a new certificate; the previous one stays in use"
@@ -75,7 +75,7 @@ fn report(directory: &Path, problem: Option<&PairError>, serving: &Serving, metr
             problem = text,
             "cannot load a certificate; TLS handshakes fail until one can be loaded"
         );
-        serving.note(Some(text));
+        certificates.set_error(Some(text));
     }
 }
 

@@ -149,22 +149,22 @@ impl Cluster for Connection {
 
 struct Replica {
     manager: Manager<Connection>,
-    serving: Arc<Serving>,
+    certificates: Arc<CertificateStore>,
     cut: Arc<AtomicBool>,
 }
 
 impl Replica {
     fn of(memory: &Arc<Memory>) -> Self {
-        let serving = Arc::new(Serving::new(Metrics::default()));
+        let certificates = Arc::new(CertificateStore::new(Metrics::default()));
         let cut = Arc::new(AtomicBool::new(false));
         let connection = Connection {
             memory: Arc::clone(memory),
             cut: Arc::clone(&cut),
         };
-        let manager = Manager::new(connection, "gate", "ns", Arc::clone(&serving));
+        let manager = Manager::new(connection, "gate", "ns", Arc::clone(&certificates));
         Self {
             manager,
-            serving,
+            certificates,
             cut,
         }
     }
@@ -189,7 +189,7 @@ impl Replica {
         }
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()));
-        let pair = self.serving.pair().unwrap();
+        let pair = self.certificates.pair().unwrap();
         let name = ServerName::try_from("gate.ns.svc").unwrap();
         let now = UnixTime::since_unix_epoch(Duration::from_secs(now.unix_timestamp().unsigned_abs()));
         verifier
@@ -212,12 +212,12 @@ fn start() -> OffsetDateTime {
 async fn the_first_replica_makes_a_ca_and_is_trusted() {
     let memory = Memory::new();
     let mut replica = Replica::of(&memory);
-    assert!(replica.serving.problem(start()).is_some());
+    assert!(replica.certificates.unready_reason(start()).is_some());
 
     replica.manager.pass(start()).await.unwrap();
 
     assert!(replica.is_trusted_by_all(&memory, start()));
-    assert_eq!(replica.serving.problem(start()), None);
+    assert_eq!(replica.certificates.unready_reason(start()), None);
 }
 
 #[tokio::test]
@@ -285,15 +285,15 @@ async fn the_serving_pair_is_renewed_also_while_the_api_server_is_away() {
     let memory = Memory::new();
     let mut replica = Replica::of(&memory);
     replica.settle(start()).await;
-    let first = replica.serving.pair().unwrap().not_after();
+    let first = replica.certificates.pair().unwrap().not_after();
     replica.cut.store(true, Ordering::SeqCst);
     let later = start() + time::Duration::hours(20);
 
     assert!(replica.manager.pass(later).await.is_err());
 
-    assert!(replica.serving.pair().unwrap().not_after() > first);
+    assert!(replica.certificates.pair().unwrap().not_after() > first);
     assert!(replica.is_trusted_by_all(&memory, later));
-    assert_eq!(replica.serving.problem(later), None);
+    assert_eq!(replica.certificates.unready_reason(later), None);
 }
 
 #[tokio::test]
@@ -304,8 +304,8 @@ async fn without_the_secret_nothing_is_served_and_readiness_says_why() {
 
     assert!(replica.manager.pass(start()).await.is_err());
 
-    assert!(replica.serving.pair().is_none());
-    let problem = replica.serving.problem(start()).unwrap();
+    assert!(replica.certificates.pair().is_none());
+    let problem = replica.certificates.unready_reason(start()).unwrap();
     assert!(problem.contains("does not exist"), "{problem}");
 }
 
@@ -317,7 +317,7 @@ async fn without_registrations_a_pair_is_served_all_the_same() {
 
     replica.manager.pass(start()).await.unwrap();
 
-    assert_eq!(replica.serving.problem(start()), None);
+    assert_eq!(replica.certificates.unready_reason(start()), None);
 }
 
 #[tokio::test]
@@ -466,8 +466,8 @@ async fn a_writer_that_undoes_each_write_is_answered_ever_more_slowly() {
         changed: Arc::clone(&changed),
         writes: Arc::clone(&writes),
     };
-    let serving = Arc::new(Serving::new(Metrics::default()));
-    let manager = Manager::new(cluster, "s", "ns", serving);
+    let certificates = Arc::new(CertificateStore::new(Metrics::default()));
+    let manager = Manager::new(cluster, "s", "ns", certificates);
     let run = manager.run(&changed);
     let _ = tokio::time::timeout(Duration::from_secs(600), run).await;
     // Two registrations a pass.
@@ -485,7 +485,12 @@ async fn a_ca_that_is_not_valid_yet_stays_where_it_is() {
             memory: Arc::clone(memory),
             cut: Arc::default(),
         };
-        Manager::new(connection, "s", "ns", Arc::new(Serving::new(Metrics::default())))
+        Manager::new(
+            connection,
+            "s",
+            "ns",
+            Arc::new(CertificateStore::new(Metrics::default())),
+        )
     };
     replica(&memory).pass(now).await.unwrap();
     let (data, bundles) = (memory.data(), memory.bundles());
