@@ -194,8 +194,8 @@ pub fn short_limits() -> Limits {
         handshake: Duration::from_millis(300),
         headers: Duration::from_millis(300),
         idle: Duration::from_millis(600),
-        farewell: Duration::from_millis(300),
-        quiet: Duration::from_millis(600),
+        close_timeout: Duration::from_millis(300),
+        drain_idle: Duration::from_millis(600),
         drain: Duration::from_secs(5),
         ..Limits::default()
     }

@@ -22,24 +22,24 @@ use crate::{
 /// What readiness depends on.
 #[derive(Clone)]
 pub struct Probes {
-    /// The certificate.
+    /// Not ready without a certificate that clients accept.
     pub certificates: Arc<CertificateStore>,
-    /// A cache.
+    /// Not ready before it is listed.
     pub networks: Arc<Networks>,
-    /// A cache.
+    /// Not ready before it is listed.
     pub namespaces: Arc<Namespaces>,
-    /// The end.
+    /// Not ready while draining.
     pub drain: Drain,
-    /// What is counted.
+    /// Served under `/metrics`.
     pub metrics: Metrics,
-    /// Counted where the log is written.
+    /// Counted by the log writer, and copied into the metrics when they are read.
     pub dropped_lines: DroppedLines,
 }
 
 /// The router of the admin port.
 pub fn router(probes: Probes) -> Router {
     Router::new()
-        // Alive is whoever answers: nothing that a restart would not mend is looked at.
+        // An answer is proof enough of life: a restart would repair nothing that could be checked here.
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
@@ -47,7 +47,7 @@ pub fn router(probes: Probes) -> Router {
 }
 
 impl Probes {
-    /// Why this replica should not be called now; empty: it should.
+    /// Why this replica is not ready; empty when it is.
     fn reasons(&self, now: OffsetDateTime) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.drain.has_begun() {
@@ -62,7 +62,7 @@ impl Probes {
             ("networks", self.networks.state()),
             ("namespaces", self.namespaces.state()),
         ] {
-            // A resource that is not installed is a clear answer: there is nothing to wait for.
+            // A resource that is not installed leaves nothing to wait for.
             if let State::Waiting(reason) = state {
                 reasons.push(format!("cache of {name}: {reason}"));
             }
