@@ -115,7 +115,7 @@ impl<K: Ord, V> Cache<K, V> {
 
     /// Looks at the entries; `None` as long as there is no complete list of them. What is not
     /// installed has none.
-    pub fn look<T>(&self, at: impl FnOnce(&BTreeMap<K, V>) -> T) -> Option<T> {
+    pub fn with_entries<T>(&self, at: impl FnOnce(&BTreeMap<K, V>) -> T) -> Option<T> {
         let content = self.read();
         let is_complete = matches!(content.state, State::Synced | State::NotInstalled);
         is_complete.then(|| at(&content.entries))
@@ -132,7 +132,7 @@ impl<K: Ord, V> Cache<K, V> {
     ) where
         O: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     {
-        let mut events = std::pin::pin!(watcher(api, config).backoff(Steady));
+        let mut events = std::pin::pin!(watcher(api, config).backoff(ConstantBackoff));
         let mut last_error = String::new();
         while let Some(event) = events.next().await {
             match event {
@@ -215,9 +215,9 @@ fn is_not_installed(error: &watcher::Error) -> bool {
 
 /// The same short pause before every retry: two small requests per replica, and a resource that gets installed is seen
 /// within seconds.
-struct Steady;
+struct ConstantBackoff;
 
-impl Iterator for Steady {
+impl Iterator for ConstantBackoff {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
@@ -225,7 +225,7 @@ impl Iterator for Steady {
     }
 }
 
-impl Backoff for Steady {
+impl Backoff for ConstantBackoff {
     fn reset(&mut self) {}
 }
 

@@ -32,7 +32,7 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<(Client, String), Stri
         },
     }?;
     let address = config.cluster_url.to_string();
-    Ok((impatient(config)?, address))
+    Ok((client_with_read_timeout(config)?, address))
 }
 
 /// How everything is watched.
@@ -40,7 +40,7 @@ pub fn watching() -> watcher::Config {
     watcher::Config::default().timeout(LONGEST_WATCH)
 }
 
-fn impatient(mut config: Config) -> Result<Client, String> {
+fn client_with_read_timeout(mut config: Config) -> Result<Client, String> {
     config.read_timeout = Some(SILENCE);
     config.reset_reader_on_write = true;
     Client::try_from(config).map_err(|error| format!("cannot make a Kubernetes client: {error}"))
@@ -95,7 +95,7 @@ mod tests {
         let counted = Arc::clone(&watches);
         let api = axum::Router::new().fallback(async move |RawQuery(query)| lossy(counted, query).await);
         tokio::spawn(async move { axum::serve(listener, api).await });
-        let client = impatient(Config::new(address.parse().unwrap())).unwrap();
+        let client = client_with_read_timeout(Config::new(address.parse().unwrap())).unwrap();
         let namespaces = Arc::<Namespaces>::default();
         let following = Arc::clone(&namespaces);
         tokio::spawn(async move { following.follow(client, &Metrics::default()).await });

@@ -104,7 +104,7 @@ impl Namespaces {
     }
 
     fn label<T>(&self, namespace: &str, read: impl FnOnce(&Labels) -> Override<T>) -> Override<T> {
-        let found = self.cache.look(|entries| entries.get(namespace).map(read));
+        let found = self.cache.with_entries(|entries| entries.get(namespace).map(read));
         found.flatten().unwrap_or(Override::None)
     }
 }

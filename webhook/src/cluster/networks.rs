@@ -1,7 +1,7 @@
 //! Which networks exist: a watch cache of NetworkAttachmentDefinitions that keeps of each what the rules ask about, and
 //! the one look at the API server that precedes a refusal which rests on one.
 
-mod live;
+mod lookup;
 mod summary;
 
 use std::{
@@ -15,7 +15,7 @@ use shared::{
     validate::{self, Network, NetworkFacts},
 };
 
-pub use live::confirm;
+pub use lookup::confirm;
 pub use summary::{NetworkAttachmentDefinition, Summary};
 
 use super::{
@@ -35,14 +35,14 @@ const MAX_CANDIDATES: usize = 1000;
 #[derive(Debug)]
 pub struct Networks {
     cache: Cache<NetworkName, Summary>,
-    looks: live::Looks,
+    lookups: lookup::Lookups,
 }
 
 impl Default for Networks {
     fn default() -> Self {
         Self {
             cache: Cache::new("networks"),
-            looks: live::Looks::default(),
+            lookups: lookup::Lookups::default(),
         }
     }
 }
@@ -79,7 +79,7 @@ impl Networks {
 
     /// That `name` is missing, with what is similar.
     fn missing(&self, name: &NetworkName) -> Network {
-        let similar = self.cache.look(|entries| similar(name, entries));
+        let similar = self.cache.with_entries(|entries| similar(name, entries));
         Network::Missing {
             similar: similar.unwrap_or_default(),
         }
@@ -88,7 +88,7 @@ impl Networks {
 
 impl validate::Networks for Networks {
     fn network(&self, name: &NetworkName) -> Network {
-        let known = self.cache.look(|entries| match entries.get(name) {
+        let known = self.cache.with_entries(|entries| match entries.get(name) {
             Some(summary) => summary.network(),
             None => Network::Missing {
                 similar: similar(name, entries),
@@ -98,7 +98,7 @@ impl validate::Networks for Networks {
     }
 
     fn facts(&self, name: &NetworkName) -> NetworkFacts {
-        let facts = self.cache.look(|entries| entries.get(name).map(Summary::facts));
+        let facts = self.cache.with_entries(|entries| entries.get(name).map(Summary::facts));
         facts.flatten().unwrap_or_default()
     }
 }

@@ -32,13 +32,13 @@ const REMEMBERED: usize = 1024;
 
 /// What bounds the looks.
 #[derive(Debug)]
-pub(super) struct Looks {
+pub(super) struct Lookups {
     permits: Semaphore,
     /// When networks were last found to be missing.
     missing: Mutex<HashMap<NetworkName, Instant>>,
 }
 
-impl Default for Looks {
+impl Default for Lookups {
     fn default() -> Self {
         Self {
             permits: Semaphore::new(AT_ONCE),
@@ -47,7 +47,7 @@ impl Default for Looks {
     }
 }
 
-impl Looks {
+impl Lookups {
     fn remember_missing(&self, name: NetworkName) {
         let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
         if missing.len() >= REMEMBERED {
@@ -69,7 +69,7 @@ impl Looks {
 pub async fn confirm<'a>(networks: &'a Networks, names: &[NetworkName], client: &Client) -> Confirmed<'a> {
     let known_missing = |name: &&NetworkName| {
         let in_cache = networks.network(name);
-        matches!(in_cache, Network::Missing { .. }) && networks.looks.is_missing(name)
+        matches!(in_cache, Network::Missing { .. }) && networks.lookups.is_missing(name)
     };
     let doubtful: Vec<&NetworkName> = names.iter().filter(|name| !known_missing(name)).collect();
     // What is left unanswered stays unknown.
@@ -79,7 +79,7 @@ pub async fn confirm<'a>(networks: &'a Networks, names: &[NetworkName], client: 
         .collect();
     let mut answers: FuturesUnordered<_> = doubtful
         .into_iter()
-        .map(|name| async move { (name, look(networks, name, client).await) })
+        .map(|name| async move { (name, lookup(networks, name, client).await) })
         .collect();
     let _ = tokio::time::timeout(DEADLINE, async {
         while let Some((name, answer)) = answers.next().await {
@@ -96,14 +96,14 @@ pub async fn confirm<'a>(networks: &'a Networks, names: &[NetworkName], client: 
     }
 }
 
-async fn look(networks: &Networks, name: &NetworkName, client: &Client) -> Result<Seen, kube::Error> {
+async fn lookup(networks: &Networks, name: &NetworkName, client: &Client) -> Result<Seen, kube::Error> {
     // The semaphore is never closed; an error would mean no bound.
-    let _permit = networks.looks.permits.acquire().await.ok();
+    let _permit = networks.lookups.permits.acquire().await.ok();
     let api: Api<NetworkAttachmentDefinition> = Api::namespaced(client.clone(), name.namespace());
     let definition = api.get_opt(name.name()).await?;
     if let Some((_, summary)) = definition.and_then(|definition| definition.summary()) {
         return Ok((summary.network(), summary.facts()));
     }
-    networks.looks.remember_missing(name.clone());
+    networks.lookups.remember_missing(name.clone());
     Ok((networks.missing(name), NetworkFacts::default()))
 }
