@@ -58,7 +58,9 @@ fn sees(cache: &Cache<String, String>, expected: &[(&str, &str)]) -> bool {
         .iter()
         .map(|&(key, value)| (key.to_owned(), value.to_owned()))
         .collect();
-    cache.with_entries(|entries| *entries == expected).unwrap_or_default()
+    cache
+        .with_entries(|entries| *entries == expected)
+        .unwrap_or_default()
 }
 
 #[test]

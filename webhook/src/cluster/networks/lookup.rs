@@ -1,9 +1,9 @@
-//! One look at the API server per network on which a refusal rests, or the warning that there is no
-//! such network: a NetworkAttachmentDefinition and a pod that uses it are often applied together,
-//! and the watch is a moment behind, or lost.
+//! One lookup at the API server per network on which a refusal, or the warning that it does not
+//! exist, rests. A NetworkAttachmentDefinition and a pod that uses it are often applied together,
+//! and the watch may lag or be lost.
 //!
-//! Bounded: few looks at once in the whole program, all of a review within two seconds, and a
-//! network that is not there is not looked for again within two seconds.
+//! Bounded: the program makes few lookups at once, those of one review take at most two seconds, and
+//! a missing network is not looked up again within two seconds.
 
 use std::{
     collections::HashMap,
@@ -21,16 +21,16 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use super::{Confirmed, NetworkAttachmentDefinition, Networks, Seen};
 
-/// All looks of one review together take at most this long: well under the timeout of the webhook's registration.
+/// For all lookups of one review together: well under the timeout of the webhook's registration.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// This many looks at once, of all reviews together.
+/// Lookups at once, of all reviews together.
 const AT_ONCE: usize = 16;
-/// How long it is remembered that a network is not there.
+/// How long a missing network is remembered.
 const MEMORY: Duration = Duration::from_secs(2);
-/// How many such networks are remembered.
+/// Missing networks that are remembered.
 const REMEMBERED: usize = 1024;
 
-/// What bounds the looks.
+/// Bounds the lookups.
 #[derive(Debug)]
 pub(super) struct Lookups {
     permits: Semaphore,
@@ -72,7 +72,7 @@ pub async fn confirm<'a>(networks: &'a Networks, names: &[NetworkName], client: 
         matches!(in_cache, Network::Missing { .. }) && networks.lookups.is_missing(name)
     };
     let doubtful: Vec<&NetworkName> = names.iter().filter(|name| !known_missing(name)).collect();
-    // What is left unanswered stays unknown.
+    // A network without an answer stays unknown.
     let mut seen: HashMap<NetworkName, Seen> = doubtful
         .iter()
         .map(|name| ((*name).clone(), (Network::Unknown, NetworkFacts::default())))
