@@ -1,9 +1,9 @@
-//! A pair that somebody else keeps in a directory: cert-manager, a Secret volume, plain files.
+//! A pair in a directory that another program writes: cert-manager, a Secret volume, plain files.
 //!
-//! The content is compared once a second. A Secret volume swaps a link beside the files, so a watch on the files
-//! themselves would survive one rotation only; a few small reads are cheaper than getting that right, and work on every
-//! file system. A pair that is torn, empty, expired or somebody else's leaves the old one in place and is looked at
-//! again.
+//! The files are read once a second. A Secret volume swaps a link beside the files, so a watch on the
+//! files themselves would survive one rotation only; a few small reads are simpler and work on every
+//! file system. A pair that is torn, empty, expired or for another name is not used: the previous one
+//! stays, and the files are read again.
 
 use std::{path::Path, time::Duration};
 
@@ -13,10 +13,11 @@ use time::OffsetDateTime;
 use super::CertificateStore;
 use crate::metrics::Metrics;
 
-/// Between two looks.
+/// Between two reads.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Shows the pair of `directory` (`tls.crt`, `tls.key`) as it changes; it must be valid for `name`. Never returns.
+/// Serves the pair of `directory` (`tls.crt`, `tls.key`), also after it changes; it must be valid for
+/// `name`. Never returns.
 pub async fn follow(directory: &Path, name: &str, certificates: &CertificateStore, metrics: &Metrics) {
     follow_every(INTERVAL, directory, name, certificates, metrics).await;
 }
@@ -79,7 +80,8 @@ fn report(directory: &Path, problem: Option<&PairError>, certificates: &Certific
     }
 }
 
-/// Both files, of one moment: when they are swapped between the two reads, the certificate is another one afterwards.
+/// Both files of the same version: if they were swapped between the two reads, a second read of the
+/// certificate differs.
 async fn read(directory: &Path) -> Result<(Vec<u8>, Vec<u8>), PairError> {
     let file = async |what, name| {
         let unreadable = |error: std::io::Error| PairError::Unreadable {

@@ -207,7 +207,7 @@ async fn a_bad_pair_leaves_the_old_one_in_place_and_is_counted_once(
     until("the next good pair", || serves(&server, &next)).await;
     assert!(
         server.metrics.to_text().contains(&counted),
-        "once, not at every look"
+        "once, not at every read"
     );
 }
 

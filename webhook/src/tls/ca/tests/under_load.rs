@@ -35,7 +35,7 @@ async fn a_hundred_renewals_under_load_fail_no_handshake() {
         cut: Arc::default(),
     };
     let mut manager = Manager::new(connection, "gate", "ns", Arc::clone(&server.certificates));
-    manager.pass(start()).await.unwrap();
+    manager.reconcile(start()).await.unwrap();
     let clock = Arc::new(Clock(Mutex::new(start())));
     let counts: Vec<_> = (0..CLIENTS).map(|_| Arc::new(AtomicUsize::new(0))).collect();
     let load: Vec<_> = counts
@@ -58,7 +58,7 @@ async fn a_hundred_renewals_under_load_fail_no_handshake() {
         for _ in 0..RENEWALS {
             let pair = server.certificates.pair().unwrap();
             *clock.0.lock().unwrap() = pair.renewal_time();
-            manager.pass(pair.renewal_time()).await.unwrap();
+            manager.reconcile(pair.renewal_time()).await.unwrap();
             assert_ne!(
                 server.certificates.pair().unwrap().certified().cert,
                 pair.certified().cert
