@@ -1,7 +1,7 @@
 //! The rules of admission about a list in its surroundings: the pod, its namespace, the networks
 //! that exist, and the stored pod.
 
-mod asked;
+mod changed_field;
 mod duplicates;
 mod element;
 mod facts;
@@ -134,7 +134,7 @@ pub fn validate(subject: &Subject<'_>, config: &Config, networks: &dyn Networks)
     }
     for (index, (element, previous)) in list.elements.iter().zip(&previous).enumerate() {
         let findings = &mut findings;
-        element::Judge {
+        element::ElementCheck {
             subject,
             config,
             index,
