@@ -7,13 +7,18 @@
 
 use std::collections::{HashMap, hash_map::Entry};
 
-use super::{Found, Previous, Subject, Warning, changed_field::ChangedField, isolation_allows};
+use super::{Found, PodContext, Previous, Warning, changed_field::ChangedField, isolation_allows};
 use crate::{address, config::Config, names::NetworkName, selection::Selection, violation::shown};
 
-pub(super) fn judge(subject: &Subject<'_>, config: &Config, previous: &[Previous<'_>], findings: &mut Found) {
+pub(super) fn judge(
+    context: &PodContext<'_>,
+    config: &Config,
+    previous: &[Previous<'_>],
+    findings: &mut Found,
+) {
     // About a network that the pod may not use, nothing but that is said.
-    let is_allowed = |element: &Selection| isolation_allows(subject.namespace, &element.network, config);
-    let elements = subject.list.elements.iter().zip(previous).enumerate();
+    let is_allowed = |element: &Selection| isolation_allows(context.namespace, &element.network, config);
+    let elements = context.list.elements.iter().zip(previous).enumerate();
     let mut ips = Seen::default();
     let mut macs = Seen::default();
     for (index, (element, previous)) in elements.filter(|(_, (element, _))| is_allowed(element)) {

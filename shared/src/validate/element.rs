@@ -1,7 +1,7 @@
 //! The rules about one element, its network, and the fields that it sets for the network.
 
 use super::{
-    Found, Network, NetworkFacts, Networks, Operation, Previous, Subject, Warning,
+    Found, Network, NetworkFacts, Networks, Operation, PodContext, Previous, Warning,
     changed_field::ChangedField, isolation_allows,
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 };
 
 pub(super) struct ElementCheck<'a> {
-    pub subject: &'a Subject<'a>,
+    pub context: &'a PodContext<'a>,
     pub config: &'a Config,
     pub index: usize,
     pub element: &'a Selection,
@@ -74,7 +74,7 @@ impl<'a> ElementCheck<'a> {
 
     /// Whether a new network would be hot-plugged by the agent: multus has set the pod up already.
     fn is_running(&self) -> bool {
-        matches!(self.subject.operation, Operation::Update { running: true, .. })
+        matches!(self.context.operation, Operation::Update { running: true, .. })
     }
 
     fn refuse(&mut self, rule: Rule, field: Option<(&'static str, &str)>, message: impl Into<String>) {
@@ -123,14 +123,14 @@ impl<'a> ElementCheck<'a> {
         if !self.is_new() {
             return true;
         }
-        if self.subject.host_network && matches!(self.subject.operation, Operation::Update { .. }) {
+        if self.context.host_network && matches!(self.context.operation, Operation::Update { .. }) {
             let message =
                 "the pod uses the host's network, no interface can be added to it; remove the element";
             self.refuse(Rule::HostNetwork, None, message);
         }
-        let allowed = isolation_allows(self.subject.namespace, &self.element.network, self.config);
+        let allowed = isolation_allows(self.context.namespace, &self.element.network, self.config);
         if !allowed {
-            let own = self.subject.namespace;
+            let own = self.context.namespace;
             let message = format!(
                 "namespace isolation is on: a pod in {own} may use networks of {}; use a NetworkAttachmentDefinition there",
                 one_of(std::iter::once(own).chain(self.config.global_namespaces.iter().map(String::as_str)))
@@ -236,7 +236,7 @@ impl<'a> ElementCheck<'a> {
         // Names that the pod may not use do not help, and its owner may not read them.
         let usable = similar
             .iter()
-            .filter(|name| isolation_allows(self.subject.namespace, name, self.config));
+            .filter(|name| isolation_allows(self.context.namespace, name, self.config));
         let names: Vec<String> = usable.map(NetworkName::to_string).collect();
         let hint = match names.as_slice() {
             [] => String::new(),
