@@ -12,7 +12,9 @@ use shared::{
     names::NetworkName,
     selection::{MAX_BYTES, MAX_DEPTH, MAX_ELEMENTS, SelectionList},
     status::StatusEntry,
-    validate::{Findings, Network, NetworkFacts, Networks, Operation, PodContext, Warning, similar, validate},
+    validate::{
+        Findings, Network, NetworkFacts, Networks, Operation, PodContext, Warning, similar, validate,
+    },
     violation::{Rule, Violations, shown},
 };
 
