@@ -39,7 +39,7 @@ pub fn fill_on_create(list: &SelectionList, offset: u32) -> Vec<Option<Interface
             *name = None;
         }
     }
-    give_lowest(&mut names, &unnamed, offset.saturating_add(1), taken);
+    assign_lowest(&mut names, &unnamed, offset.saturating_add(1), taken);
     names
 }
 
@@ -61,19 +61,19 @@ pub fn fill_on_update(
     status: &[StatusEntry],
 ) -> Vec<Option<InterfaceName>> {
     let before: Vec<(&Selection, InterfaceName)> = old.map(|old| interfaces(old, status)).unwrap_or_default();
-    let mut filling = Filling::of(list);
-    filling.give(|element, free| {
+    let mut assigner = NameAssigner::of(list);
+    assigner.assign(|element, free| {
         let mut same = before.iter().filter(|(old, _)| old.asks_as(element));
         same.find(|(_, name)| free(name)).map(|(_, name)| name.clone())
     });
-    filling.adopt(status);
-    filling.give(|element, free| {
+    assigner.adopt(status);
+    assigner.assign(|element, free| {
         let mut there = before.iter().filter(|(old, _)| old.network == element.network);
         there.find(|(_, name)| free(name)).map(|(_, name)| name.clone())
     });
-    let Filling {
+    let NameAssigner {
         mut names, mut taken, ..
-    } = filling;
+    } = assigner;
     taken.extend(old.into_iter().flat_map(named));
     taken.extend(
         status
@@ -85,29 +85,29 @@ pub fn fill_on_update(
         .iter()
         .map(|element| element.interface.is_none())
         .collect();
-    give_lowest(&mut names, &unnamed, 1, taken);
+    assign_lowest(&mut names, &unnamed, 1, taken);
     names
 }
 
 /// The elements of a stored list with their interfaces: the name in the list, or the one that
 /// network-status shows.
 fn interfaces<'a>(list: &'a SelectionList, status: &[StatusEntry]) -> Vec<(&'a Selection, InterfaceName)> {
-    let mut filling = Filling::of(list);
-    filling.adopt(status);
-    let named = list.elements.iter().zip(filling.names);
+    let mut assigner = NameAssigner::of(list);
+    assigner.adopt(status);
+    let named = list.elements.iter().zip(assigner.names);
     named
         .filter_map(|(element, adopted)| Some((element, element.interface.clone().or(adopted)?)))
         .collect()
 }
 
-/// The names found so far for the unnamed elements of a list.
-struct Filling<'a> {
+/// Collects names for the unnamed elements of a list.
+struct NameAssigner<'a> {
     list: &'a SelectionList,
     names: Vec<Option<InterfaceName>>,
     taken: HashSet<InterfaceName>,
 }
 
-impl<'a> Filling<'a> {
+impl<'a> NameAssigner<'a> {
     fn of(list: &'a SelectionList) -> Self {
         Self {
             list,
@@ -116,19 +116,19 @@ impl<'a> Filling<'a> {
         }
     }
 
-    /// Gives the interfaces of status entries: first to elements that ask for the address of one,
+    /// Assigns the interfaces of status entries: first to elements that ask for the address of one,
     /// then by their order.
     fn adopt(&mut self, status: &[StatusEntry]) {
-        self.give(|element, free| {
+        self.assign(|element, free| {
             let fits = |entry: &StatusEntry| shows_all_addresses(entry, element.attributes());
             adopted(element, status, fits, free)
         });
-        self.give(|element, free| adopted(element, status, |_| true, free));
+        self.assign(|element, free| adopted(element, status, |_| true, free));
     }
 
-    /// Gives each element that has no name yet the name that `choose` finds. `choose` gets a
+    /// Assigns the name that `choose` finds to each element without one. `choose` gets a
     /// function that says whether a name is free.
-    fn give(
+    fn assign(
         &mut self,
         choose: impl Fn(&Selection, &dyn Fn(&InterfaceName) -> bool) -> Option<InterfaceName>,
     ) {
@@ -184,8 +184,8 @@ fn adopted(
         .find(free)
 }
 
-/// Gives the lowest free `netN` from `first` on to each unnamed element that has none yet.
-fn give_lowest(
+/// Assigns the lowest free `netN` from `first` on to each unnamed element without a name.
+fn assign_lowest(
     names: &mut [Option<InterfaceName>],
     unnamed: &[bool],
     first: u32,

@@ -212,18 +212,18 @@ impl Selection {
     }
 }
 
-/// The place of an interface name: bytes `start..end` of the source are replaced by `lead` and the
+/// The place of an interface name: bytes `start..end` of the source are replaced by `prefix` and the
 /// name (in JSON: as a JSON string).
 #[derive(Clone, Debug, PartialEq)]
-struct Slot {
+struct InsertionPoint {
     start: usize,
     end: usize,
-    lead: Lead,
+    prefix: Prefix,
 }
 
 /// What must be written ahead of the name.
 #[derive(Clone, Debug, PartialEq)]
-enum Lead {
+enum Prefix {
     /// Nothing: an empty value is replaced.
     Nothing,
     /// `@`.
@@ -246,7 +246,7 @@ pub struct SelectionList {
     pub elements: Vec<Selection>,
     source: String,
     /// Where an interface name goes into each element; `None` for those that have one.
-    slots: Vec<Option<Slot>>,
+    insertion_points: Vec<Option<InsertionPoint>>,
 }
 
 impl SelectionList {
@@ -265,7 +265,7 @@ impl SelectionList {
             format: Format::Text,
             elements: Vec::new(),
             source: String::new(),
-            slots: Vec::new(),
+            insertion_points: Vec::new(),
         }
     }
 
@@ -278,22 +278,23 @@ impl SelectionList {
     /// is unnamed; every other byte as it was. A name that the format cannot hold (see
     /// [`SelectionList::can_hold`]) is left out.
     pub fn with_interfaces(&self, names: &[Option<InterfaceName>]) -> String {
-        let mut filled = String::with_capacity(self.source.len() + BYTES_A_NAME * self.slots.len());
+        let mut filled =
+            String::with_capacity(self.source.len() + BYTES_A_NAME * self.insertion_points.len());
         let mut copied = 0;
-        for (slot, name) in self.gaps(names) {
-            filled.push_str(self.at(copied..slot.start));
+        for (point, name) in self.gaps(names) {
+            filled.push_str(self.at(copied..point.start));
             let name = name.as_str();
-            match (&slot.lead, self.format) {
-                (Lead::Nothing, Format::Text) => filled.push_str(name),
-                (Lead::Nothing, Format::Json) => json::push_name(&mut filled, name),
-                (Lead::At, _) => filled.extend(["@", name]),
-                (Lead::Key { space, colon }, _) => {
+            match (&point.prefix, self.format) {
+                (Prefix::Nothing, Format::Text) => filled.push_str(name),
+                (Prefix::Nothing, Format::Json) => json::push_name(&mut filled, name),
+                (Prefix::At, _) => filled.extend(["@", name]),
+                (Prefix::Key { space, colon }, _) => {
                     let (space, colon) = (self.at(space.clone()), self.at(colon.clone()));
                     filled.extend([",", space, "\"interface\"", colon]);
                     json::push_name(&mut filled, name);
                 }
             }
-            copied = slot.end;
+            copied = point.end;
         }
         filled.push_str(self.at(copied..self.source.len()));
         filled
@@ -307,11 +308,11 @@ impl SelectionList {
     fn gaps<'a>(
         &'a self,
         names: &'a [Option<InterfaceName>],
-    ) -> impl Iterator<Item = (&'a Slot, &'a InterfaceName)> {
-        self.slots
+    ) -> impl Iterator<Item = (&'a InsertionPoint, &'a InterfaceName)> {
+        self.insertion_points
             .iter()
             .zip(names)
-            .filter_map(|(slot, name)| slot.as_ref().zip(name.as_ref()))
+            .filter_map(|(point, name)| point.as_ref().zip(name.as_ref()))
             .filter(|(_, name)| self.can_hold(name))
     }
 

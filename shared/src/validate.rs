@@ -1,7 +1,7 @@
 //! The rules of admission about a list in its surroundings: the pod, its namespace, the networks
 //! that exist, and the stored pod.
 
-mod asked;
+mod changed_field;
 mod duplicates;
 mod element;
 mod facts;
@@ -72,8 +72,8 @@ pub enum Operation<'a> {
     },
 }
 
-/// One list to judge.
-pub struct Subject<'a> {
+/// A list, and the pod and namespace that it is judged in.
+pub struct PodContext<'a> {
     /// Namespace of the pod.
     pub namespace: &'a str,
     /// `spec.hostNetwork`.
@@ -111,11 +111,11 @@ struct Found {
 /// Judges one list by every rule about its surroundings. On update, only elements and fields that
 /// are new or changed are judged: an element that did not change never blocks an edit of another
 /// one.
-pub fn validate(subject: &Subject<'_>, config: &Config, networks: &dyn Networks) -> Findings {
+pub fn validate(context: &PodContext<'_>, config: &Config, networks: &dyn Networks) -> Findings {
     let mut findings = Found::default();
-    let offset = config.offset_in(subject.namespace);
-    let list = subject.list;
-    let (proposed, previous) = match &subject.operation {
+    let offset = config.offset_in(context.namespace);
+    let list = context.list;
+    let (proposed, previous) = match &context.operation {
         Operation::Create => {
             let new = vec![Previous::default(); list.elements.len()];
             (fill_on_create(list, offset), new)
@@ -126,16 +126,16 @@ pub fn validate(subject: &Subject<'_>, config: &Config, networks: &dyn Networks)
             (proposed, previous)
         }
     };
-    if subject.host_network
-        && matches!(subject.operation, Operation::Create)
-        && !subject.list.elements.is_empty()
+    if context.host_network
+        && matches!(context.operation, Operation::Create)
+        && !context.list.elements.is_empty()
     {
         findings.warnings.push(&Warning::HostNetwork.text(&[]));
     }
     for (index, (element, previous)) in list.elements.iter().zip(&previous).enumerate() {
         let findings = &mut findings;
-        element::Judge {
-            subject,
+        element::ElementCheck {
+            context,
             config,
             index,
             element,
@@ -144,8 +144,8 @@ pub fn validate(subject: &Subject<'_>, config: &Config, networks: &dyn Networks)
         }
         .judge(networks);
     }
-    interfaces::judge(subject, offset, &proposed, &previous, &mut findings);
-    duplicates::judge(subject, config, &previous, &mut findings);
+    interfaces::judge(context, offset, &proposed, &previous, &mut findings);
+    duplicates::judge(context, config, &previous, &mut findings);
     findings.violations.sort_by_key(|violation| violation.element);
     Findings {
         violations: findings.violations.into_iter().collect(),

@@ -12,7 +12,9 @@ use shared::{
     names::NetworkName,
     selection::{MAX_BYTES, MAX_DEPTH, MAX_ELEMENTS, SelectionList},
     status::StatusEntry,
-    validate::{Findings, Network, NetworkFacts, Networks, Operation, Subject, Warning, similar, validate},
+    validate::{
+        Findings, Network, NetworkFacts, Networks, Operation, PodContext, Warning, similar, validate,
+    },
     violation::{Rule, Violations, shown},
 };
 
@@ -240,7 +242,7 @@ fn judge(example: &Example, mode: InterfaceNames, host_network: bool, config: &C
             running: true,
         },
     };
-    let subject = Subject {
+    let subject = PodContext {
         namespace: "default",
         host_network,
         virt_launcher: false,

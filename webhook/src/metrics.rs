@@ -114,30 +114,30 @@ impl Metrics {
         registry.register("build", "Version and commit of this build", Info::new(build));
         let help = "Admission reviews answered, by path, operation and verdict";
         registry.register("verdicts", help, self.verdicts.clone());
-        let help = "Rules broken by what was refused or warned about, by operation and rule";
+        let help = "Rules that refused or warned objects broke, by operation and rule";
         registry.register("violations", help, self.violations.clone());
         let help = "Time from the last byte of a review to its answer";
         registry.register_with_unit("review_duration", help, Unit::Seconds, self.latency.clone());
         registry.register(
             "in_flight",
-            "Requests that are being read or answered",
+            "Requests being read or answered",
             self.in_flight.clone(),
         );
         registry.register("connections", "Open TLS connections", self.connections.clone());
         let help = "TLS handshakes, by outcome";
         registry.register("handshakes", help, self.handshakes.clone());
-        let help = "When the serving certificate expires, as a Unix time; 0: there is none";
+        let help = "Expiry of the serving certificate as a Unix time; 0 without a certificate";
         registry.register_with_unit(
             "certificate_expiry_timestamp",
             help,
             Unit::Seconds,
             self.expiry.clone(),
         );
-        let help = "Serving certificates looked at, by outcome; anything but ok leaves the old one in place";
+        let help = "Attempts to load a serving certificate, by outcome; after anything but ok the previous one stays in use";
         registry.register("certificate_loads", help, self.certificates.clone());
-        let help = "Whether a watch cache has a complete list";
+        let help = "Whether a watch cache has a complete list (1) or not (0)";
         registry.register("cache_synced", help, self.synced.clone());
-        let help = "Time since a watch cache last heard of the API server";
+        let help = "Time since a watch cache last got an answer from the API server";
         registry.register_with_unit("cache_age", help, Unit::Seconds, self.age.clone());
         let help = "Log lines dropped because standard error was not read fast enough";
         registry.register("log_lines_dropped", help, self.dropped_lines.clone());
@@ -182,7 +182,7 @@ impl Metrics {
         self.handshakes.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
-    /// A serving certificate was looked at: `outcome` is `ok` or the kind of the error.
+    /// A serving certificate was loaded, or not: `outcome` is `ok` or the kind of the error.
     pub fn certificate(&self, outcome: &'static str) {
         self.certificates.get_or_create(&OutcomeLabels { outcome }).inc();
     }
@@ -203,7 +203,7 @@ impl Metrics {
             .set(i64::from(synced));
     }
 
-    /// How long ago a watch cache last heard of the API server.
+    /// How long ago a watch cache last got an answer from the API server.
     pub fn cache_age(&self, cache: &'static str, age: Duration) {
         self.age
             .get_or_create(&CacheLabels { cache })

@@ -1,8 +1,10 @@
-//! Puts the program together and supervises it: every task runs until the end, so the first to end is the end of all.
+//! Wires the program and supervises its tasks: each runs until shutdown, so the first that ends
+//! ends the program.
 
-use std::{fs, process::ExitCode, sync::Arc};
+use std::{fs, path::PathBuf, process::ExitCode, sync::Arc};
 
 use certs::service_names;
+use kube::Client;
 use shared::config::Config;
 use shared_process::{DroppedLines, Logging};
 use tokio::{
@@ -14,7 +16,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::{
     admission::Admission,
@@ -28,15 +30,15 @@ use crate::{
     },
     metrics::Metrics,
     tls::{
-        self, Serving,
+        self, CertificateStore,
         ca::{self, ApiServer, Manager},
     },
 };
 
-/// Reviews are short computations: more threads would only be memory.
+/// Reviews are short computations: more threads would only cost memory.
 const THREADS: usize = 2;
 
-/// Serves until told to stop. A program that cannot start says why in one line.
+/// Serves until a signal. An error at startup is one line on standard error.
 pub fn run(arguments: Serve) -> ExitCode {
     let logging = Logging::start(&arguments.log_level, arguments.log_format);
     let outcome = logging.map_err(|error| error.to_string()).and_then(|logging| {
@@ -76,94 +78,140 @@ async fn serve(arguments: Serve, dropped_lines: DroppedLines) -> Result<(), Stri
     );
     rustls::crypto::ring::default_provider()
         .install_default()
-        .map_err(|_| "another TLS provider is installed already".to_owned())?;
+        .map_err(|_| "a TLS provider is already installed".to_owned())?;
     let config = Arc::new(read_config(&config)?);
     let (client, api_server) = client::connect(kubeconfig.as_deref()).await?;
-    // Whatever is logged about talking to it says to whom.
-    let with_cluster = tracing::info_span!("cluster", %api_server);
     // Bound before anything runs: an address in use ends the program at once.
     let (listener, admin_listener) = (bind(listen).await?, bind(admin_listen).await?);
-    let metrics = Metrics::default();
-    let serving = Arc::new(Serving::new(metrics.clone()));
-    let (networks, namespaces) = (Arc::<Networks>::default(), Arc::<Namespaces>::default());
-    let begun = CancellationToken::new();
-    let drain = Drain::new(begun.clone());
+    let shutdown = CancellationToken::new();
+    let parts = Parts::new(config, client, &api_server, shutdown.clone());
 
     let mut tasks = JoinSet::new();
-    let app = App {
-        admission: Admission {
-            config,
-            networks: Arc::clone(&networks),
-            namespaces: Arc::clone(&namespaces),
-            client: Some(client.clone()),
-            usage: Arc::default(),
-        },
-        metrics: metrics.clone(),
-        bodies: Bodies::default(),
-    };
-    let tls =
-        tls::server_config(Arc::clone(&serving)).map_err(|error| format!("cannot set up TLS: {error}"))?;
-    let server = Server {
-        listener,
-        tls: Some(TlsAcceptor::from(Arc::new(tls))),
-        router: routes::router(app),
-        limits: Limits::default(),
-        drain: drain.clone(),
-        metrics: metrics.clone(),
-    };
-    let served = tasks.spawn(server.run()).id();
-    let probes = Probes {
-        serving: Arc::clone(&serving),
-        networks: Arc::clone(&networks),
-        namespaces: Arc::clone(&namespaces),
-        drain,
-        metrics: metrics.clone(),
-        dropped_lines,
-    };
-    let admin = Server {
-        listener: admin_listener,
-        tls: None,
-        router: probes::router(probes),
-        limits: Limits::default(),
-        // Outlives the other: whoever asks during the end is told that it is not ready.
-        drain: Drain::new(CancellationToken::new()),
-        metrics: metrics.clone(),
-    };
-    tasks.spawn(admin.run());
-    {
-        let (client, metrics) = (client.clone(), metrics.clone());
-        let follow = async move { networks.follow(client, &metrics).await };
-        tasks.spawn(follow.instrument(with_cluster.clone()));
-    }
-    {
-        let (client, metrics) = (client.clone(), metrics.clone());
-        let follow = async move { namespaces.follow(client, &metrics).await };
-        tasks.spawn(follow.instrument(with_cluster.clone()));
-    }
+    let server = tasks.spawn(parts.server(listener)?.run()).id();
+    tasks.spawn(parts.admin_server(admin_listener, dropped_lines).run());
+    parts.follow_caches(&mut tasks);
     match certificate_dir {
-        Some(directory) => {
-            let [name, ..] = service_names(&service_name, &namespace);
-            tasks.spawn(async move { tls::follow(&directory, &name, &serving, &metrics).await });
-        }
-        None => {
-            let changed = Arc::new(Notify::new());
-            let cluster = ApiServer::new(client.clone(), &namespace);
-            let manager = Manager::new(cluster, &service_name, &namespace, serving);
-            let woken = Arc::clone(&changed);
-            let run = async move { manager.run(&woken).await };
-            tasks.spawn(run.instrument(with_cluster.clone()));
-            let watch = async move { ca::watch(client, &namespace, &changed).await };
-            tasks.spawn(watch.instrument(with_cluster));
-        }
+        Some(directory) => parts.follow_directory(&mut tasks, directory, &service_name, &namespace),
+        None => parts.manage_certificates(&mut tasks, &service_name, namespace),
     }
-    supervise(tasks, served, &begun).await
+    supervise(tasks, server, &shutdown).await
 }
 
-/// Waits for the end: after the first signal, that of the server, which drains; any other end is a failure.
+/// What several tasks share.
+struct Parts {
+    config: Arc<Config>,
+    client: Client,
+    /// Adds the address of the API server to the log lines of every task that talks to it.
+    cluster_span: Span,
+    metrics: Metrics,
+    certificates: Arc<CertificateStore>,
+    networks: Arc<Networks>,
+    namespaces: Arc<Namespaces>,
+    drain: Drain,
+}
+
+impl Parts {
+    fn new(config: Arc<Config>, client: Client, api_server: &str, shutdown: CancellationToken) -> Self {
+        let metrics = Metrics::default();
+        Self {
+            config,
+            client,
+            cluster_span: tracing::info_span!("cluster", %api_server),
+            certificates: Arc::new(CertificateStore::new(metrics.clone())),
+            metrics,
+            networks: Arc::default(),
+            namespaces: Arc::default(),
+            drain: Drain::new(shutdown),
+        }
+    }
+
+    /// The server that answers reviews.
+    fn server(&self, listener: TcpListener) -> Result<Server, String> {
+        let tls = tls::server_config(Arc::clone(&self.certificates))
+            .map_err(|error| format!("cannot set up TLS: {error}"))?;
+        let admission = Admission {
+            config: Arc::clone(&self.config),
+            networks: Arc::clone(&self.networks),
+            namespaces: Arc::clone(&self.namespaces),
+            client: Some(self.client.clone()),
+            usage: Arc::default(),
+        };
+        let app = App {
+            admission,
+            metrics: self.metrics.clone(),
+            bodies: Bodies::default(),
+        };
+        Ok(Server {
+            listener,
+            tls: Some(TlsAcceptor::from(Arc::new(tls))),
+            router: routes::router(app),
+            limits: Limits::default(),
+            drain: self.drain.clone(),
+            metrics: self.metrics.clone(),
+        })
+    }
+
+    /// The server of probes and metrics.
+    fn admin_server(&self, listener: TcpListener, dropped_lines: DroppedLines) -> Server {
+        let probes = Probes {
+            certificates: Arc::clone(&self.certificates),
+            networks: Arc::clone(&self.networks),
+            namespaces: Arc::clone(&self.namespaces),
+            drain: self.drain.clone(),
+            metrics: self.metrics.clone(),
+            dropped_lines,
+        };
+        Server {
+            listener,
+            tls: None,
+            router: probes::router(probes),
+            limits: Limits::default(),
+            // Never drains: while the other server does, probes are answered with "not ready".
+            drain: Drain::new(CancellationToken::new()),
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    fn follow_caches(&self, tasks: &mut JoinSet<()>) {
+        let (networks, client, metrics) = self.cache_task(&self.networks);
+        let follow = async move { networks.follow(client, &metrics).await };
+        tasks.spawn(follow.instrument(self.cluster_span.clone()));
+        let (namespaces, client, metrics) = self.cache_task(&self.namespaces);
+        let follow = async move { namespaces.follow(client, &metrics).await };
+        tasks.spawn(follow.instrument(self.cluster_span.clone()));
+    }
+
+    fn cache_task<C>(&self, cache: &Arc<C>) -> (Arc<C>, Client, Metrics) {
+        (Arc::clone(cache), self.client.clone(), self.metrics.clone())
+    }
+
+    /// Serves the certificate that another program keeps in `directory`.
+    fn follow_directory(&self, tasks: &mut JoinSet<()>, directory: PathBuf, service: &str, namespace: &str) {
+        let [name, ..] = service_names(service, namespace);
+        let (certificates, metrics) = (Arc::clone(&self.certificates), self.metrics.clone());
+        tasks.spawn(async move { tls::follow(&directory, &name, &certificates, &metrics).await });
+    }
+
+    /// Serves certificates of the CA that this program keeps in the cluster.
+    fn manage_certificates(&self, tasks: &mut JoinSet<()>, service: &str, namespace: String) {
+        let changed = Arc::new(Notify::new());
+        let cluster = ApiServer::new(self.client.clone(), &namespace);
+        let manager = Manager::new(cluster, service, &namespace, Arc::clone(&self.certificates));
+        let woken = Arc::clone(&changed);
+        let run = async move { manager.run(&woken).await };
+        tasks.spawn(run.instrument(self.cluster_span.clone()));
+        let client = self.client.clone();
+        let watch = async move { ca::watch(client, &namespace, &changed).await };
+        tasks.spawn(watch.instrument(self.cluster_span.clone()));
+    }
+}
+
+/// Waits for shutdown: the first signal makes the server drain, and its end is the program's. Any
+/// other task that ends is a failure, and so is a second signal.
 async fn supervise(
     mut tasks: JoinSet<()>,
-    served: tokio::task::Id,
-    begun: &CancellationToken,
+    server: tokio::task::Id,
+    shutdown: &CancellationToken,
 ) -> Result<(), String> {
     let [mut terminate, mut interrupt] = [
         signal(SignalKind::terminate()).map_err(|error| format!("cannot handle signals: {error}"))?,
@@ -178,19 +226,19 @@ async fn supervise(
         };
         tokio::select! {
             () = signalled => {
-                if begun.is_cancelled() {
+                if shutdown.is_cancelled() {
                     return Err("stopped by a second signal".to_owned());
                 }
-                tracing::info!("draining");
-                begun.cancel();
+                tracing::info!("shutdown requested; draining");
+                shutdown.cancel();
             }
             ended = tasks.join_next_with_id() => return match ended {
-                Some(Ok((task, ()))) if task == served && begun.is_cancelled() => {
-                    tracing::info!("drained");
+                Some(Ok((task, ()))) if task == server && shutdown.is_cancelled() => {
+                    tracing::info!("drained; exiting");
                     Ok(())
                 }
                 Some(Err(error)) => Err(format!("a task failed: {error}")),
-                _ => Err("a task ended that should not".to_owned()),
+                _ => Err("a task ended unexpectedly".to_owned()),
             },
         }
     }
@@ -199,7 +247,7 @@ async fn supervise(
 fn read_config(path: &std::path::Path) -> Result<Config, String> {
     let text = fs::read_to_string(path)
         .map_err(|error| format!("cannot read the configuration {}: {error}", path.display()))?;
-    Config::parse(&text).map_err(|error| format!("the configuration {} is refused: {error}", path.display()))
+    Config::parse(&text).map_err(|error| format!("invalid configuration {}: {error}", path.display()))
 }
 
 async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, String> {

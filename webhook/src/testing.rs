@@ -37,7 +37,7 @@ use crate::{
         routes::{App, router},
     },
     metrics::Metrics,
-    tls::{Serving, server_config},
+    tls::{CertificateStore, server_config},
 };
 
 /// No condition takes this long.
@@ -181,7 +181,7 @@ pub async fn until(what: &str, condition: impl Fn() -> bool) {
 /// A server on the loopback.
 pub struct TestServer {
     pub address: SocketAddr,
-    pub serving: Arc<Serving>,
+    pub certificates: Arc<CertificateStore>,
     pub metrics: Metrics,
     pub drain: CancellationToken,
     pub task: JoinHandle<()>,
@@ -194,8 +194,8 @@ pub fn short_limits() -> Limits {
         handshake: Duration::from_millis(300),
         headers: Duration::from_millis(300),
         idle: Duration::from_millis(600),
-        farewell: Duration::from_millis(300),
-        quiet: Duration::from_millis(600),
+        close_timeout: Duration::from_millis(300),
+        drain_idle: Duration::from_millis(600),
         drain: Duration::from_secs(5),
         ..Limits::default()
     }
@@ -207,15 +207,15 @@ impl TestServer {
         let now = OffsetDateTime::now_utc();
         let authority = Authority::generate(now).unwrap();
         let metrics = Metrics::default();
-        let serving = Arc::new(Serving::new(metrics.clone()));
-        serving.show(authority.sign(&[SERVER_NAME.to_owned()], now).unwrap());
+        let certificates = Arc::new(CertificateStore::new(metrics.clone()));
+        certificates.install(authority.sign(&[SERVER_NAME.to_owned()], now).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let drain = CancellationToken::new();
         let server = Server {
             listener,
             tls: Some(TlsAcceptor::from(Arc::new(
-                server_config(Arc::clone(&serving)).unwrap(),
+                server_config(Arc::clone(&certificates)).unwrap(),
             ))),
             router,
             limits,
@@ -225,7 +225,7 @@ impl TestServer {
         let task = tokio::spawn(server.run());
         Self {
             address,
-            serving,
+            certificates,
             metrics,
             drain,
             task,

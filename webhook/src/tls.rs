@@ -1,4 +1,4 @@
-//! The serving side of TLS: which pair is shown to a client, and where new ones come from.
+//! Server-side TLS: which certificate is served, and where new ones come from.
 
 pub mod ca;
 mod directory;
@@ -19,58 +19,54 @@ pub use directory::follow;
 
 use crate::metrics::Metrics;
 
-/// The pair in use. Replaced as a whole between two handshakes; open connections keep theirs.
+/// The pair in use. A new one applies from the next handshake on; open connections keep theirs.
 #[derive(Debug)]
-pub struct Serving {
+pub struct CertificateStore {
     pair: ArcSwapOption<Pair>,
-    /// Why the server should not be called, though it may have a pair.
-    problem: Mutex<Option<String>>,
+    /// Why clients would not accept the pair, or why there is none.
+    error: Mutex<Option<String>>,
     metrics: Metrics,
 }
 
-impl Serving {
+impl CertificateStore {
     /// Without a pair: handshakes fail, and the program is not ready.
     pub fn new(metrics: Metrics) -> Self {
         Self {
             pair: ArcSwapOption::empty(),
-            problem: Mutex::default(),
+            error: Mutex::default(),
             metrics,
         }
     }
 
-    /// From now on `pair` is shown.
-    pub fn show(&self, pair: Pair) {
+    /// Serves `pair` from now on.
+    pub fn install(&self, pair: Pair) {
         self.metrics.certificate("ok");
         self.metrics.certificate_expires(pair.not_after());
         self.pair.store(Some(Arc::new(pair)));
     }
 
-    /// Notes why clients would not accept the pair, or that they would.
-    pub fn note(&self, problem: Option<String>) {
-        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    /// Sets or clears the reason why clients would not accept the pair.
+    pub fn set_error(&self, error: Option<String>) {
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = error;
     }
 
-    /// Why the server should not be called, if so.
-    pub fn problem(&self, now: OffsetDateTime) -> Option<String> {
-        let noted = self
-            .problem
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+    /// Why this replica is not ready to be called; `None`: it is.
+    pub fn unready_reason(&self, now: OffsetDateTime) -> Option<String> {
+        let error = self.error.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match &*self.pair.load() {
-            None => Some(noted.unwrap_or_else(|| "there is none yet".to_owned())),
+            None => Some(error.unwrap_or_else(|| "no certificate yet".to_owned())),
             Some(pair) if pair.not_after() <= now => Some(format!("it expired at {}", pair.not_after())),
-            Some(_) => noted,
+            Some(_) => error,
         }
     }
 
-    /// The pair that is shown.
+    /// The pair in use.
     pub fn pair(&self) -> Option<Arc<Pair>> {
         self.pair.load_full()
     }
 }
 
-impl ResolvesServerCert for Serving {
+impl ResolvesServerCert for CertificateStore {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(self.pair.load().as_ref()?.certified()))
     }
@@ -81,11 +77,11 @@ impl ResolvesServerCert for Serving {
 ///
 /// # Errors
 /// The crypto provider lacks a protocol version: never, with *ring*.
-pub fn server_config(serving: Arc<Serving>) -> Result<ServerConfig, rustls::Error> {
+pub fn server_config(certificates: Arc<CertificateStore>) -> Result<ServerConfig, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_cert_resolver(serving);
+        .with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

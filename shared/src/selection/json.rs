@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::{
-    Attributes, Lead, MAX_DEPTH, MAX_ELEMENTS, Selection, Slot, fields,
+    Attributes, InsertionPoint, MAX_DEPTH, MAX_ELEMENTS, Prefix, Selection, fields,
     parse::{Draft, check_count},
     syntax,
     unknown::UnknownKeys,
@@ -109,7 +109,7 @@ impl<'a> Reader<'a> {
         self.check_values(item);
         let network = self.network_name();
         let interface = self.interface();
-        let slot = interface.is_none().then(|| slot(self.source, members));
+        let point = interface.is_none().then(|| insertion_point(self.source, members));
         // Every field is read, also of an element without a usable name, to report all violations
         // at once.
         let attributes = fields::attributes(self);
@@ -131,7 +131,7 @@ impl<'a> Reader<'a> {
                 attributes,
                 unknown_keys: unknown_keys.map(Box::new),
             };
-            self.draft.push(element, slot);
+            self.draft.push(element, point);
         }
     }
 
@@ -343,13 +343,13 @@ fn folded(key: &str) -> impl Iterator<Item = char> {
 
 /// In place of an `interface` without a value, else after the last member, in the style of the
 /// members that are there.
-fn slot(source: &str, members: &[Member<'_>]) -> Slot {
-    let at = |start, end, lead| Slot { start, end, lead };
+fn insertion_point(source: &str, members: &[Member<'_>]) -> InsertionPoint {
+    let at = |start, end, prefix| InsertionPoint { start, end, prefix };
     if let Some(member) = members.iter().rfind(|member| member.key == "interface") {
-        return at(member.value.start, member.value.end(), Lead::Nothing);
+        return at(member.value.start, member.value.end(), Prefix::Nothing);
     }
     let Some(last) = members.last() else {
-        return at(0, 0, Lead::Nothing);
+        return at(0, 0, Prefix::Nothing);
     };
     let colon = last.key_end..last.value.start;
     let ahead = source.get(..last.key_start).unwrap_or_default();
@@ -359,7 +359,7 @@ fn slot(source: &str, members: &[Member<'_>]) -> Slot {
         space = colon.start + 1..colon.end;
     }
     let end = last.value.end();
-    at(end, end, Lead::Key { space, colon })
+    at(end, end, Prefix::Key { space, colon })
 }
 
 /// Appends a name as a JSON string. A name has no control characters, so that only two need an

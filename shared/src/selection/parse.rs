@@ -3,7 +3,9 @@
 
 use std::collections::HashSet;
 
-use super::{DEFAULT_INTERFACE, Format, MAX_BYTES, MAX_ELEMENTS, Selection, SelectionList, Slot, json, text};
+use super::{
+    DEFAULT_INTERFACE, Format, InsertionPoint, MAX_BYTES, MAX_ELEMENTS, Selection, SelectionList, json, text,
+};
 use crate::{
     names::InterfaceName,
     violation::{Rule, Violation, Violations},
@@ -13,7 +15,7 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Draft {
     elements: Vec<Selection>,
-    slots: Vec<Option<Slot>>,
+    insertion_points: Vec<Option<InsertionPoint>>,
     interfaces: HashSet<InterfaceName>,
     /// IPv4 and IPv6 gateways of the default-routes so far.
     gateways: [usize; 2],
@@ -56,13 +58,13 @@ impl Draft {
     /// Makes room for this many elements.
     pub fn expect(&mut self, elements: usize) {
         self.elements.reserve(elements);
-        self.slots.reserve(elements);
+        self.insertion_points.reserve(elements);
     }
 
     /// Adds the next element.
-    pub fn push(&mut self, element: Selection, slot: Option<Slot>) {
+    pub fn push(&mut self, element: Selection, point: Option<InsertionPoint>) {
         self.elements.push(element);
-        self.slots.push(slot);
+        self.insertion_points.push(point);
     }
 
     /// What is wrong with the next element because of those before it.
@@ -120,7 +122,7 @@ impl Draft {
             format,
             elements: self.elements,
             source: source.to_owned(),
-            slots: self.slots,
+            insertion_points: self.insertion_points,
         })
     }
 }

@@ -2,7 +2,7 @@
 //! it.
 
 use super::{
-    Lead, Selection, Slot,
+    InsertionPoint, Prefix, Selection,
     parse::{Draft, check_count},
 };
 use crate::{
@@ -68,8 +68,8 @@ impl<'a> Parser<'a> {
         self.network = (namespace, name);
         let network = self.network();
         let wanted = interface.map(str::trim).unwrap_or_default();
-        let (interface, slot) = match InterfaceName::parse(wanted) {
-            _ if wanted.is_empty() => (None, Some(self.slot(interface.is_some()))),
+        let (interface, point) = match InterfaceName::parse(wanted) {
+            _ if wanted.is_empty() => (None, Some(self.insertion_point(interface.is_some()))),
             Ok(name) => (Some(name), None),
             Err(error) => {
                 self.refuse(Rule::InterfaceName, Some("interface"), wanted, error.to_string());
@@ -86,7 +86,7 @@ impl<'a> Parser<'a> {
                 interface,
                 ..Selection::new(network)
             };
-            self.draft.push(element, slot);
+            self.draft.push(element, point);
         }
     }
 
@@ -118,12 +118,12 @@ impl<'a> Parser<'a> {
 
     /// After the last character that is not whitespace, or right after the `@` that has nothing
     /// behind it.
-    fn slot(&self, has_at: bool) -> Slot {
+    fn insertion_point(&self, has_at: bool) -> InsertionPoint {
         let end = self.start + self.item.trim_end().len();
-        Slot {
+        InsertionPoint {
             start: end,
             end,
-            lead: if has_at { Lead::Nothing } else { Lead::At },
+            prefix: if has_at { Prefix::Nothing } else { Prefix::At },
         }
     }
 

@@ -7,20 +7,25 @@
 
 use std::collections::{HashMap, hash_map::Entry};
 
-use super::{Found, Previous, Subject, Warning, asked::Asked, isolation_allows};
+use super::{Found, PodContext, Previous, Warning, changed_field::ChangedField, isolation_allows};
 use crate::{address, config::Config, names::NetworkName, selection::Selection, violation::shown};
 
-pub(super) fn judge(subject: &Subject<'_>, config: &Config, previous: &[Previous<'_>], findings: &mut Found) {
+pub(super) fn judge(
+    context: &PodContext<'_>,
+    config: &Config,
+    previous: &[Previous<'_>],
+    findings: &mut Found,
+) {
     // About a network that the pod may not use, nothing but that is said.
-    let is_allowed = |element: &Selection| isolation_allows(subject.namespace, &element.network, config);
-    let elements = subject.list.elements.iter().zip(previous).enumerate();
+    let is_allowed = |element: &Selection| isolation_allows(context.namespace, &element.network, config);
+    let elements = context.list.elements.iter().zip(previous).enumerate();
     let mut ips = Seen::default();
     let mut macs = Seen::default();
     for (index, (element, previous)) in elements.filter(|(_, (element, _))| is_allowed(element)) {
-        let asked = Asked::by(element, *previous);
-        let asks = |field: Asked| Asker {
+        let changed = ChangedField::by(element, *previous);
+        let asks = |field: ChangedField| Asker {
             index,
-            is_new: asked.contains(&field),
+            is_new: changed.contains(&field),
         };
         let attributes = element.attributes();
         let mut warn = |warning, value: &str, first: Asker| {
@@ -29,13 +34,13 @@ pub(super) fn judge(subject: &Subject<'_>, config: &Config, previous: &[Previous
         };
         let mac = attributes.mac.as_deref().unwrap_or_default();
         if let Some(bytes) = address::parse_mac(mac)
-            && let Some(first) = macs.add(&element.network, bytes, asks(Asked::Mac))
+            && let Some(first) = macs.add(&element.network, bytes, asks(ChangedField::Mac))
         {
             warn(Warning::SameMac, mac, first);
         }
         // One warning an element, not one an address.
         let repeated = attributes.ips.iter().filter_map(|ip| {
-            let first = ips.add(&element.network, address::of_entry(ip)?, asks(Asked::Ips))?;
+            let first = ips.add(&element.network, address::of_entry(ip)?, asks(ChangedField::Ips))?;
             Some((ip, first))
         });
         // All are added, also those behind the first that is repeated.
@@ -52,7 +57,7 @@ struct Asker {
     is_new: bool,
 }
 
-/// Which element asked first for an address on a network.
+/// Which element used an address on a network first.
 struct Seen<'a, Address>(HashMap<(&'a NetworkName, Address), Asker>);
 
 impl<Address> Default for Seen<'_, Address> {
@@ -62,7 +67,7 @@ impl<Address> Default for Seen<'_, Address> {
 }
 
 impl<'a, Address: Eq + std::hash::Hash> Seen<'a, Address> {
-    /// The element that asked first for the address, when one of both does so only now: what was
+    /// The element that used the address first, when the use of one of both is new: what was
     /// there before an edit is not warned about again.
     fn add(&mut self, network: &'a NetworkName, address: Address, asker: Asker) -> Option<Asker> {
         match self.0.entry((network, address)) {

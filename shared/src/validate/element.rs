@@ -1,8 +1,8 @@
-//! One element in its surroundings: its network, and what the element asks of the network.
+//! The rules about one element, its network, and the fields that it sets for the network.
 
 use super::{
-    Found, Network, NetworkFacts, Networks, Operation, Previous, Subject, Warning, asked::Asked,
-    isolation_allows,
+    Found, Network, NetworkFacts, Networks, Operation, PodContext, Previous, Warning,
+    changed_field::ChangedField, isolation_allows,
 };
 use crate::{
     address,
@@ -13,8 +13,8 @@ use crate::{
     violation::{Rule, Violation},
 };
 
-pub(super) struct Judge<'a> {
-    pub subject: &'a Subject<'a>,
+pub(super) struct ElementCheck<'a> {
+    pub context: &'a PodContext<'a>,
     pub config: &'a Config,
     pub index: usize,
     pub element: &'a Selection,
@@ -22,11 +22,11 @@ pub(super) struct Judge<'a> {
     pub findings: &'a mut Found,
 }
 
-impl<'a> Judge<'a> {
+impl<'a> ElementCheck<'a> {
     pub fn judge(&mut self, networks: &dyn Networks) {
-        let asked = Asked::by(self.element, self.previous);
+        let changed = ChangedField::by(self.element, self.previous);
         let unknown_keys = self.new_unknown_keys();
-        if !self.is_new() && asked.is_empty() && unknown_keys.is_none() {
+        if !self.is_new() && changed.is_empty() && unknown_keys.is_none() {
             return;
         }
         if !self.judge_place() {
@@ -35,19 +35,19 @@ impl<'a> Judge<'a> {
         if let Some(keys) = unknown_keys {
             self.warn_of_keys(keys);
         }
-        self.judge_changes(&asked);
-        if asked.contains(&Asked::Mac) {
+        self.judge_changes(&changed);
+        if changed.contains(&ChangedField::Mac) {
             self.judge_mac();
         }
-        self.judge_network(networks, &asked);
+        self.judge_network(networks, &changed);
         let attributes = self.element.attributes();
-        let claims = asked.contains(&Asked::Ips) || asked.contains(&Asked::IpamClaim);
+        let claims = changed.contains(&ChangedField::Ips) || changed.contains(&ChangedField::IpamClaim);
         if claims && attributes.ipam_claim_reference.is_some() && !attributes.ips.is_empty() {
             self.warn(Warning::IpamClaim, &[]);
         }
     }
 
-    fn judge_network(&mut self, networks: &dyn Networks, asked: &[Asked]) {
+    fn judge_network(&mut self, networks: &dyn Networks, changed: &[ChangedField]) {
         let (config, device) = match networks.network(&self.element.network) {
             Network::Unknown => return,
             Network::Missing { similar } => return self.judge_missing(&similar),
@@ -57,8 +57,8 @@ impl<'a> Judge<'a> {
         match config {
             None => {}
             Some(Ok(declared)) => {
-                self.judge_capabilities(asked, declared);
-                self.judge_facts(asked, networks.facts(&self.element.network));
+                self.judge_capabilities(changed, declared);
+                self.judge_facts(changed, networks.facts(&self.element.network));
             }
             Some(Err(error)) if self.is_new() => {
                 let message = format!("its NetworkAttachmentDefinition cannot run: {error}");
@@ -74,7 +74,7 @@ impl<'a> Judge<'a> {
 
     /// Whether a new network would be hot-plugged by the agent: multus has set the pod up already.
     fn is_running(&self) -> bool {
-        matches!(self.subject.operation, Operation::Update { running: true, .. })
+        matches!(self.context.operation, Operation::Update { running: true, .. })
     }
 
     fn refuse(&mut self, rule: Rule, field: Option<(&'static str, &str)>, message: impl Into<String>) {
@@ -123,14 +123,14 @@ impl<'a> Judge<'a> {
         if !self.is_new() {
             return true;
         }
-        if self.subject.host_network && matches!(self.subject.operation, Operation::Update { .. }) {
+        if self.context.host_network && matches!(self.context.operation, Operation::Update { .. }) {
             let message =
                 "the pod uses the host's network, no interface can be added to it; remove the element";
             self.refuse(Rule::HostNetwork, None, message);
         }
-        let allowed = isolation_allows(self.subject.namespace, &self.element.network, self.config);
+        let allowed = isolation_allows(self.context.namespace, &self.element.network, self.config);
         if !allowed {
-            let own = self.subject.namespace;
+            let own = self.context.namespace;
             let message = format!(
                 "namespace isolation is on: a pod in {own} may use networks of {}; use a NetworkAttachmentDefinition there",
                 one_of(std::iter::once(own).chain(self.config.global_namespaces.iter().map(String::as_str)))
@@ -142,28 +142,30 @@ impl<'a> Judge<'a> {
     }
 
     /// Judges fields that a running pod, or a plugged interface, does not take any more.
-    fn judge_changes(&mut self, asked: &[Asked]) {
+    fn judge_changes(&mut self, changed: &[ChangedField]) {
         let plugged = self.previous.is_plugged;
-        for field in asked {
+        for field in changed {
             let shown = self.value(*field);
             let at = Some((field.key(), shown.as_str()));
             match field {
-                Asked::DefaultRoute if self.is_running() => {
+                ChangedField::DefaultRoute if self.is_running() => {
                     let message = "only multus at pod start can set a default route; leave it out, or re-create the pod";
                     self.refuse(Rule::DefaultRouteUpdate, at, message);
                 }
-                Asked::DeviceId if self.is_running() => {
+                ChangedField::DeviceId if self.is_running() => {
                     let message =
                         "a device cannot be given to a running pod; leave it out, or re-create the pod";
                     self.refuse(Rule::DeviceId, at, message);
                 }
-                Asked::DeviceId => self.warn(Warning::DeviceUnchecked, &[]),
-                Asked::Ips | Asked::Mac | Asked::CniArgs if plugged => {
+                ChangedField::DeviceId => self.warn(Warning::DeviceUnchecked, &[]),
+                ChangedField::Ips | ChangedField::Mac | ChangedField::CniArgs if plugged => {
                     let message = "the interface is plugged and nothing would apply the change; remove the element first, \
                                    then add it again";
                     self.refuse(Rule::AttributeChange, at, message);
                 }
-                Asked::PortMappings | Asked::Bandwidth | Asked::InfinibandGuid if plugged => {
+                ChangedField::PortMappings | ChangedField::Bandwidth | ChangedField::InfinibandGuid
+                    if plugged =>
+                {
                     self.warn(Warning::ChangeNotApplied, &[field.key()]);
                 }
                 _ => {}
@@ -188,10 +190,10 @@ impl<'a> Judge<'a> {
         self.refuse(Rule::MacUnicast, Some(("mac", mac)), message);
     }
 
-    fn judge_facts(&mut self, asked: &[Asked], facts: NetworkFacts) {
+    fn judge_facts(&mut self, changed: &[ChangedField], facts: NetworkFacts) {
         let ips = &self.element.attributes().ips;
         let bare = ips.iter().find(|ip| !ip.contains('/'));
-        if let Some(ip) = bare.filter(|_| facts.has_static_ipam && asked.contains(&Asked::Ips)) {
+        if let Some(ip) = bare.filter(|_| facts.has_static_ipam && changed.contains(&ChangedField::Ips)) {
             let prefix = if ip.contains(':') { 64 } else { 24 };
             let message = format!(
                 "the network's IPAM is static, which needs a prefix length with every address; write for example \
@@ -217,12 +219,12 @@ impl<'a> Judge<'a> {
         self.warn(Warning::UnknownKey, &parts);
     }
 
-    fn value(&self, field: Asked) -> String {
+    fn value(&self, field: ChangedField) -> String {
         let attributes = self.element.attributes();
         match field {
-            Asked::Ips => attributes.ips.join(", "),
-            Asked::Mac => attributes.mac.clone().unwrap_or_default(),
-            Asked::DeviceId => attributes.device_id.clone().unwrap_or_default(),
+            ChangedField::Ips => attributes.ips.join(", "),
+            ChangedField::Mac => attributes.mac.clone().unwrap_or_default(),
+            ChangedField::DeviceId => attributes.device_id.clone().unwrap_or_default(),
             _ => String::new(),
         }
     }
@@ -234,7 +236,7 @@ impl<'a> Judge<'a> {
         // Names that the pod may not use do not help, and its owner may not read them.
         let usable = similar
             .iter()
-            .filter(|name| isolation_allows(self.subject.namespace, name, self.config));
+            .filter(|name| isolation_allows(self.context.namespace, name, self.config));
         let names: Vec<String> = usable.map(NetworkName::to_string).collect();
         let hint = match names.as_slice() {
             [] => String::new(),
@@ -276,8 +278,8 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn judge_capabilities(&mut self, asked: &[Asked], declared: Capabilities) {
-        for field in asked {
+    fn judge_capabilities(&mut self, changed: &[ChangedField], declared: Capabilities) {
+        for field in changed {
             let Some((capability, only_way)) = field.capability() else {
                 continue;
             };

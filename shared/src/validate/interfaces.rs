@@ -1,7 +1,7 @@
 //! The interface names of a list: missing ones, and those that multus gives to other interfaces at
 //! pod start.
 
-use super::{Found, Operation, Previous, Subject, Warning};
+use super::{Found, Operation, PodContext, Previous, Warning};
 use crate::{
     config::InterfaceNames,
     names::InterfaceName,
@@ -12,32 +12,32 @@ use crate::{
 
 /// `proposed` are the names that unnamed elements would get.
 pub(super) fn judge(
-    subject: &Subject<'_>,
+    context: &PodContext<'_>,
     offset: u32,
     proposed: &[Option<InterfaceName>],
     previous: &[Previous<'_>],
     findings: &mut Found,
 ) {
-    if subject.interface_names != InterfaceNames::Off {
-        judge_start(subject, offset, previous, findings);
+    if context.interface_names != InterfaceNames::Off {
+        judge_start(context, offset, previous, findings);
     }
     // KubeVirt leaves elements of binding plugins unnamed, and takes netN for its old naming
     // scheme.
-    if subject.virt_launcher {
+    if context.virt_launcher {
         return;
     }
-    let elements = subject.list.elements.iter().zip(proposed).zip(previous);
+    let elements = context.list.elements.iter().zip(proposed).zip(previous);
     for (index, ((element, proposed), previous)) in elements.enumerate() {
         if let (Some(name), None, true) = (proposed, &element.interface, previous.is_new()) {
-            judge_unnamed(subject, index, element, name, findings);
+            judge_unnamed(context, index, element, name, findings);
         }
     }
 }
 
 /// Judges names that multus could not give at pod start. A clash that the stored list has already
 /// does not block the edit.
-fn judge_start(subject: &Subject<'_>, offset: u32, previous: &[Previous<'_>], findings: &mut Found) {
-    let before = match &subject.operation {
+fn judge_start(context: &PodContext<'_>, offset: u32, previous: &[Previous<'_>], findings: &mut Found) {
+    let before = match &context.operation {
         Operation::Create => Vec::new(),
         Operation::Update { history, .. } if history.has_started() => return,
         Operation::Update { history, .. } => history
@@ -49,7 +49,7 @@ fn judge_start(subject: &Subject<'_>, offset: u32, previous: &[Previous<'_>], fi
             })
             .unwrap_or_default(),
     };
-    for (index, element, violation) in clashes(subject.list, offset) {
+    for (index, element, violation) in clashes(context.list, offset) {
         let continued = previous.get(index).and_then(|previous| previous.element);
         let is_old = |old: &Option<&Selection>| {
             old.zip(continued)
@@ -99,21 +99,21 @@ fn is_of_default_networks(name: &InterfaceName, offset: u32) -> bool {
 }
 
 fn judge_unnamed(
-    subject: &Subject<'_>,
+    context: &PodContext<'_>,
     index: usize,
     element: &Selection,
     name: &InterfaceName,
     findings: &mut Found,
 ) {
-    let write = match subject.list.format {
+    let write = match context.list.format {
         Format::Text => format!("{}@{name}", element.network),
         Format::Json => format!("\"interface\":\"{name}\""),
     };
-    let running = match &subject.operation {
+    let running = match &context.operation {
         Operation::Create => false,
         Operation::Update { history, running } => *running && history.has_started(),
     };
-    match subject.interface_names {
+    match context.interface_names {
         InterfaceNames::Reject => {
             let message = format!("every element must name its interface in this namespace; write {write}");
             let violation = Violation::of_element(Rule::InterfaceNameMissing, index, message);

@@ -118,7 +118,7 @@ impl Default for Case {
 impl Case {
     fn judge(&self, operation: Operation<'_>, annotation: &str) -> Findings {
         let list = list(annotation, self.namespace);
-        let subject = Subject {
+        let context = PodContext {
             namespace: self.namespace,
             host_network: self.host_network,
             virt_launcher: self.virt_launcher,
@@ -126,7 +126,7 @@ impl Case {
             operation,
             list: &list,
         };
-        validate(&subject, &self.config, &self.networks)
+        validate(&context, &self.config, &self.networks)
     }
 
     fn create(&self, annotation: &str) -> Findings {

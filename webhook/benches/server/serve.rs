@@ -28,7 +28,7 @@ use webhook::{
         routes::{self, App},
     },
     metrics::Metrics,
-    tls::{self, Serving},
+    tls::{self, CertificateStore},
 };
 
 use crate::{NETWORKS, Outcome, SERVICE, reviews};
@@ -38,8 +38,8 @@ pub async fn until_killed(what: &str) -> Outcome<()> {
     let now = OffsetDateTime::now_utc();
     let authority = Authority::generate(now)?;
     let metrics = Metrics::default();
-    let serving = Arc::new(Serving::new(metrics.clone()));
-    serving.show(authority.sign(&service_names(SERVICE[0], SERVICE[1]), now)?);
+    let certificates = Arc::new(CertificateStore::new(metrics.clone()));
+    certificates.install(authority.sign(&service_names(SERVICE[0], SERVICE[1]), now)?);
     let (router, _logging) = match what {
         "floor" => (floor(), None),
         // As the program runs it, its log lines included.
@@ -51,7 +51,7 @@ pub async fn until_killed(what: &str) -> Outcome<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
     println!("{}", authority.certificate_pem().replace('\n', "|"));
-    let tls = TlsAcceptor::from(Arc::new(tls::server_config(serving)?));
+    let tls = TlsAcceptor::from(Arc::new(tls::server_config(certificates)?));
     let server = Server {
         listener,
         tls: Some(tls),

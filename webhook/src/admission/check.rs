@@ -6,7 +6,7 @@ use shared::{
     history::History,
     selection::SelectionList,
     status,
-    validate::{self, Findings, Networks, Operation, Subject, Warnings},
+    validate::{self, Findings, Networks, Operation, PodContext, Warnings},
     violation::{Rule, Violation, Violations, shortened},
 };
 
@@ -62,7 +62,7 @@ pub fn judge(
             running: old.is_running(),
         },
     };
-    let subject = Subject {
+    let context = PodContext {
         namespace: change.namespace,
         host_network: change.pod.uses_host_network(),
         virt_launcher: change.pod.is_virt_launcher(),
@@ -70,7 +70,7 @@ pub fn judge(
         operation,
         list,
     };
-    validate::validate(&subject, config, networks)
+    validate::validate(&context, config, networks)
 }
 
 /// The object that an answer is about.

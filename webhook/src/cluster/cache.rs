@@ -1,8 +1,8 @@
-//! A watch cache that keeps little of much: one small value per object, and whether it may be believed.
+//! A watch cache with one small value per object, and the state that says whether it is complete.
 //!
-//! Talks to the API server by list and watch. *Not listed yet* is not *empty*: until the first list is complete the
-//! cache has no opinion. A lost watch keeps the last state (and is retried without end); a resource that the API server
-//! does not know at all makes the cache forget.
+//! Fed by list and watch. *Not listed yet* is not *empty*: until the first list is complete, lookups
+//! return nothing. A lost watch keeps the last content and is retried without end; a resource that
+//! the API server does not know empties the cache.
 
 use std::{
     collections::BTreeMap,
@@ -28,7 +28,7 @@ use tower::service_fn;
 
 use crate::metrics::Metrics;
 
-/// What is kept of the objects of one kind.
+/// The cached values of the objects of one kind.
 #[derive(Debug)]
 pub struct Cache<K, V> {
     name: &'static str,
@@ -40,24 +40,24 @@ pub struct Cache<K, V> {
 #[derive(Debug)]
 struct Content<K, V> {
     entries: BTreeMap<K, V>,
-    /// A list that is still coming in.
+    /// A list that is not complete yet.
     incoming: BTreeMap<K, V>,
     state: State,
 }
 
-/// How far a cache may be believed.
+/// Whether a cache is complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// The first list is not complete, for this reason.
     Waiting(String),
-    /// Complete, and followed.
+    /// Complete, and kept up to date by a watch.
     Synced,
     /// The API server does not know the resource.
     NotInstalled,
 }
 
 impl<K: Ord, V> Cache<K, V> {
-    /// An empty cache without an opinion; `name` is for logs and metrics.
+    /// An empty cache that waits for its first list; `name` is for logs and metrics.
     pub fn new(name: &'static str) -> Self {
         let state = State::Waiting("not listed yet".to_owned());
         let content = Content {
@@ -72,7 +72,7 @@ impl<K: Ord, V> Cache<K, V> {
         }
     }
 
-    /// How far it may be believed.
+    /// Whether it is complete.
     pub fn state(&self) -> State {
         self.read().state.clone()
     }
@@ -87,8 +87,8 @@ impl<K: Ord, V> Cache<K, V> {
             .elapsed()
     }
 
-    /// `client`, whose answers show that the cache is followed: the renewal of a watch that has
-    /// nothing to bring shows nowhere else.
+    /// `client`, each of whose successful answers resets the age. The renewal of a watch without
+    /// events is visible nowhere else.
     pub fn heard_through(&self, client: Client) -> Client {
         let namespace = client.default_namespace().to_owned();
         let heard = Arc::clone(&self.heard);
@@ -105,7 +105,7 @@ impl<K: Ord, V> Cache<K, V> {
         Client::new(service, namespace)
     }
 
-    /// Replaces the whole content by a complete one.
+    /// Replaces the whole content by a complete list.
     pub fn replace(&self, entries: impl IntoIterator<Item = (K, V)>) {
         let mut content = self.write();
         content.entries = entries.into_iter().collect();
@@ -113,16 +113,16 @@ impl<K: Ord, V> Cache<K, V> {
         content.state = State::Synced;
     }
 
-    /// Looks at the entries; `None` as long as there is no complete list of them. What is not
-    /// installed has none.
-    pub fn look<T>(&self, at: impl FnOnce(&BTreeMap<K, V>) -> T) -> Option<T> {
+    /// Calls `at` with the entries; `None` until the first list is complete. A resource that is not
+    /// installed has no entries.
+    pub fn with_entries<T>(&self, at: impl FnOnce(&BTreeMap<K, V>) -> T) -> Option<T> {
         let content = self.read();
         let is_complete = matches!(content.state, State::Synced | State::NotInstalled);
         is_complete.then(|| at(&content.entries))
     }
 
-    /// Follows `api`, keeping what `entry` makes of each object: its key, and the value if there is one to keep. Never
-    /// returns.
+    /// Lists and watches `api`, and keeps what `entry` makes of each object: its key, and the value
+    /// if there is one to keep. Never returns.
     pub async fn follow<O>(
         &self,
         api: Api<O>,
@@ -132,15 +132,15 @@ impl<K: Ord, V> Cache<K, V> {
     ) where
         O: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     {
-        let mut events = std::pin::pin!(watcher(api, config).backoff(Steady));
+        let mut events = std::pin::pin!(watcher(api, config).backoff(ConstantBackoff));
         let mut last_error = String::new();
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
                     hear(&self.heard);
-                    // Init only announces another try.
+                    // Init only announces a retry.
                     if !last_error.is_empty() && !matches!(event, Event::Init) {
-                        tracing::info!(cache = self.name, "the watch is back");
+                        tracing::info!(cache = self.name, "watch re-established");
                         last_error.clear();
                     }
                     self.apply(event, &entry);
@@ -149,7 +149,7 @@ impl<K: Ord, V> Cache<K, V> {
                     self.fail(&error);
                     let text = error.to_string();
                     if text != last_error {
-                        tracing::warn!(cache = self.name, %error, "cannot list or watch; trying again");
+                        tracing::warn!(cache = self.name, %error, "list or watch failed; will retry");
                         last_error = text;
                     }
                 }
@@ -213,11 +213,11 @@ fn is_not_installed(error: &watcher::Error) -> bool {
     matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404)
 }
 
-/// The same short pause before every retry: two small requests per replica, and a resource that gets installed is seen
-/// within seconds.
-struct Steady;
+/// The same short pause before every retry: it costs two small requests per replica, and a resource
+/// that gets installed is noticed within seconds.
+struct ConstantBackoff;
 
-impl Iterator for Steady {
+impl Iterator for ConstantBackoff {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
@@ -225,7 +225,7 @@ impl Iterator for Steady {
     }
 }
 
-impl Backoff for Steady {
+impl Backoff for ConstantBackoff {
     fn reset(&mut self) {}
 }
 

@@ -1,5 +1,5 @@
-//! How the webhook reaches the API server, and notices when it does not: a lost connection reports
-//! no error by itself.
+//! The Kubernetes client. Detects dead connections: a half-open one never reports an error by
+//! itself.
 
 use std::{path::Path, time::Duration};
 
@@ -9,16 +9,18 @@ use kube::{
     runtime::watcher,
 };
 
-/// A connection on which nothing has come for so long is given up: what is kept is never older than that without anybody knowing.
+/// A connection on which nothing has arrived for this long is dropped, so that no cache gets older
+/// without an error.
 const SILENCE: Duration = Duration::from_secs(60);
-/// Seconds after which the API server is to end a watch, so that a good connection is never silent for that long.
+/// Seconds after which the API server is asked to end a watch, so that a good connection is never
+/// silent for that long.
 const LONGEST_WATCH: u32 = 54;
 
-/// A client, and the address of the API server that it talks to: the one that `kubeconfig` names; without, the one of the cluster that
-/// this is a pod of.
+/// A client, and the address of its API server: the one that `kubeconfig` names, or else that of
+/// the cluster that this pod runs in.
 ///
 /// # Errors
-/// What is wrong with the configuration; nobody is asked yet.
+/// The configuration is missing or wrong. No connection is made yet.
 pub async fn connect(kubeconfig: Option<&Path>) -> Result<(Client, String), String> {
     let config = match kubeconfig {
         None => {
@@ -32,15 +34,15 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<(Client, String), Stri
         },
     }?;
     let address = config.cluster_url.to_string();
-    Ok((impatient(config)?, address))
+    Ok((client_with_read_timeout(config)?, address))
 }
 
-/// How everything is watched.
+/// The settings of every watch.
 pub fn watching() -> watcher::Config {
     watcher::Config::default().timeout(LONGEST_WATCH)
 }
 
-fn impatient(mut config: Config) -> Result<Client, String> {
+fn client_with_read_timeout(mut config: Config) -> Result<Client, String> {
     config.read_timeout = Some(SILENCE);
     config.reset_reader_on_write = true;
     Client::try_from(config).map_err(|error| format!("cannot make a Kubernetes client: {error}"))
@@ -65,7 +67,8 @@ mod tests {
         testing::until,
     };
 
-    /// Lists no namespace. The first watch is silent for ever, as when the network has lost its connection; the next one tells of one.
+    /// Lists no namespace. The first watch never brings anything, as on a half-open connection; the
+    /// next one brings one namespace.
     async fn lossy(watches: Arc<AtomicUsize>, query: Option<String>) -> axum::response::Response {
         let query = query.unwrap_or_default();
         let metadata = json!({"name": "loud", "resourceVersion": "2",
@@ -82,9 +85,9 @@ mod tests {
         let object =
             json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata});
         let event = json!({"type": "ADDED", "object": object}).to_string() + "\n";
-        let told =
+        let events =
             (watches.fetch_add(1, Ordering::SeqCst) > 0).then_some(Ok::<_, std::convert::Infallible>(event));
-        Body::from_stream(stream::iter(told).chain(stream::pending())).into_response()
+        Body::from_stream(stream::iter(events).chain(stream::pending())).into_response()
     }
 
     #[tokio::test(start_paused = true)]
@@ -95,7 +98,7 @@ mod tests {
         let counted = Arc::clone(&watches);
         let api = axum::Router::new().fallback(async move |RawQuery(query)| lossy(counted, query).await);
         tokio::spawn(async move { axum::serve(listener, api).await });
-        let client = impatient(Config::new(address.parse().unwrap())).unwrap();
+        let client = client_with_read_timeout(Config::new(address.parse().unwrap())).unwrap();
         let namespaces = Arc::<Namespaces>::default();
         let following = Arc::clone(&namespaces);
         tokio::spawn(async move { following.follow(client, &Metrics::default()).await });

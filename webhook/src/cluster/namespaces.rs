@@ -41,11 +41,11 @@ impl Default for Namespaces {
 /// What a label of a namespace says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Override<T> {
-    /// Nothing, or nothing known yet: the configuration holds.
+    /// No label, or not listed yet: the configuration applies.
     None,
-    /// This.
+    /// The value of the label.
     Mode(T),
-    /// Something that is no value of it: the configuration holds, and the client should hear of it.
+    /// The label has an unknown value: the configuration applies, and the client gets a warning.
     Unreadable,
 }
 
@@ -67,24 +67,24 @@ impl<T> Override<T> {
 }
 
 impl Namespaces {
-    /// Follows the API server. Never returns.
+    /// Lists and watches the API server. Never returns.
     pub async fn follow(&self, client: Client, metrics: &Metrics) {
         let api: Api<PartialObjectMeta<Namespace>> = Api::all(self.cache.heard_through(client));
         // Of all namespaces: no selector means "one label or the other".
         self.cache.follow(api, watching(), metrics, entry).await;
     }
 
-    /// Replaces the whole content by a complete one.
+    /// Replaces the whole content by a complete list.
     pub fn replace(&self, labels: impl IntoIterator<Item = (String, Labels)>) {
         self.cache.replace(labels);
     }
 
-    /// How far the cache may be believed.
+    /// Whether the cache is complete.
     pub fn state(&self) -> State {
         self.cache.state()
     }
 
-    /// How long ago the API server last showed that it follows.
+    /// See [`Cache::age`].
     pub fn age(&self) -> Duration {
         self.cache.age()
     }
@@ -104,7 +104,9 @@ impl Namespaces {
     }
 
     fn label<T>(&self, namespace: &str, read: impl FnOnce(&Labels) -> Override<T>) -> Override<T> {
-        let found = self.cache.look(|entries| entries.get(namespace).map(read));
+        let found = self
+            .cache
+            .with_entries(|entries| entries.get(namespace).map(read));
         found.flatten().unwrap_or(Override::None)
     }
 }

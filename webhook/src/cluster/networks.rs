@@ -1,7 +1,7 @@
-//! Which networks exist: a watch cache of NetworkAttachmentDefinitions that keeps of each what the rules ask about, and
-//! the one look at the API server that precedes a refusal which rests on one.
+//! Which networks exist: a watch cache of NetworkAttachmentDefinitions that keeps the facts that
+//! rules need, and the lookup at the API server before a refusal that rests on a network.
 
-mod live;
+mod lookup;
 mod summary;
 
 use std::{
@@ -15,7 +15,7 @@ use shared::{
     validate::{self, Network, NetworkFacts},
 };
 
-pub use live::confirm;
+pub use lookup::confirm;
 pub use summary::{NetworkAttachmentDefinition, Summary};
 
 use super::{
@@ -24,31 +24,31 @@ use super::{
 };
 use crate::metrics::Metrics;
 
-/// Objects in one answer while listing: all that is in memory at once of what is not kept. An
-/// object has up to 1.5 MiB.
+/// Objects in one page of a list, which bounds the memory of a list: an object has up to 1.5 MiB.
 const PAGE: u32 = 16;
 
-/// Networks that are compared with a missing one, so that a list of missing networks costs little in any cluster.
+/// Networks that are compared with a missing one. Bounds the cost of an annotation that names many
+/// missing networks.
 const MAX_CANDIDATES: usize = 1000;
 
 /// What is known about all networks.
 #[derive(Debug)]
 pub struct Networks {
     cache: Cache<NetworkName, Summary>,
-    looks: live::Looks,
+    lookups: lookup::Lookups,
 }
 
 impl Default for Networks {
     fn default() -> Self {
         Self {
             cache: Cache::new("networks"),
-            looks: live::Looks::default(),
+            lookups: lookup::Lookups::default(),
         }
     }
 }
 
 impl Networks {
-    /// Follows the API server. Never returns.
+    /// Lists and watches the API server. Never returns.
     pub async fn follow(&self, client: Client, metrics: &Metrics) {
         let api: Api<NetworkAttachmentDefinition> = Api::all(self.cache.heard_through(client));
         self.cache
@@ -58,7 +58,7 @@ impl Networks {
             .await;
     }
 
-    /// Replaces the whole content by a complete one.
+    /// Replaces the whole content by a complete list.
     pub fn replace<'a>(&self, definitions: impl IntoIterator<Item = &'a NetworkAttachmentDefinition>) {
         self.cache.replace(
             definitions
@@ -67,19 +67,19 @@ impl Networks {
         );
     }
 
-    /// How far the cache may be believed.
+    /// Whether the cache is complete.
     pub fn state(&self) -> State {
         self.cache.state()
     }
 
-    /// How long ago the API server last showed that it follows.
+    /// See [`Cache::age`].
     pub fn age(&self) -> Duration {
         self.cache.age()
     }
 
-    /// That `name` is missing, with what is similar.
+    /// `name` as missing, with similar names of the cache.
     fn missing(&self, name: &NetworkName) -> Network {
-        let similar = self.cache.look(|entries| similar(name, entries));
+        let similar = self.cache.with_entries(|entries| similar(name, entries));
         Network::Missing {
             similar: similar.unwrap_or_default(),
         }
@@ -88,7 +88,7 @@ impl Networks {
 
 impl validate::Networks for Networks {
     fn network(&self, name: &NetworkName) -> Network {
-        let known = self.cache.look(|entries| match entries.get(name) {
+        let known = self.cache.with_entries(|entries| match entries.get(name) {
             Some(summary) => summary.network(),
             None => Network::Missing {
                 similar: similar(name, entries),
@@ -98,7 +98,9 @@ impl validate::Networks for Networks {
     }
 
     fn facts(&self, name: &NetworkName) -> NetworkFacts {
-        let facts = self.cache.look(|entries| entries.get(name).map(Summary::facts));
+        let facts = self
+            .cache
+            .with_entries(|entries| entries.get(name).map(Summary::facts));
         facts.flatten().unwrap_or_default()
     }
 }
@@ -110,14 +112,14 @@ fn similar(name: &NetworkName, entries: &BTreeMap<NetworkName, Summary>) -> Vec<
     validate::similar(name, entries.keys().filter(close).take(MAX_CANDIDATES))
 }
 
-/// The cache, with what was just seen at the API server laid over it.
+/// The cache, overlaid with the answers of [`confirm`].
 #[derive(Debug)]
 pub struct Confirmed<'a> {
     cache: &'a Networks,
     seen: HashMap<NetworkName, Seen>,
 }
 
-/// What the API server said of a network.
+/// The answer of the API server about one network.
 type Seen = (Network, NetworkFacts);
 
 impl validate::Networks for Confirmed<'_> {

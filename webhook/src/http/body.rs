@@ -75,13 +75,13 @@ pub enum BodyError {
     #[error("the body is larger than 7 MiB")]
     TooLarge,
     /// It did not come in time.
-    #[error("the body did not arrive in time")]
+    #[error("the body arrived too slowly")]
     TooSlow,
     /// Other bodies took all memory for longer than a client waits.
-    #[error("too many requests are being read; try again")]
+    #[error("too many requests at once; retry")]
     Busy,
     /// The connection broke.
-    #[error("the body broke off")]
+    #[error("the connection closed before the end of the body")]
     BrokeOff,
 }
 

@@ -1,4 +1,4 @@
-//! One connection: handshake, requests, farewell.
+//! One connection: TLS handshake, requests, graceful close.
 
 use std::{
     collections::BTreeMap,
@@ -31,20 +31,21 @@ use tower::ServiceExt;
 use super::{drain::Drain, limits::Limits};
 use crate::metrics::Metrics;
 
-/// HTTP/2 requests at once on one connection; API servers open another one beyond it.
+/// HTTP/2 requests at once on one connection; API servers open another connection beyond it.
 const STREAMS: u32 = 100;
-/// Body bytes that a client may send ahead of our reading them: on one stream, and on all of a connection.
+/// Body bytes that a client may send before they are read: on one stream, and on all streams of a
+/// connection.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 128 * 1024;
 /// Headers of one request, in bytes. An API server sends a few hundred.
 const HEADERS: u32 = 16 * 1024;
-/// Between two HTTP/2 pings on a silent connection, which find peers that vanished.
+/// Between two HTTP/2 pings on a silent connection; they detect peers that vanished.
 const PING: Duration = Duration::from_secs(30);
 
-/// How long an idle connection that makes room for another may take to say farewell.
+/// How long an idle connection that is evicted for another one may take to close.
 pub(super) const EVICTION: Duration = Duration::from_millis(200);
 
-/// What a connection needs to know.
+/// What one connection needs of its server.
 pub(super) struct Connection {
     pub(super) router: Router,
     pub(super) limits: Limits,
@@ -73,7 +74,7 @@ impl Connection {
             }
             Ok(Some(Err(error))) => {
                 metrics.handshake("failed");
-                tracing::debug!(%error, "a TLS handshake failed");
+                tracing::debug!(%error, "TLS handshake failed");
             }
             Ok(None) | Err(_) => metrics.handshake("timeout"),
         }
@@ -85,8 +86,9 @@ impl Connection {
             service_fn(|request| answer(self.router.clone(), self.drain.clone(), progress, request));
         let builder = protocol(&self.limits);
         let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-        // A client is asked to leave when it idles, and at the end; over HTTP/2 as soon as draining begins, too, but not
-        // before its first request is answered: it may just have chosen this replica.
+        // A client is asked to close when it idles and at shutdown. Over HTTP/2 it is asked as soon
+        // as draining begins, but not before its first request is answered: it may just have
+        // chosen this replica.
         let reason = async {
             tokio::select! {
                 () = progress.idle(&self.limits) => {}
@@ -95,9 +97,9 @@ impl Connection {
             }
         };
         tokio::select! {
-            // The client closed, or broke a rule of the protocol: neither is worth a word.
+            // The client closed, or violated the protocol: neither is logged.
             _ = connection.as_mut() => return,
-            // The answer takes memory, and whoever does not read it reads no farewell.
+            // The answer takes memory, and a client that does not read it reads no GOAWAY either.
             () = progress.overdue(self.limits.request) => return,
             () = reason => connection.as_mut().graceful_shutdown(),
             () = progress.evicted.cancelled() => {
@@ -106,7 +108,7 @@ impl Connection {
                 return;
             }
         }
-        let _ = timeout(self.limits.farewell, connection).await;
+        let _ = timeout(self.limits.close_timeout, connection).await;
     }
 }
 

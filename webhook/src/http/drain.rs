@@ -1,4 +1,4 @@
-//! When to go: the signal, and the last request.
+//! When to stop: after the signal, once no request has come for a while.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -8,7 +8,7 @@ use std::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Shared by everything that has to know that the end is near.
+/// Whether the program shuts down, and when the last request was; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Drain {
     begun: CancellationToken,
@@ -24,7 +24,7 @@ impl Drain {
         }
     }
 
-    /// Whether the end is near.
+    /// Whether draining has begun.
     pub fn has_begun(&self) -> bool {
         self.begun.is_cancelled()
     }
@@ -39,13 +39,13 @@ impl Drain {
         *self.last_request.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Returns when draining has begun and no request has come for `quiet` since, or `limit` after it began.
-    pub(super) async fn drained(&self, quiet: Duration, limit: Duration) {
+    /// Returns when draining has begun and no request has come for `idle` since, or `limit` after it began.
+    pub(super) async fn drained(&self, idle: Duration, limit: Duration) {
         self.begun().await;
         let begun = Instant::now();
         loop {
             let last = *self.last_request.lock().unwrap_or_else(PoisonError::into_inner);
-            let end = (last.max(begun) + quiet).min(begun + limit);
+            let end = (last.max(begun) + idle).min(begun + limit);
             if end <= Instant::now() {
                 return;
             }

@@ -1,8 +1,8 @@
-//! What one port grants its clients.
+//! Limits of one port, per client connection and for shutdown.
 
 use std::time::Duration;
 
-/// What a client may take, in time and number.
+/// Bounds in time and number; past one of them a connection is closed.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Open connections; for one more, the one that has been idle for longest is closed.
@@ -15,11 +15,12 @@ pub struct Limits {
     pub idle: Duration,
     /// From a request's headers to the last byte of its answer, which a client may leave unread.
     pub request: Duration,
-    /// From being asked to close a connection to its being cut.
-    pub farewell: Duration,
+    /// From a graceful close of a connection to its forced one.
+    pub close_timeout: Duration,
     /// Draining ends when no request has come for this long …
-    pub quiet: Duration,
-    /// … or after this long at the latest: less than a pod's usual grace period of 30 s, together with the farewell.
+    pub drain_idle: Duration,
+    /// … or after this long at the latest. Together with `close_timeout` it is less than a pod's
+    /// usual grace period of 30 s.
     pub drain: Duration,
 }
 
@@ -31,12 +32,12 @@ impl Default for Limits {
             connections: 256,
             handshake: Duration::from_secs(5),
             headers: Duration::from_secs(10),
-            // API servers drop idle connections after 90 s by themselves: theirs is the first move.
+            // API servers close idle connections themselves, after 90 s.
             idle: Duration::from_secs(120),
             // A body has 5 s, the lookup of networks 2 s.
             request: Duration::from_secs(12),
-            farewell: Duration::from_secs(5),
-            quiet: Duration::from_secs(5),
+            close_timeout: Duration::from_secs(5),
+            drain_idle: Duration::from_secs(5),
             drain: Duration::from_secs(20),
         }
     }

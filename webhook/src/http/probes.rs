@@ -16,30 +16,30 @@ use super::drain::Drain;
 use crate::{
     cluster::{State, namespaces::Namespaces, networks::Networks},
     metrics::Metrics,
-    tls::Serving,
+    tls::CertificateStore,
 };
 
 /// What readiness depends on.
 #[derive(Clone)]
 pub struct Probes {
-    /// The certificate.
-    pub serving: Arc<Serving>,
-    /// A cache.
+    /// Not ready without a certificate that clients accept.
+    pub certificates: Arc<CertificateStore>,
+    /// Not ready before it is listed.
     pub networks: Arc<Networks>,
-    /// A cache.
+    /// Not ready before it is listed.
     pub namespaces: Arc<Namespaces>,
-    /// The end.
+    /// Not ready while draining.
     pub drain: Drain,
-    /// What is counted.
+    /// Served under `/metrics`.
     pub metrics: Metrics,
-    /// Counted where the log is written.
+    /// Counted by the log writer, and copied into the metrics when they are read.
     pub dropped_lines: DroppedLines,
 }
 
 /// The router of the admin port.
 pub fn router(probes: Probes) -> Router {
     Router::new()
-        // Alive is whoever answers: nothing that a restart would not mend is looked at.
+        // An answer is proof enough of life: a restart would repair nothing that could be checked here.
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
@@ -47,22 +47,22 @@ pub fn router(probes: Probes) -> Router {
 }
 
 impl Probes {
-    /// Why this replica should not be called now; empty: it should.
+    /// Why this replica is not ready; empty when it is.
     fn reasons(&self, now: OffsetDateTime) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.drain.has_begun() {
             reasons.push("shutting down".to_owned());
         }
         reasons.extend(
-            self.serving
-                .problem(now)
-                .map(|problem| format!("certificate: {problem}")),
+            self.certificates
+                .unready_reason(now)
+                .map(|reason| format!("certificate: {reason}")),
         );
         for (name, state) in [
             ("networks", self.networks.state()),
             ("namespaces", self.namespaces.state()),
         ] {
-            // A resource that is not installed is a clear answer: there is nothing to wait for.
+            // A resource that is not installed leaves nothing to wait for.
             if let State::Waiting(reason) = state {
                 reasons.push(format!("cache of {name}: {reason}"));
             }

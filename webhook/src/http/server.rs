@@ -1,13 +1,14 @@
-//! The accept loop: connections in, requests to a router, under limits, until the end.
+//! The accept loop: passes the requests of every connection to a router, under limits, until
+//! shutdown.
 //!
-//! Nothing that a client does or leaves undone holds anything for long: the handshake, the headers, an idle connection
-//! and the farewell have deadlines (a body has its own, where it is read), and connections are bounded:
-//! where they are used up, the one that has been idle for longest makes room for a new one.
+//! No client holds resources for long: the handshake, the headers, an idle connection and its close
+//! have deadlines (a body has its own, where it is read). Connections are bounded: when all are in
+//! use, the one that has been idle for longest is closed for a new one.
 //!
-//! The end comes in two steps. *Draining*: a replica that is being replaced is still in somebody's list of endpoints, so
-//! new connections are served as before, but clients are told to go elsewhere (HTTP/1.1 `Connection: close`, HTTP/2
-//! GOAWAY). *Stopping*: when no request has come for a few seconds, nothing new is accepted and what is open is closed
-//! as its requests end.
+//! Shutdown has two steps. *Draining*: API servers may still have a replica that is being replaced
+//! in their endpoint list, so new connections are served as before, but clients are asked to
+//! reconnect (HTTP/1.1 `Connection: close`, HTTP/2 GOAWAY). *Stopping*: once no request has come for
+//! a few seconds, nothing new is accepted, and open connections are closed as their requests end.
 
 use std::{
     io,
@@ -33,15 +34,15 @@ use crate::metrics::Metrics;
 
 /// A port that is being served.
 pub struct Server {
-    /// Where connections come in.
+    /// Accepts the connections.
     pub listener: TcpListener,
-    /// How TLS is spoken; `None`: plain HTTP.
+    /// `None`: plain HTTP.
     pub tls: Option<TlsAcceptor>,
-    /// What answers.
+    /// Answers the requests.
     pub router: Router,
-    /// What clients may take.
+    /// Bounds on clients.
     pub limits: Limits,
-    /// The end.
+    /// When to shut down.
     pub drain: Drain,
     /// What is counted.
     pub metrics: Metrics,
@@ -53,7 +54,7 @@ impl Server {
         let permits = Arc::new(Semaphore::new(self.limits.connections));
         let stop = CancellationToken::new();
         let mut open = JoinSet::new();
-        let mut drained = std::pin::pin!(self.drain.drained(self.limits.quiet, self.limits.drain));
+        let mut drained = std::pin::pin!(self.drain.drained(self.limits.drain_idle, self.limits.drain));
         let mut progresses = Progresses::default();
         let mut next: Option<TcpStream> = None;
         loop {
@@ -77,7 +78,7 @@ impl Server {
         }
         drop(self.listener);
         stop.cancel();
-        // Every connection cuts itself after its farewell.
+        // Every connection ends within its close timeout.
         while let Some(ended) = open.join_next().await {
             report(ended);
         }
@@ -105,7 +106,7 @@ impl Server {
     }
 }
 
-/// What all open connections do.
+/// The progress of all open connections.
 #[derive(Default)]
 struct Progresses(Vec<Weak<Progress>>);
 
@@ -117,8 +118,8 @@ impl Progresses {
         progress
     }
 
-    /// Closes the connection that has been idle for longest, if one is: first of those on which
-    /// nothing was ever answered, so that a flood of connections does not cost an API server its own.
+    /// Closes the connection that has been idle for longest. Those on which no request was ever
+    /// answered go first, so that a flood of connections does not close those of API servers.
     fn evict_longest_idle(&self) {
         let open = self.0.iter().filter_map(Weak::upgrade);
         let idle = open.filter_map(|progress| Some((progress.idle_since()?, progress)));
@@ -128,7 +129,7 @@ impl Progresses {
     }
 }
 
-/// The next connection. Errors here are about one connection, or about a shortage that passes.
+/// The next connection. Errors concern one connection, or a temporary shortage of resources.
 async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
@@ -139,7 +140,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections; trying again");
+                tracing::warn!(%error, "cannot accept connections; will retry in 100 ms");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -155,7 +156,7 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 
 fn report(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(%error, "a connection's task panicked");
+        tracing::error!(%error, "connection task panicked; the connection is closed");
     }
 }
 

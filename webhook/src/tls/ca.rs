@@ -1,9 +1,16 @@
-//! Self-managed certificates: a long-lived CA in a Secret, shared by all replicas; its certificate in the `caBundle` of
-//! both registrations; a short-lived serving pair per replica, signed in memory.
+//! Self-managed certificates: a long-lived CA in a Secret, shared by all replicas; its certificate in
+//! the `caBundle` of both registrations; a short-lived serving pair per replica, signed in memory.
 //!
-//! Everything is done in *passes*: look at the registrations and the Secret, do what is missing, sleep until something
-//! changes or is due. A pass can be broken off anywhere and run by any number of replicas at once: each write names the
-//! version of what it read, so of two that disagree the second fails and looks again.
+//! # Flow
+//! Each replica reconciles: it reads the registrations and the Secret, writes what is missing, and
+//! sleeps until something changes or is due.
+//!
+//! # Guarantees
+//! A reconcile may stop anywhere, and any number of replicas may run at once: each write names the
+//! version of what it read, so the second of two conflicting writes fails and is retried.
+//!
+//! # Errors
+//! A failed reconcile leaves the pair in use in place, and is retried with backoff.
 
 mod cluster;
 pub mod rotation;
@@ -21,46 +28,46 @@ use tokio::sync::Notify;
 pub use cluster::{ApiServer, Cluster, ClusterError, Registration, SecretData};
 pub use watch::watch;
 
-use crate::tls::Serving;
+use crate::tls::CertificateStore;
 use rotation::CaState;
 
-/// A pass is made at least this often, also when nothing was seen to change: watches can be forbidden or lost.
+/// The longest time between two reconciles, also without a change: watches can be forbidden or lost.
 const RESYNC: Duration = Duration::from_secs(30);
-/// After a failed pass: first, and at most.
+/// Backoff after a failed reconcile: first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
-/// After a pass that wrote something: first, and at most, when each write is undone soon.
+/// Pause after a reconcile that wrote: first, and at most, when another writer keeps undoing it.
 const AFTER_WRITE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// Conflicts in a row that other replicas cause in the usual course.
+/// Conflicts in a row that other replicas cause in normal operation; more are logged.
 const USUAL_CONFLICTS: u32 = 2;
 
-/// One replica's part in it.
+/// Reconciles the certificates of one replica.
 pub struct Manager<C> {
     cluster: C,
     names: Vec<String>,
-    serving: Arc<Serving>,
-    /// The CA that signed what is being served.
+    certificates: Arc<CertificateStore>,
+    /// The CA that signed the serving pair.
     signer: Option<Authority>,
-    /// Whether clients trusted what is served at the end of some pass.
+    /// Whether API servers trusted the serving pair after any reconcile.
     was_trusted: bool,
-    /// The last pass wrote something.
+    /// The last reconcile wrote something.
     wrote: bool,
 }
 
 impl<C: Cluster> Manager<C> {
-    /// A replica of `service` in `namespace` that shows its pair through `serving`.
-    pub fn new(cluster: C, service: &str, namespace: &str, serving: Arc<Serving>) -> Self {
+    /// A replica of `service` in `namespace` that serves its pair from `certificates`.
+    pub fn new(cluster: C, service: &str, namespace: &str, certificates: Arc<CertificateStore>) -> Self {
         let names = service_names(service, namespace).to_vec();
         Self {
             cluster,
             names,
-            serving,
+            certificates,
             signer: None,
             was_trusted: false,
             wrote: false,
         }
     }
 
-    /// Makes passes: now, when `changed` says so, when something is due. Never returns.
+    /// Reconciles at once, whenever `changed` is notified, and when something is due. Never returns.
     pub async fn run(mut self, changed: &Notify) {
         let mut retry = RETRY.0;
         let mut last_problem = String::new();
@@ -68,7 +75,7 @@ impl<C: Cluster> Manager<C> {
         let mut damping = Damping::default();
         loop {
             let begun = Instant::now();
-            let pause = match self.pass(OffsetDateTime::now_utc()).await {
+            let pause = match self.reconcile(OffsetDateTime::now_utc()).await {
                 Ok(due) => {
                     retry = RETRY.0;
                     last_problem.clear();
@@ -78,13 +85,13 @@ impl<C: Cluster> Manager<C> {
                 Err(error) => {
                     let problem = error.to_string();
                     conflicts = match error {
-                        PassError::Cluster(ClusterError::Conflict) => conflicts + 1,
+                        ReconcileError::Cluster(ClusterError::Conflict) => conflicts + 1,
                         _ => 0,
                     };
                     let is_usual = (1..=USUAL_CONFLICTS).contains(&conflicts);
                     if !is_usual {
                         if problem != last_problem {
-                            tracing::warn!(problem, "self-managed certificates: trying again");
+                            tracing::warn!(problem, "certificate reconcile failed; will retry");
                         }
                         last_problem = problem;
                     }
@@ -92,9 +99,9 @@ impl<C: Cluster> Manager<C> {
                     retry
                 }
             };
-            tracing::debug!(took = ?begun.elapsed(), ?pause, "certificate pass");
+            tracing::debug!(took = ?begun.elapsed(), ?pause, "certificates reconciled");
             if std::mem::take(&mut self.wrote) {
-                // Another writer that wants something else is answered ever more slowly.
+                // Backs off from another writer that keeps undoing ours.
                 tokio::time::sleep(damping.after_write(tokio::time::Instant::now())).await;
             }
             tokio::select! {
@@ -104,43 +111,46 @@ impl<C: Cluster> Manager<C> {
         }
     }
 
-    /// One pass at `now`; says how long nothing will be due.
+    /// Reconciles once at `now`; returns how long nothing will be due.
     ///
     /// # Errors
-    /// Something could not be read or written. What is being served stays, and is renewed by the CA last seen.
-    pub async fn pass(&mut self, now: OffsetDateTime) -> Result<Duration, PassError> {
-        let result = self.converge(now).await;
+    /// A read or a write failed. The serving pair stays, and the last known CA renews it.
+    pub async fn reconcile(&mut self, now: OffsetDateTime) -> Result<Duration, ReconcileError> {
+        let result = self.reconcile_cluster(now).await;
         // Signing needs no API server, once the CA is known.
         self.renew(now)?;
         match &result {
             Ok(_) => {
                 self.was_trusted = true;
-                self.serving.note(None);
+                self.certificates.set_error(None);
             }
-            // A replica that nobody trusts yet should not be called; one that was trusted goes on.
-            Err(error) if !self.was_trusted => self.serving.note(Some(error.to_string())),
+            // A replica that no API server trusts yet is not ready; one that was trusted stays ready.
+            Err(error) if !self.was_trusted => self.certificates.set_error(Some(error.to_string())),
             Err(_) => {}
         }
         let due = result?
             .into_iter()
-            .chain(self.serving.pair().map(|pair| pair.renewal_time()))
+            .chain(self.certificates.pair().map(|pair| pair.renewal_time()))
             .min();
         Ok(due.map_or(RESYNC, |due| (due - now).max(time::Duration::ZERO).unsigned_abs()))
     }
 
-    /// Brings Secret and registrations in order; gives the moment at which the CA needs attention.
-    async fn converge(&mut self, now: OffsetDateTime) -> Result<Option<OffsetDateTime>, PassError> {
-        // In this order: whoever changes the Secret later makes the write below fail if it patched in between, and
-        // patches after us if it did not.
+    /// Reconciles Secret and registrations; returns when the CA takes its next step.
+    async fn reconcile_cluster(
+        &mut self,
+        now: OffsetDateTime,
+    ) -> Result<Option<OffsetDateTime>, ReconcileError> {
+        // In this order: if another replica changes the Secret and has patched in between, our write
+        // below fails; if it has not, it patches after us.
         let registrations = self.cluster.registrations().await?;
         let mut secret = self.cluster.secret().await?;
         let mut state = CaState::read(&secret.data, now);
         if let Some(not_before) = state.not_yet_valid {
-            // Made by a replica with another clock: it is there and must stay.
+            // Made by a replica with another clock: it must not be replaced.
             if let Some(active) = state.active {
                 self.sign_with(active, now)?;
             }
-            return Err(PassError::Clock(not_before));
+            return Err(ReconcileError::Clock(not_before));
         }
         let everywhere = |certificate: &str| {
             registrations
@@ -151,7 +161,7 @@ impl<C: Cluster> Manager<C> {
             secret.data = state.write(&secret.data);
             self.cluster.write_secret(&secret).await?;
             self.wrote = true;
-            tracing::info!(%step, "self-managed CA");
+            tracing::info!(%step, "CA state changed");
         }
         let bundle = state.bundle();
         let due = state.due();
@@ -162,42 +172,41 @@ impl<C: Cluster> Manager<C> {
             if !registration.carries_exactly(&bundle) {
                 self.cluster.patch_bundle(registration, &bundle).await?;
                 self.wrote = true;
-                tracing::info!(
-                    registration = registration.kind,
-                    "put the CA into the registration"
-                );
+                tracing::info!(registration = registration.kind, "updated caBundle");
             }
         }
         Ok(due)
     }
 
-    /// Serves what `active` signs, if it is not the CA that signed what is served.
-    fn sign_with(&mut self, active: Authority, now: OffsetDateTime) -> Result<(), PassError> {
+    /// Serves a pair signed by `active`, unless it signed the one in use.
+    fn sign_with(&mut self, active: Authority, now: OffsetDateTime) -> Result<(), ReconcileError> {
         let known = self.signer.as_ref().map(Authority::certificate_pem);
         if known != Some(active.certificate_pem()) {
-            self.serving.show(active.sign(&self.names, now)?);
+            self.certificates.install(active.sign(&self.names, now)?);
             self.signer = Some(active);
         }
         Ok(())
     }
 
-    /// Serves a new pair when the one in use is due.
-    fn renew(&self, now: OffsetDateTime) -> Result<(), PassError> {
-        let due = self.serving.pair().is_some_and(|pair| pair.renewal_time() <= now);
+    /// Serves a new pair when the one in use is due for renewal.
+    fn renew(&self, now: OffsetDateTime) -> Result<(), ReconcileError> {
+        let due = self
+            .certificates
+            .pair()
+            .is_some_and(|pair| pair.renewal_time() <= now);
         if let Some(signer) = self
             .signer
             .as_ref()
             .filter(|signer| due && now < signer.not_after())
         {
-            self.serving.show(signer.sign(&self.names, now)?);
-            tracing::info!("renewed the serving certificate");
+            self.certificates.install(signer.sign(&self.names, now)?);
+            tracing::info!("serving certificate renewed");
         }
         Ok(())
     }
 }
 
-/// How long nothing is written after a write: twice as long as before when the last write was not
-/// long ago.
+/// The pause after a write: doubled when the last write was recent.
 #[derive(Default)]
 struct Damping {
     last: Option<(tokio::time::Instant, Duration)>,
@@ -214,16 +223,16 @@ impl Damping {
     }
 }
 
-/// Why a pass was not completed.
+/// Why a reconcile failed.
 #[derive(Debug, thiserror::Error)]
-pub enum PassError {
-    /// The API server.
+pub enum ReconcileError {
+    /// A call to the API server failed.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     /// A CA in the Secret is not valid yet.
-    #[error("a CA in the Secret is valid from {0} only: is the clock of this node behind?")]
+    #[error("a CA in the Secret is not valid before {0}: check the clock of this node")]
     Clock(OffsetDateTime),
-    /// Making a CA or signing with one.
+    /// A CA could not be made, or could not sign.
     #[error(transparent)]
     Authority(#[from] certs::AuthorityError),
 }

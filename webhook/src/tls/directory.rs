@@ -1,31 +1,32 @@
-//! A pair that somebody else keeps in a directory: cert-manager, a Secret volume, plain files.
+//! A pair in a directory that another program writes: cert-manager, a Secret volume, plain files.
 //!
-//! The content is compared once a second. A Secret volume swaps a link beside the files, so a watch on the files
-//! themselves would survive one rotation only; a few small reads are cheaper than getting that right, and work on every
-//! file system. A pair that is torn, empty, expired or somebody else's leaves the old one in place and is looked at
-//! again.
+//! The files are read once a second. A Secret volume swaps a link beside the files, so a watch on the
+//! files themselves would survive one rotation only; a few small reads are simpler and work on every
+//! file system. A pair that is torn, empty, expired or for another name is not used: the previous one
+//! stays, and the files are read again.
 
 use std::{path::Path, time::Duration};
 
 use certs::{Pair, PairError};
 use time::OffsetDateTime;
 
-use super::Serving;
+use super::CertificateStore;
 use crate::metrics::Metrics;
 
-/// Between two looks.
+/// Between two reads.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Shows the pair of `directory` (`tls.crt`, `tls.key`) as it changes; it must be valid for `name`. Never returns.
-pub async fn follow(directory: &Path, name: &str, serving: &Serving, metrics: &Metrics) {
-    follow_every(INTERVAL, directory, name, serving, metrics).await;
+/// Serves the pair of `directory` (`tls.crt`, `tls.key`), also after it changes; it must be valid for
+/// `name`. Never returns.
+pub async fn follow(directory: &Path, name: &str, certificates: &CertificateStore, metrics: &Metrics) {
+    follow_every(INTERVAL, directory, name, certificates, metrics).await;
 }
 
 async fn follow_every(
     interval: Duration,
     directory: &Path,
     name: &str,
-    serving: &Serving,
+    certificates: &CertificateStore,
     metrics: &Metrics,
 ) {
     let mut shown = None;
@@ -43,8 +44,8 @@ async fn follow_every(
         let problem = match outcome {
             None => None,
             Some(Ok((pair, files))) => {
-                tracing::info!(directory = %directory.display(), not_after = %pair.not_after(), "serving a new certificate");
-                serving.show(pair);
+                tracing::info!(directory = %directory.display(), not_after = %pair.not_after(), "serving certificate loaded");
+                certificates.install(pair);
                 shown = Some(files);
                 None
             }
@@ -52,28 +53,35 @@ async fn follow_every(
         };
         // The same problem is reported once, not every second.
         if problem != last_problem {
-            report(directory, problem.as_ref(), serving, metrics);
+            report(directory, problem.as_ref(), certificates, metrics);
             last_problem = problem;
         }
         tokio::time::sleep(interval).await;
     }
 }
 
-fn report(directory: &Path, problem: Option<&PairError>, serving: &Serving, metrics: &Metrics) {
+fn report(directory: &Path, problem: Option<&PairError>, certificates: &CertificateStore, metrics: &Metrics) {
     let Some(error) = problem else {
-        return serving.note(None);
+        return certificates.set_error(None);
     };
     metrics.certificate(error.kind());
     let text = format!("{}: {error}", directory.display());
-    if serving.pair().is_some() {
-        tracing::warn!(problem = text, "the old certificate stays in use");
+    if certificates.pair().is_some() {
+        tracing::warn!(
+            problem = text,
+            "cannot load a new certificate; the previous one stays in use"
+        );
     } else {
-        tracing::error!(problem = text, "there is no certificate to serve");
-        serving.note(Some(text));
+        tracing::error!(
+            problem = text,
+            "cannot load a certificate; TLS handshakes fail until one can be loaded"
+        );
+        certificates.set_error(Some(text));
     }
 }
 
-/// Both files, of one moment: when they are swapped between the two reads, the certificate is another one afterwards.
+/// Both files of the same version: if they were swapped between the two reads, a second read of the
+/// certificate differs.
 async fn read(directory: &Path) -> Result<(Vec<u8>, Vec<u8>), PairError> {
     let file = async |what, name| {
         let unreadable = |error: std::io::Error| PairError::Unreadable {

@@ -42,7 +42,7 @@ async fn a_chain_of_every_common_algorithm_is_served_whole(#[case] key: fn() -> 
     let server = TestServer::start(Router::new(), Limits::default()).await;
 
     let now = OffsetDateTime::now_utc();
-    server.serving.show(
+    server.certificates.install(
         Pair::parse(
             chain.as_bytes(),
             leaf_key.serialize_pem().as_bytes(),

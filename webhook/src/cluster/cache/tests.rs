@@ -58,7 +58,9 @@ fn sees(cache: &Cache<String, String>, expected: &[(&str, &str)]) -> bool {
         .iter()
         .map(|&(key, value)| (key.to_owned(), value.to_owned()))
         .collect();
-    cache.look(|entries| *entries == expected).unwrap_or_default()
+    cache
+        .with_entries(|entries| *entries == expected)
+        .unwrap_or_default()
 }
 
 #[test]
@@ -66,7 +68,7 @@ fn not_listed_yet_is_not_empty() {
     let cache: Cache<String, String> = Cache::new("test");
 
     assert!(matches!(cache.state(), State::Waiting(_)));
-    assert_eq!(cache.look(BTreeMap::len), None);
+    assert_eq!(cache.with_entries(BTreeMap::len), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,7 +112,7 @@ async fn a_resource_that_is_not_installed_is_seen_when_it_is() {
         _ => list(&[namespace("a", Some("1"), 1)]),
     });
     until("the answer", || cache.state() == State::NotInstalled).await;
-    assert_eq!(cache.look(BTreeMap::len), Some(0), "none");
+    assert_eq!(cache.with_entries(BTreeMap::len), Some(0), "none");
 
     until("the list", || sees(&cache, &[("a", "1")])).await;
 

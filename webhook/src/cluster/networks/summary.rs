@@ -1,4 +1,5 @@
-//! What is kept of a NetworkAttachmentDefinition: what the rules ask about, some bytes instead of kilobytes.
+//! The summary of a NetworkAttachmentDefinition: the facts that rules need, some bytes instead of
+//! kilobytes.
 
 use std::{borrow::Cow, collections::BTreeMap};
 

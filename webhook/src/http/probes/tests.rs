@@ -17,7 +17,7 @@ fn starting() -> Fixture {
     let metrics = Metrics::default();
     let begun = CancellationToken::new();
     let probes = Probes {
-        serving: Arc::new(Serving::new(metrics.clone())),
+        certificates: Arc::new(CertificateStore::new(metrics.clone())),
         networks: Arc::default(),
         namespaces: Arc::default(),
         drain: Drain::new(begun.clone()),
@@ -32,7 +32,7 @@ fn started() -> Fixture {
     fixture.probes.networks.replace([]);
     fixture.probes.namespaces.replace([]);
     let now = OffsetDateTime::now_utc();
-    fixture.probes.serving.show(
+    fixture.probes.certificates.install(
         Authority::generate(now)
             .unwrap()
             .sign(&["a.b.svc".to_owned()], now)

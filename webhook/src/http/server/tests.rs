@@ -429,7 +429,7 @@ async fn while_draining_http2_connections_are_asked_to_go_after_an_answer() {
     let server = server(Limits {
         idle: PATIENCE,
         headers: PATIENCE,
-        quiet: PATIENCE,
+        drain_idle: PATIENCE,
         ..short_limits()
     })
     .await;
@@ -459,7 +459,7 @@ async fn the_server_stops_when_no_request_has_come_for_a_while() {
     let server = server(limits).await;
     server.drain.cancel();
     let begun = Instant::now();
-    while begun.elapsed() < limits.quiet * 2 {
+    while begun.elapsed() < limits.drain_idle * 2 {
         let mut http1 = server.http1().await;
         assert_eq!(
             read(http1.send_request(post("/mutate", review())).await.unwrap())
@@ -467,7 +467,7 @@ async fn the_server_stops_when_no_request_has_come_for_a_while() {
                 .0,
             StatusCode::OK
         );
-        tokio::time::sleep(limits.quiet / 20).await;
+        tokio::time::sleep(limits.drain_idle / 20).await;
     }
     assert!(!server.task.is_finished(), "it waits for the last request");
 
@@ -499,8 +499,8 @@ async fn draining_ends_also_under_endless_requests() {
 #[tokio::test]
 async fn a_request_that_is_under_way_at_the_end_is_answered() {
     let limits = Limits {
-        quiet: Duration::ZERO,
-        farewell: PATIENCE,
+        drain_idle: Duration::ZERO,
+        close_timeout: PATIENCE,
         ..short_limits()
     };
     let (slow, arrived, release) = slow_router();

@@ -1,4 +1,4 @@
-//! What the certificates need of the API server: one Secret, two registrations.
+//! The objects in the API that certificates need: one Secret, two registrations.
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ use super::rotation::Data;
 pub const REGISTRATION: &str = "dynamic-networks-webhook";
 /// Name of the CA's Secret.
 pub const SECRET: &str = "dynamic-networks-webhook-ca";
-/// For one call: the client itself would wait forever.
+/// For one call: the client itself has no timeout.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The part of a cluster that is touched. Implemented by the API server and, in tests, by memory.
+/// Reads and writes these objects. Implemented by [`ApiServer`] and, in tests, in memory.
 pub trait Cluster: Send + Sync {
     /// The registrations that exist.
     fn registrations(&self) -> impl Future<Output = Result<Vec<Registration>, ClusterError>> + Send;
@@ -39,7 +39,7 @@ pub trait Cluster: Send + Sync {
     ) -> impl Future<Output = Result<(), ClusterError>> + Send;
 }
 
-/// What is read of a registration.
+/// The fields of a registration that are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registration {
     /// `MutatingWebhookConfiguration` or `ValidatingWebhookConfiguration`
@@ -62,7 +62,7 @@ impl Registration {
     }
 }
 
-/// What is read of the Secret.
+/// The fields of the Secret that are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretData {
     /// Its resourceVersion.
@@ -71,17 +71,17 @@ pub struct SecretData {
     pub data: Data,
 }
 
-/// What went wrong at the API server.
+/// Why a call to the API server failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    /// Another replica was faster: look again.
-    #[error("it was changed by somebody else in the meantime")]
+    /// Another replica wrote first: read again.
+    #[error("the object changed since it was read")]
     Conflict,
-    /// The Secret, which the manifest brings along, is not there.
-    #[error("the Secret {0}/{SECRET} does not exist; it is part of the manifest")]
+    /// The Secret, which the manifest creates, does not exist.
+    #[error("the Secret {0}/{SECRET} does not exist; apply the manifest, which creates it")]
     NoSecret(String),
     /// No answer in time.
-    #[error("no answer from the API server while trying to {0}")]
+    #[error("cannot {0}: no answer from the API server within 10 s")]
     Timeout(&'static str),
     /// Anything else.
     #[error("cannot {verb}: {source}")]
@@ -93,7 +93,7 @@ pub enum ClusterError {
     },
 }
 
-/// The real one.
+/// The API server.
 pub struct ApiServer {
     client: Client,
     namespace: String,

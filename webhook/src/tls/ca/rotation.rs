@@ -1,21 +1,22 @@
-//! The life of the CA, as data: which CAs there are, which one signs, and what the next step is. Pure.
+//! The state machine of CA rotation, without I/O: which CAs exist, which one signs, which step is next.
 //!
-//! A rotation never leaves a moment in which some replica serves what some API server does not trust:
+//! # Flow
+//! 1. The *next* CA is created and only added to the bundle.
+//! 2. When all registrations carry it, the time is recorded.
+//! 3. After a grace period, in which every API server sees the new bundle, it becomes the *active*
+//!    one, and each replica signs with it once it reads it. The former one stays in the bundle as
+//!    *previous* until it expires, so a replica that is cut off from the API server stays trusted.
 //!
-//! 1. the *next* CA is made and only put into the bundle;
-//! 2. when all registrations carry it, that moment is written down;
-//! 3. after a grace period, in which every API server hears of the new bundle, it becomes the *active* one: replicas sign
-//!    with it as they see it. The former one stays in the bundle as *previous* until it expires, so a replica that is cut
-//!    off from the API server goes on being trusted.
-//!
-//! Emptying the Secret withdraws all trust at once: a new CA is made without any overlap.
+//! # Guarantees
+//! During a rotation no replica serves a pair that any API server does not trust. Emptying the Secret
+//! withdraws all trust at once: a new CA is created without overlap.
 
 use std::{collections::BTreeMap, fmt};
 
 use certs::{Authority, AuthorityError};
 use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 
-/// For every API server to hear of a changed registration; their watches take less than a second.
+/// Time for every API server to see a changed registration; their watches take less than a second.
 pub const GRACE: Duration = Duration::seconds(60);
 
 /// Keys of the Secret.
@@ -40,17 +41,16 @@ pub struct CaState {
     next_trusted_since: Option<OffsetDateTime>,
     /// Certificate of the former CA, PEM.
     previous: Option<String>,
-    /// A CA is there whose validity begins later than now, at this time: the clock here or there is
-    /// wrong.
+    /// Set when the validity of a CA begins in the future, at this time: one of the clocks is wrong.
     pub not_yet_valid: Option<OffsetDateTime>,
 }
 
-/// What was changed, for the log.
+/// The step that was taken, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// There was no usable CA.
+    /// No CA was usable.
     Created,
-    /// The CA is getting old.
+    /// The active CA is due for renewal.
     SuccessorCreated,
     /// All registrations carry the successor.
     SuccessorTrusted,
@@ -61,17 +61,17 @@ pub enum Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Created => "made a CA",
-            Self::SuccessorCreated => "made the next CA; it will sign once every API server trusts it",
-            Self::SuccessorTrusted => "all registrations carry the next CA",
+            Self::Created => "created a CA",
+            Self::SuccessorCreated => "created the next CA; it signs once every API server trusts it",
+            Self::SuccessorTrusted => "every registration carries the next CA",
             Self::SuccessorActivated => "the next CA signs from now on",
         })
     }
 }
 
 impl CaState {
-    /// What the Secret holds. A CA that is absent, unreadable or expired is none: then a new one is
-    /// made, as nothing that it signed would be accepted anyway.
+    /// Reads the Secret. A CA that is absent, unreadable or expired is ignored and replaced by a new
+    /// one: clients would reject its certificates anyway.
     pub fn read(data: &Data, now: OffsetDateTime) -> Self {
         let text = |key: &str| data.get(key).and_then(|value| std::str::from_utf8(value).ok());
         let mut not_yet_valid = None;
@@ -82,7 +82,7 @@ impl CaState {
                     AuthorityError::NotValid { not_before, .. } if now < *not_before => {
                         not_yet_valid = Some(*not_before);
                     }
-                    error => tracing::warn!(%error, "a CA in the Secret is not used"),
+                    error => tracing::warn!(%error, "ignoring a CA of the Secret that cannot be used"),
                 })
                 .ok()
         };
@@ -99,7 +99,7 @@ impl CaState {
         }
     }
 
-    /// As the Secret's content; keys of `old` that are not ours stay.
+    /// The new content of the Secret; foreign keys of `old` stay.
     pub fn write(&self, old: &Data) -> Data {
         let mut data = old.clone();
         data.retain(|key, _| !key::ALL.contains(&key.as_str()));
@@ -133,7 +133,7 @@ impl CaState {
         trusted_everywhere: impl Fn(&str) -> bool,
     ) -> Result<Option<Step>, AuthorityError> {
         let Some(active) = &self.active else {
-            // A next one is already trusted, perhaps; a new one is surely not.
+            // The next CA may be trusted already; a new one is not.
             self.active = Some(self.next.take().map_or_else(|| Authority::generate(now), Ok)?);
             self.next_trusted_since = None;
             return Ok(Some(Step::Created));
@@ -176,7 +176,7 @@ impl CaState {
         own.chain(self.previous.as_deref()).collect()
     }
 
-    /// When [`Self::step`] has something to do next, as far as that is known.
+    /// When [`Self::step`] is due next, if that is known.
     pub fn due(&self) -> Option<OffsetDateTime> {
         match (&self.next, self.next_trusted_since) {
             (Some(_), since) => since.map(|since| since + GRACE),

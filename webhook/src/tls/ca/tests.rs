@@ -149,34 +149,34 @@ impl Cluster for Connection {
 
 struct Replica {
     manager: Manager<Connection>,
-    serving: Arc<Serving>,
+    certificates: Arc<CertificateStore>,
     cut: Arc<AtomicBool>,
 }
 
 impl Replica {
     fn of(memory: &Arc<Memory>) -> Self {
-        let serving = Arc::new(Serving::new(Metrics::default()));
+        let certificates = Arc::new(CertificateStore::new(Metrics::default()));
         let cut = Arc::new(AtomicBool::new(false));
         let connection = Connection {
             memory: Arc::clone(memory),
             cut: Arc::clone(&cut),
         };
-        let manager = Manager::new(connection, "gate", "ns", Arc::clone(&serving));
+        let manager = Manager::new(connection, "gate", "ns", Arc::clone(&certificates));
         Self {
             manager,
-            serving,
+            certificates,
             cut,
         }
     }
 
-    /// Passes until one succeeds, as the loop would.
+    /// Reconciles until it succeeds, as the loop would.
     async fn settle(&mut self, now: OffsetDateTime) {
         for _ in 0..20 {
-            if self.manager.pass(now).await.is_ok() {
+            if self.manager.reconcile(now).await.is_ok() {
                 return;
             }
         }
-        panic!("no pass succeeds");
+        panic!("no reconcile succeeds");
     }
 
     fn is_trusted(&self, bundle: &str, now: OffsetDateTime) -> bool {
@@ -189,7 +189,7 @@ impl Replica {
         }
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()));
-        let pair = self.serving.pair().unwrap();
+        let pair = self.certificates.pair().unwrap();
         let name = ServerName::try_from("gate.ns.svc").unwrap();
         let now = UnixTime::since_unix_epoch(Duration::from_secs(now.unix_timestamp().unsigned_abs()));
         verifier
@@ -212,12 +212,12 @@ fn start() -> OffsetDateTime {
 async fn the_first_replica_makes_a_ca_and_is_trusted() {
     let memory = Memory::new();
     let mut replica = Replica::of(&memory);
-    assert!(replica.serving.problem(start()).is_some());
+    assert!(replica.certificates.unready_reason(start()).is_some());
 
-    replica.manager.pass(start()).await.unwrap();
+    replica.manager.reconcile(start()).await.unwrap();
 
     assert!(replica.is_trusted_by_all(&memory, start()));
-    assert_eq!(replica.serving.problem(start()), None);
+    assert_eq!(replica.certificates.unready_reason(start()), None);
 }
 
 #[tokio::test]
@@ -237,7 +237,7 @@ async fn replicas_that_start_together_agree_on_one_ca() {
 async fn a_replica_that_was_overtaken_writes_nothing() {
     let memory = Memory::new();
     let mut slow = Replica::of(&memory);
-    let overtaken = slow.manager.pass(start());
+    let overtaken = slow.manager.reconcile(start());
     let mut overtaken = Box::pin(overtaken);
     // Let it read, then let another one finish first.
     assert!(futures::poll!(&mut overtaken).is_pending());
@@ -247,7 +247,10 @@ async fn a_replica_that_was_overtaken_writes_nothing() {
 
     let outcome = overtaken.await;
 
-    assert!(matches!(outcome, Err(PassError::Cluster(ClusterError::Conflict))));
+    assert!(matches!(
+        outcome,
+        Err(ReconcileError::Cluster(ClusterError::Conflict))
+    ));
     assert_eq!((memory.data(), memory.bundles()), (data, bundles));
 }
 
@@ -274,7 +277,7 @@ async fn a_second_pass_changes_nothing() {
     replica.settle(start()).await;
     let version = memory.change(|content| content.version);
 
-    let due = replica.manager.pass(start()).await.unwrap();
+    let due = replica.manager.reconcile(start()).await.unwrap();
 
     assert_eq!(memory.change(|content| content.version), version);
     assert!(due > Duration::from_secs(3600), "{due:?}");
@@ -285,15 +288,15 @@ async fn the_serving_pair_is_renewed_also_while_the_api_server_is_away() {
     let memory = Memory::new();
     let mut replica = Replica::of(&memory);
     replica.settle(start()).await;
-    let first = replica.serving.pair().unwrap().not_after();
+    let first = replica.certificates.pair().unwrap().not_after();
     replica.cut.store(true, Ordering::SeqCst);
     let later = start() + time::Duration::hours(20);
 
-    assert!(replica.manager.pass(later).await.is_err());
+    assert!(replica.manager.reconcile(later).await.is_err());
 
-    assert!(replica.serving.pair().unwrap().not_after() > first);
+    assert!(replica.certificates.pair().unwrap().not_after() > first);
     assert!(replica.is_trusted_by_all(&memory, later));
-    assert_eq!(replica.serving.problem(later), None);
+    assert_eq!(replica.certificates.unready_reason(later), None);
 }
 
 #[tokio::test]
@@ -302,10 +305,10 @@ async fn without_the_secret_nothing_is_served_and_readiness_says_why() {
     memory.change(|content| content.secret = None);
     let mut replica = Replica::of(&memory);
 
-    assert!(replica.manager.pass(start()).await.is_err());
+    assert!(replica.manager.reconcile(start()).await.is_err());
 
-    assert!(replica.serving.pair().is_none());
-    let problem = replica.serving.problem(start()).unwrap();
+    assert!(replica.certificates.pair().is_none());
+    let problem = replica.certificates.unready_reason(start()).unwrap();
     assert!(problem.contains("does not exist"), "{problem}");
 }
 
@@ -315,9 +318,9 @@ async fn without_registrations_a_pair_is_served_all_the_same() {
     memory.change(|content| content.registrations.clear());
     let mut replica = Replica::of(&memory);
 
-    replica.manager.pass(start()).await.unwrap();
+    replica.manager.reconcile(start()).await.unwrap();
 
-    assert_eq!(replica.serving.problem(start()), None);
+    assert_eq!(replica.certificates.unready_reason(start()), None);
 }
 
 #[tokio::test]
@@ -381,10 +384,10 @@ async fn through_rotations_every_replica_is_trusted_by_every_api_server() {
         replicas[2].cut.store(cut, Ordering::SeqCst);
         // One replica after the other has its turn, so the others lag behind what it does.
         turn = (turn + 1) % replicas.len();
-        let _ = replicas[turn].manager.pass(now).await;
+        let _ = replicas[turn].manager.reconcile(now).await;
         if !changes {
             for replica in &mut replicas {
-                let _ = replica.manager.pass(now).await;
+                let _ = replica.manager.reconcile(now).await;
             }
         }
 
@@ -466,13 +469,13 @@ async fn a_writer_that_undoes_each_write_is_answered_ever_more_slowly() {
         changed: Arc::clone(&changed),
         writes: Arc::clone(&writes),
     };
-    let serving = Arc::new(Serving::new(Metrics::default()));
-    let manager = Manager::new(cluster, "s", "ns", serving);
+    let certificates = Arc::new(CertificateStore::new(Metrics::default()));
+    let manager = Manager::new(cluster, "s", "ns", certificates);
     let run = manager.run(&changed);
     let _ = tokio::time::timeout(Duration::from_secs(600), run).await;
-    // Two registrations a pass.
-    let passes = writes.load(Ordering::SeqCst) / 2;
-    assert!((5..25).contains(&passes), "{passes}");
+    // Two registrations per reconcile.
+    let rounds = writes.load(Ordering::SeqCst) / 2;
+    assert!((5..25).contains(&rounds), "{rounds}");
 }
 
 /// A replica whose clock is behind finds CAs that are not valid yet.
@@ -485,13 +488,18 @@ async fn a_ca_that_is_not_valid_yet_stays_where_it_is() {
             memory: Arc::clone(memory),
             cut: Arc::default(),
         };
-        Manager::new(connection, "s", "ns", Arc::new(Serving::new(Metrics::default())))
+        Manager::new(
+            connection,
+            "s",
+            "ns",
+            Arc::new(CertificateStore::new(Metrics::default())),
+        )
     };
-    replica(&memory).pass(now).await.unwrap();
+    replica(&memory).reconcile(now).await.unwrap();
     let (data, bundles) = (memory.data(), memory.bundles());
 
     let error = replica(&memory)
-        .pass(now - time::Duration::hours(1))
+        .reconcile(now - time::Duration::hours(1))
         .await
         .unwrap_err();
 

@@ -73,20 +73,24 @@ fn issue(authority: &Authority) -> Files {
 /// A server that follows `volume`, which holds a good pair.
 async fn follow_volume(volume: &Volume) -> TestServer {
     let server = TestServer::start(Router::new(), Limits::default()).await;
-    let (directory, serving, metrics) = (volume.path(), Arc::clone(&server.serving), server.metrics.clone());
-    let own = server.serving.pair().unwrap();
+    let (directory, certificates, metrics) = (
+        volume.path(),
+        Arc::clone(&server.certificates),
+        server.metrics.clone(),
+    );
+    let own = server.certificates.pair().unwrap();
     tokio::spawn(async move {
         follow_every(
             Duration::from_millis(1),
             &directory,
             SERVER_NAME,
-            &serving,
+            &certificates,
             &metrics,
         )
         .await;
     });
     until("the first pair", || {
-        server.serving.pair().unwrap().certified().cert != own.certified().cert
+        server.certificates.pair().unwrap().certified().cert != own.certified().cert
     })
     .await;
     server
@@ -95,7 +99,7 @@ async fn follow_volume(volume: &Volume) -> TestServer {
 fn serves(server: &TestServer, files: &Files) -> bool {
     let now = OffsetDateTime::now_utc();
     let pair = Pair::parse(files.0.as_bytes(), files.1.as_bytes(), SERVER_NAME, now).unwrap();
-    server.serving.pair().unwrap().certified().cert == pair.certified().cert
+    server.certificates.pair().unwrap().certified().cert == pair.certified().cert
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -193,7 +197,7 @@ async fn a_bad_pair_leaves_the_old_one_in_place_and_is_counted_once(
         .await
         .unwrap();
     assert_eq!(
-        server.serving.problem(OffsetDateTime::now_utc()),
+        server.certificates.unready_reason(OffsetDateTime::now_utc()),
         None,
         "still ready"
     );
@@ -203,7 +207,7 @@ async fn a_bad_pair_leaves_the_old_one_in_place_and_is_counted_once(
     until("the next good pair", || serves(&server, &next)).await;
     assert!(
         server.metrics.to_text().contains(&counted),
-        "once, not at every look"
+        "once, not at every read"
     );
 }
 
@@ -211,12 +215,16 @@ async fn a_bad_pair_leaves_the_old_one_in_place_and_is_counted_once(
 async fn without_a_pair_readiness_says_what_is_missing() {
     let directory = tempfile::tempdir().unwrap();
     let metrics = Metrics::default();
-    let serving = Arc::new(Serving::new(metrics.clone()));
-    let (path, following) = (directory.path().to_owned(), Arc::clone(&serving));
+    let certificates = Arc::new(CertificateStore::new(metrics.clone()));
+    let (path, following) = (directory.path().to_owned(), Arc::clone(&certificates));
     tokio::spawn(async move {
         follow_every(Duration::from_millis(1), &path, SERVER_NAME, &following, &metrics).await
     });
-    let problem = || serving.problem(OffsetDateTime::now_utc()).unwrap_or_default();
+    let problem = || {
+        certificates
+            .unready_reason(OffsetDateTime::now_utc())
+            .unwrap_or_default()
+    };
 
     until("the reason", || problem().contains("tls.crt")).await;
 
@@ -224,7 +232,7 @@ async fn without_a_pair_readiness_says_what_is_missing() {
     fs::write(directory.path().join("tls.key"), key).unwrap();
     fs::write(directory.path().join("tls.crt"), certificate).unwrap();
     until("readiness", || {
-        serving.problem(OffsetDateTime::now_utc()).is_none()
+        certificates.unready_reason(OffsetDateTime::now_utc()).is_none()
     })
     .await;
 }

@@ -34,8 +34,8 @@ async fn a_hundred_renewals_under_load_fail_no_handshake() {
         memory: Arc::clone(&memory),
         cut: Arc::default(),
     };
-    let mut manager = Manager::new(connection, "gate", "ns", Arc::clone(&server.serving));
-    manager.pass(start()).await.unwrap();
+    let mut manager = Manager::new(connection, "gate", "ns", Arc::clone(&server.certificates));
+    manager.reconcile(start()).await.unwrap();
     let clock = Arc::new(Clock(Mutex::new(start())));
     let counts: Vec<_> = (0..CLIENTS).map(|_| Arc::new(AtomicUsize::new(0))).collect();
     let load: Vec<_> = counts
@@ -56,11 +56,11 @@ async fn a_hundred_renewals_under_load_fail_no_handshake() {
 
     let renewals = async {
         for _ in 0..RENEWALS {
-            let pair = server.serving.pair().unwrap();
+            let pair = server.certificates.pair().unwrap();
             *clock.0.lock().unwrap() = pair.renewal_time();
-            manager.pass(pair.renewal_time()).await.unwrap();
+            manager.reconcile(pair.renewal_time()).await.unwrap();
             assert_ne!(
-                server.serving.pair().unwrap().certified().cert,
+                server.certificates.pair().unwrap().certified().cert,
                 pair.certified().cert
             );
             // Every client has shaken hands with the new pair before the next one comes: two, as one may have been under way.

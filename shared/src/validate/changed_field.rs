@@ -1,4 +1,4 @@
-//! What an element asks for that it did not ask for before.
+//! The fields of an element that an edit adds or changes.
 
 use super::Previous;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 /// A field that is new in this element, or has another value than before. A field that is absent
 /// asks for nothing.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Asked {
+pub(super) enum ChangedField {
     Ips,
     Mac,
     CniArgs,
@@ -21,8 +21,8 @@ pub(super) enum Asked {
     DeviceId,
 }
 
-impl Asked {
-    /// The fields by which `element` asks for something that it did not ask for before.
+impl ChangedField {
+    /// The fields of `element` that are new or changed.
     pub fn by(element: &Selection, previous: Previous<'_>) -> Vec<Self> {
         match (previous.element, previous.is_plugged) {
             // Plugged by a list that was unreadable: what it asked for is unknown.

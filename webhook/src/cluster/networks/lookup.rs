@@ -1,9 +1,9 @@
-//! One look at the API server per network on which a refusal rests, or the warning that there is no
-//! such network: a NetworkAttachmentDefinition and a pod that uses it are often applied together,
-//! and the watch is a moment behind, or lost.
+//! One lookup at the API server per network on which a refusal, or the warning that it does not
+//! exist, rests. A NetworkAttachmentDefinition and a pod that uses it are often applied together,
+//! and the watch may lag or be lost.
 //!
-//! Bounded: few looks at once in the whole program, all of a review within two seconds, and a
-//! network that is not there is not looked for again within two seconds.
+//! Bounded: the program makes few lookups at once, those of one review take at most two seconds, and
+//! a missing network is not looked up again within two seconds.
 
 use std::{
     collections::HashMap,
@@ -21,24 +21,24 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use super::{Confirmed, NetworkAttachmentDefinition, Networks, Seen};
 
-/// All looks of one review together take at most this long: well under the timeout of the webhook's registration.
+/// For all lookups of one review together: well under the timeout of the webhook's registration.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// This many looks at once, of all reviews together.
+/// Lookups at once, of all reviews together.
 const AT_ONCE: usize = 16;
-/// How long it is remembered that a network is not there.
+/// How long a missing network is remembered.
 const MEMORY: Duration = Duration::from_secs(2);
-/// How many such networks are remembered.
+/// Missing networks that are remembered.
 const REMEMBERED: usize = 1024;
 
-/// What bounds the looks.
+/// Bounds the lookups.
 #[derive(Debug)]
-pub(super) struct Looks {
+pub(super) struct Lookups {
     permits: Semaphore,
     /// When networks were last found to be missing.
     missing: Mutex<HashMap<NetworkName, Instant>>,
 }
 
-impl Default for Looks {
+impl Default for Lookups {
     fn default() -> Self {
         Self {
             permits: Semaphore::new(AT_ONCE),
@@ -47,7 +47,7 @@ impl Default for Looks {
     }
 }
 
-impl Looks {
+impl Lookups {
     fn remember_missing(&self, name: NetworkName) {
         let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
         if missing.len() >= REMEMBERED {
@@ -69,23 +69,23 @@ impl Looks {
 pub async fn confirm<'a>(networks: &'a Networks, names: &[NetworkName], client: &Client) -> Confirmed<'a> {
     let known_missing = |name: &&NetworkName| {
         let in_cache = networks.network(name);
-        matches!(in_cache, Network::Missing { .. }) && networks.looks.is_missing(name)
+        matches!(in_cache, Network::Missing { .. }) && networks.lookups.is_missing(name)
     };
     let doubtful: Vec<&NetworkName> = names.iter().filter(|name| !known_missing(name)).collect();
-    // What is left unanswered stays unknown.
+    // A network without an answer stays unknown.
     let mut seen: HashMap<NetworkName, Seen> = doubtful
         .iter()
         .map(|name| ((*name).clone(), (Network::Unknown, NetworkFacts::default())))
         .collect();
     let mut answers: FuturesUnordered<_> = doubtful
         .into_iter()
-        .map(|name| async move { (name, look(networks, name, client).await) })
+        .map(|name| async move { (name, lookup(networks, name, client).await) })
         .collect();
     let _ = tokio::time::timeout(DEADLINE, async {
         while let Some((name, answer)) = answers.next().await {
             match answer {
                 Ok(answer) => _ = seen.insert(name.clone(), answer),
-                Err(error) => tracing::warn!(network = %name, %error, "cannot look up a network"),
+                Err(error) => tracing::warn!(network = %name, %error, "network lookup failed; the network counts as unknown"),
             }
         }
     })
@@ -96,14 +96,14 @@ pub async fn confirm<'a>(networks: &'a Networks, names: &[NetworkName], client: 
     }
 }
 
-async fn look(networks: &Networks, name: &NetworkName, client: &Client) -> Result<Seen, kube::Error> {
+async fn lookup(networks: &Networks, name: &NetworkName, client: &Client) -> Result<Seen, kube::Error> {
     // The semaphore is never closed; an error would mean no bound.
-    let _permit = networks.looks.permits.acquire().await.ok();
+    let _permit = networks.lookups.permits.acquire().await.ok();
     let api: Api<NetworkAttachmentDefinition> = Api::namespaced(client.clone(), name.namespace());
     let definition = api.get_opt(name.name()).await?;
     if let Some((_, summary)) = definition.and_then(|definition| definition.summary()) {
         return Ok((summary.network(), summary.facts()));
     }
-    networks.looks.remember_missing(name.clone());
+    networks.lookups.remember_missing(name.clone());
     Ok((networks.missing(name), NetworkFacts::default()))
 }
