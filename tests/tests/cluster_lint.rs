@@ -1,5 +1,5 @@
-//! `lint --cluster` about the objects of one namespace. Tests beside it make objects, too: their lines are left out, and they may
-//! make the exit status worse.
+//! `lint --cluster` about the objects of one namespace. Tests beside it make objects, too: their
+//! lines are left out, and they may make the exit status worse.
 
 use serde_json::{Value, json};
 use shared::annotations::{ENFORCEMENT_LABEL, NETWORKS};

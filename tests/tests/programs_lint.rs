@@ -1,4 +1,5 @@
-//! `dynamic-networks-webhook lint` as a person or a pipeline runs it: files or standard input, and an exit status that tells.
+//! `dynamic-networks-webhook lint` as a person or a pipeline runs it: files or standard input, and
+//! an exit status that tells.
 
 use std::path::{Path, PathBuf};
 
@@ -307,11 +308,18 @@ async fn a_bridge_marker_asks_for_no_device() -> Result<()> {
     );
     let stored = file(directory.path(), "stored.yaml", &running)?;
     let edited = file(directory.path(), "edited.yaml", &pod("lan-b@net1"))?;
-    let networks = tests::root().join("tests/cases/01-bridge-resource-name.yaml");
-
-    let lint = lint()?.flag("--old", stored).argument(networks).argument(edited);
-    let output = lint.run().await?;
-    is(&output, 0, &["Pod default/p: ok\n"]);
-    assert!(!output.text.contains("device"), "{}", output.text);
+    let bridges = tests::read("tests/cases/01-bridge-resource-name.yaml")?;
+    for (plugin, code, words) in [
+        ("bridge", 0, "Pod default/p: ok\n"),
+        ("sriov", 1, "[rule device-plugin]"),
+    ] {
+        let networks = bridges.replace(r#""type": "bridge""#, &format!(r#""type": "{plugin}""#));
+        let networks = file(directory.path(), plugin, &networks)?;
+        let lint = lint()?
+            .flag("--old", &stored)
+            .argument(networks)
+            .argument(&edited);
+        is(&lint.run().await?, code, &[words]);
+    }
     Ok(())
 }
