@@ -94,7 +94,7 @@ async fn a_namespace_with_enforcement_warn_has_warnings() -> Result<()> {
             "{}",
             output.text
         );
-        // Warnings alone leave the exit status 0, whosever they are.
+        // Warnings alone leave the exit status 0, those of other namespaces too.
         let is_harmless = |line: &str| {
             ["warning: ", "note: ", "judged: "]
                 .iter()
