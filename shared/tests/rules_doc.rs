@@ -44,7 +44,7 @@ readers of the annotation would disagree, or the list is larger than this projec
 
 /// Warnings that no list gives by itself: the words (`…` stands for what differs), the cause, and what
 /// to do.
-const OTHER_WARNINGS: [[&str; 3]; 6] = [
+const OTHER_WARNINGS: [[&str; 3]; 20] = [
     [
         "the namespace's label dynamic-networks.k8s.cni.cncf.io/interface-names is not fill, reject, warn or off",
         "The label has a value that the webhook does not know; the configured mode applies.",
@@ -57,7 +57,7 @@ const OTHER_WARNINGS: [[&str; 3]; 6] = [
     ],
     [
         "and … more violations",
-        "Under enforcement: warn, violations are warnings, and there are more than are listed.",
+        "There are more violations than are listed. They are warnings under enforcement: warn, and of a workload.",
         "Correct those that are listed first.",
     ],
     [
@@ -66,14 +66,84 @@ const OTHER_WARNINGS: [[&str; 3]; 6] = [
         "Correct those that are listed first.",
     ],
     [
-        "metadata.annotations of the … has no effect; put … into ….metadata.annotations",
-        "lint: the annotation is on the workload, but multus reads it on the pod.",
+        "…: its pods will be refused: …",
+        "A workload is applied whose pod template breaks a rule. The workload is stored; its pods are refused when they are created.",
+        "Correct the pod template as the text says.",
+    ],
+    [
+        "metadata.annotations of … has no effect; put … into ….metadata.annotations",
+        "The annotation is on the workload, but multus reads it on the pod.",
         "Move the annotation into the pod template.",
+    ],
+    [
+        "metadata.annotations of … has no effect…: … is … there and … in ….metadata.annotations, which counts; remove the first",
+        "The workload and its pod template have different annotations. Pods get that of the template.",
+        "Remove the annotation of the workload itself.",
+    ],
+    [
+        "annotation … has no effect; did you mean …?",
+        "An annotation's key resembles that of the networks annotation. Multus does not read it.",
+        "Correct the key, or remove the annotation.",
+    ],
+    [
+        "spec.config is empty: multus reads the config from a CNI file of this name on each node; a config in another place of the object is ignored",
+        "A NetworkAttachmentDefinition has no config.",
+        "Write the config as a string into spec.config, unless each node has the file.",
+    ],
+    [
+        "the capability … is not declared any more: the next pod that asks for it does not get it",
+        "An edit of a NetworkAttachmentDefinition takes out a capability.",
+        "Declare the capability again, or take the field out of the pods that ask for it.",
+    ],
+    [
+        "at least … of the pods in namespace … use …: they keep their interfaces, but no new pod, and no new sandbox of theirs, starts with this network",
+        "A NetworkAttachmentDefinition is deleted that pods use.",
+        "Create it again, or take the network out of the pods' lists.",
+    ],
+    [
+        "beside … it has no effect, libcni reads … inside each plugin; move it into the entry of … that does this work",
+        "The config of a NetworkAttachmentDefinition has capabilities beside plugins.",
+        "Move capabilities into the plugin that has them.",
+    ],
+    [
+        "libcni does not read the version of a plugin in a list and runs the list at 0.1.0; write it beside …",
+        "The config of a NetworkAttachmentDefinition has cniVersion inside a plugin of its list only.",
+        "Move cniVersion beside plugins.",
+    ],
+    [
+        "no CNI specification has version …, and plugins refuse it; write one of …",
+        "The config of a NetworkAttachmentDefinition has a cniVersion that does not exist, for plugins that the webhook does not know.",
+        "Write a version that the plugin knows.",
+    ],
+    [
+        "newer than CNI 1.1.0; a plugin that does not know it refuses it",
+        "The config of a NetworkAttachmentDefinition has a cniVersion newer than any that the webhook knows.",
+        "Make sure that the plugins on the nodes know this version.",
+    ],
+    [
+        "outside its subnet …",
+        "The gateway of a range of host-local is not in the range's subnet.",
+        "Correct the gateway or the subnet.",
+    ],
+    [
+        "must have a prefix length, such as …",
+        "The IPAM plugin static has an address without a prefix length. Only pods that ask for addresses of their own (ips) start.",
+        "Add the prefix length to the address.",
+    ],
+    [
+        "label … and must be …; the configuration holds",
+        "lint: a label of a Namespace has a value that the webhook does not know.",
+        "Correct the label of the Namespace, or remove it.",
     ],
     [
         "no such NetworkAttachmentDefinition in these files…",
         "lint: the files have other networks of that namespace, but not this one.",
         "Correct the name, or add the NetworkAttachmentDefinition to the files.",
+    ],
+    [
+        "… is not changed: …",
+        "lint --fix: the interface names cannot be written into this file; the text says why.",
+        "Write the names that lint shows.",
     ],
 ];
 
@@ -372,7 +442,7 @@ fn warnings() -> String {
             let _ = writeln!(text, "| `{shown}` | {} | {} |", warning.meaning(), warning.fix());
         }
     }
-    text += "\nWarnings that are not about one list, with `…` for what differs:\n\n| warning | cause | what to do |\n| --- | --- | --- |\n";
+    text += "\nWarnings that are not about one element or list, with `…` for what differs:\n\n| warning | cause | what to do |\n| --- | --- | --- |\n";
     for [shown, cause, fix] in OTHER_WARNINGS {
         let _ = writeln!(text, "| `{shown}` | {cause} | {fix} |");
     }

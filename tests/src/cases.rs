@@ -47,19 +47,22 @@ impl Namespace {
         Ok(Case { pod, nad })
     }
 
-    /// Applies the network of a file over the one of that name.
+    /// Applies the networks of a file, over those of the same names.
     ///
     /// # Errors
     /// [`Error::Api`].
     pub async fn apply_case(&self, file: &str) -> Result<()> {
         for object in case_objects(file)? {
-            self.apply_nad(object).await?;
+            if kind(&object) == "NetworkAttachmentDefinition" {
+                self.apply_nad(object).await?;
+            }
         }
         Ok(())
     }
 
     async fn apply_nad(&self, mut object: DynamicObject) -> Result<Nad> {
         object.labels_mut().insert(RUN.to_owned(), self.run.clone());
+        object.metadata.namespace = Some(self.name.clone());
         let name = object.name_any();
         let config = object.data.pointer("/spec/config").and_then(Value::as_str);
         let config: Value = crate::node::parse(config.unwrap_or_default())?;

@@ -5,6 +5,7 @@
 //! The cluster is the one that `make cluster-up` left in `.cluster/` of this checkout, with the image loaded and
 //! `manifests/dynamic-networks-controller.yaml` applied (`make test` does all of it). Without it cluster tests fail.
 
+mod account;
 mod allow_all;
 mod api_double;
 mod cases;

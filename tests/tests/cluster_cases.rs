@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use rstest::rstest;
-use tests::{Case, Error, Namespace, PLUG, Pod, Result, eventually, in_kube_system, in_namespace};
+use tests::{
+    Case, Error, NO_NETWORKS, Namespace, PLUG, Pod, Result, eventually, in_kube_system, in_namespace,
+};
 
 /// The mode of names, per namespace.
 const MODE: &str = "dynamic-networks.k8s.cni.cncf.io/interface-names";
@@ -138,6 +140,8 @@ async fn a_pod_that_ends_while_it_fails_leaves_nothing(#[case] refused: Refused)
 
 /// The pod's element fails with the plugin's words, and leaves no interface and no lease behind.
 async fn is_refused(ns: &Namespace, refused: Refused) -> Result<Case> {
+    // Without the webhook, or before it was installed, such a network is there.
+    ns.admits_broken_networks().await?;
     let case = ns.case(refused.file).await?;
     case.pod.annotate(&format!("{}@net1", case.nad.name)).await?;
     case.pod.has_event("FailedAddingInterface", refused.words).await?;
@@ -213,4 +217,77 @@ async fn the_right_one_goes(ns: &Namespace) -> Result<()> {
     let events = pod.events().await?;
     assert!(events.iter().all(|event| !event.warning), "{events:?}");
     Ok(())
+}
+
+/// What `lint` and the webhook say of it is what the kernel says.
+#[tokio::test]
+async fn a_group_address_is_refused_or_told_by_an_event() -> Result<()> {
+    in_namespace("mac", async |ns| {
+        ns.apply_case("13-multicast-mac.yaml").await?;
+        let pod = ns.running_pod("p", NO_NETWORKS).await?;
+        let list = |mac: &str| {
+            format!(r#"[{{"name":"iot","interface":"net1","ips":["192.0.2.13/24"],"mac":"{mac}"}}]"#)
+        };
+        for mac in ["f3:00:5e:00:53:13", "00:00:00:00:00:00"] {
+            let refusal = pod.refusal_of(&list(mac)).await?;
+            assert!(
+                refusal.contains(mac) && refusal.contains("[rule mac-unicast]"),
+                "{refusal}"
+            );
+        }
+        ns.admits_broken_networks().await?;
+
+        pod.annotate(&list("f3:00:5e:00:53:13")).await?;
+        pod.has_event("FailedAddingInterface", "net1").await?;
+        pod.annotate(&list("02:00:5e:00:53:13")).await?;
+
+        pod.has_exactly(&["net1"]).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_address_without_prefix_fails_at_the_static_plugin() -> Result<()> {
+    in_namespace("prefix", async |ns| {
+        ns.apply_case("13-multicast-mac.yaml").await?;
+        let pod = ns.running_pod("p", NO_NETWORKS).await?;
+        let list = |ip: &str| format!(r#"[{{"name":"iot","interface":"net1","ips":["{ip}"]}}]"#);
+        let refusal = pod.refusal_of(&list("192.0.2.13")).await?;
+        assert!(refusal.contains("[rule ip-prefix]"), "{refusal}");
+        ns.admits_broken_networks().await?;
+
+        pod.annotate(&list("192.0.2.13")).await?;
+        pod.has_event("FailedAddingInterface", "192.0.2.13").await?;
+        pod.annotate(&list("192.0.2.13/24")).await?;
+
+        pod.has_exactly(&["net1"]).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_list_with_its_version_inside_starts_and_is_plugged() -> Result<()> {
+    in_namespace("version", async |ns| {
+        ns.apply_case("18-cniversion-inside-the-plugin.yaml").await?;
+        let hot = ns.running_pod("hot", NO_NETWORKS).await?;
+        let cold = ns.running_pod("cold", "inside@net1,none-at-all@net2").await?;
+
+        hot.annotate("inside@net1,none-at-all@net2").await?;
+
+        for pod in [&cold, &hot] {
+            pod.has_exactly(&["net1", "net2"]).await?;
+        }
+        let shown = async |pod: &Pod| -> Result<Vec<_>> {
+            let entries = pod.network_status().await?;
+            let ours = entries
+                .into_iter()
+                .filter(|entry| entry.interface.starts_with("net"));
+            Ok(ours
+                .map(|entry| (entry.interface, !entry.mac.is_empty()))
+                .collect())
+        };
+        assert_eq!(shown(&hot).await?, shown(&cold).await?);
+        Ok(())
+    })
+    .await
 }

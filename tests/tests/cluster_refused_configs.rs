@@ -1,9 +1,10 @@
 //! A network whose plugin refuses its configuration blocks nothing: the whole table of [`tests::refused`], each row alone and in a chain,
 //! before and behind a plugin that is in order, with each thing that can follow.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use futures::{StreamExt, future::try_join_all};
+use shared::cni::check;
 use tests::{
     Error, LONG, NO_NETWORKS, Nad, Namespace, Observer, PLUG, Pod, Result, Scene, Sight, breaches,
     in_namespace, macvlan,
@@ -32,12 +33,16 @@ enum Follows {
     Deleted,
 }
 
+/// Whether a plugin is there, and what is on the node, no check of a text can know.
+const ONLY_ON_THE_NODE: [&str; 4] = ["type", "ipam-type", "absent-master", "absent-device"];
+
 #[tokio::test]
 async fn a_refused_configuration_blocks_nothing() -> Result<()> {
     in_namespace("refused", async |ns| {
         ns.admits_broken_networks().await?;
         let good = ns.create_nad("good", macvlan().host_local()).await?;
         let groups = groups(ns, ns.cluster.node.refused().await?);
+        agrees_with_the_check(&groups);
         let count: usize = groups.iter().map(|group| group.elements.len()).sum();
         println!("{count} attachments in {} pods", groups.len());
         let observer = Observer::new(ns);
@@ -55,6 +60,22 @@ async fn a_refused_configuration_blocks_nothing() -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// What the real plugins refuse below, the check of the webhook refuses too, but for what only the node
+/// knows; and it takes everything that they take.
+fn agrees_with_the_check(groups: &[Group]) {
+    let mut unseen: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for element in groups.iter().flat_map(|group| &group.elements) {
+        let right = check(&element.right, "n").runnable();
+        assert!(right.is_ok(), "{}: {right:?}", element.right);
+        if check(&element.refused, "n").runnable().is_ok() {
+            unseen.insert((element.row.plugin, element.row.what));
+        }
+    }
+    println!("refused by the plugins alone: {unseen:?}");
+    let unexpected = unseen.iter().find(|(_, what)| !ONLY_ON_THE_NODE.contains(what));
+    assert_eq!(unexpected, None);
 }
 
 /// One attachment of the product.

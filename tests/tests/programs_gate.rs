@@ -329,7 +329,7 @@ async fn an_attack_gets_clean_answers_and_holds_up_nobody() -> Result<()> {
 async fn stalled_clients_delay_no_review() -> Result<()> {
     let mut gate = Gate::started().await?;
     let usual = gate.review_takes().await?;
-    let stalls: [(&str, fn(Client) -> Stall, usize); 4] = [
+    let stalls: [(&str, Attack, usize); 4] = [
         ("nearly whole bodies", |client| Box::pin(nearly_whole(client)), 66),
         ("idle connections", |client| Box::pin(idle(client)), 300),
         ("many streams", |client| Box::pin(streams(client)), 8),
@@ -361,6 +361,7 @@ async fn stalled_clients_delay_no_review() -> Result<()> {
     gate.program.still_runs()
 }
 
+type Attack = fn(Client) -> Stall;
 type Stall = std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
 /// All but the last bytes of a body of the usual size.

@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tests::{
-    Cluster, Error, Namespace, Output, PLUG, Program, Result, eventually, free_address, get, in_namespace,
-};
+use tests::{Cluster, Error, Output, PLUG, Program, Result, eventually, free_address, get, in_namespace};
 
 /// What is wrong in the file, and what the message has to name.
 const BAD_FILES: &[(&str, &[&str])] = &[
@@ -105,7 +103,7 @@ async fn the_agent_lives_without_its_sockets_and_says_which_are_missing() -> Res
 async fn the_agent_says_that_it_may_not_watch_pods() -> Result<()> {
     in_namespace("rights", async |ns| {
         let place = Place::new()?;
-        let kubeconfig = powerless(ns, &place).await?;
+        let kubeconfig = place.file("powerless", &ns.powerless().await?)?;
         let config = place.config(json!({}))?;
         let admin = free_address()?;
         let mut agent = agent(&kubeconfig, &config)?
@@ -126,7 +124,7 @@ async fn the_agent_says_that_it_may_not_watch_pods() -> Result<()> {
 async fn the_webhook_says_that_it_may_not_read_its_secret() -> Result<()> {
     in_namespace("rights", async |ns| {
         let place = Place::new()?;
-        let kubeconfig = powerless(ns, &place).await?;
+        let kubeconfig = place.file("powerless", &ns.powerless().await?)?;
         let (admin, listen) = (free_address()?, free_address()?);
         let mut webhook = Program::webhook()?
             .flag("--config", place.config(json!({}))?)
@@ -249,29 +247,4 @@ fn both(place: &Place) -> Result<[Program; 2]> {
         agent.flag("--kubeconfig", &kubeconfig),
         webhook.flag("--kubeconfig", &kubeconfig),
     ])
-}
-
-/// A kubeconfig of a service account that may do nothing.
-async fn powerless(ns: &Namespace, place: &Place) -> Result<PathBuf> {
-    let cluster = &ns.cluster;
-    cluster
-        .kubectl(&["create", "serviceaccount", "powerless", "--namespace", &ns.name])
-        .await?;
-    let token = cluster
-        .kubectl(&["create", "token", "powerless", "--namespace", &ns.name])
-        .await?;
-    let view = cluster
-        .kubectl(&[
-            "config",
-            "view",
-            "--raw",
-            "--minify",
-            "--flatten",
-            "--output",
-            "json",
-        ])
-        .await?;
-    let mut kubeconfig: Value = serde_json::from_str(&view).map_err(|e| Error::Unexpected(e.to_string()))?;
-    kubeconfig["users"][0]["user"] = json!({"token": token.trim()});
-    place.file("powerless", &kubeconfig.to_string())
 }

@@ -21,7 +21,7 @@ pub(super) fn locate(findings: &mut [Finding], file: &str, scalar: &Scalar) {
     for finding in findings {
         let start = match finding.part {
             Some(Part::Element(index)) => elements.get(index).copied(),
-            Some(Part::Config(at)) => byte_of(&scalar.text, at),
+            Some(Part::Inside(at)) => byte_of(&scalar.text, at),
             None => None,
         };
         let byte = start.and_then(|start| notation.byte(start));
@@ -29,7 +29,7 @@ pub(super) fn locate(findings: &mut [Finding], file: &str, scalar: &Scalar) {
             continue;
         };
         finding.at = Some(at);
-        if let Some(Part::Config(inside)) = finding.part {
+        if let Some(Part::Inside(inside)) = finding.part {
             drop_place(&mut finding.message, inside);
         }
     }
@@ -49,13 +49,17 @@ fn byte_of(text: &str, at: Position) -> Option<usize> {
     Some(start + within.map_or(line.len(), |(byte, _)| byte))
 }
 
-/// Takes the place inside the config out of a message: with two places, a reader looks at the wrong
+/// Takes the place inside the text out of a message: with two places, a reader looks at the wrong
 /// one.
 fn drop_place(message: &mut String, inside: Position) {
     let Position { line, column } = inside;
-    let place = format!(" (line {line}, column {column})");
-    if let Some(start) = message.rfind(&place) {
-        message.replace_range(start..start + place.len(), "");
+    for place in [
+        format!(" (line {line}, column {column})"),
+        format!(" at line {line}, column {column}"),
+    ] {
+        if let Some(start) = message.rfind(&place) {
+            message.replace_range(start..start + place.len(), "");
+        }
     }
 }
 

@@ -54,8 +54,8 @@ pub(super) struct Finding {
 pub(super) enum Part {
     /// An element of the annotation, by its index.
     Element(usize),
-    /// What begins at this place of the config.
-    Config(Position),
+    /// What begins at this place inside the text.
+    Inside(Position),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -119,7 +119,10 @@ impl Finding {
         Self {
             level,
             rule: Some(violation.rule.name()),
-            part: violation.element.map(Part::Element),
+            part: violation
+                .element
+                .map(Part::Element)
+                .or_else(|| syntax_error(violation).map(Part::Inside)),
             ..Self::error(violation.to_string())
         }
     }
@@ -136,7 +139,7 @@ impl Finding {
         };
         let place = |number| u64::try_from(number).unwrap_or_default();
         Self {
-            part: Some(Part::Config(Position {
+            part: Some(Part::Inside(Position {
                 line: place(problem.line),
                 column: place(problem.column),
             })),
@@ -166,6 +169,17 @@ impl Finding {
         let part = Some(Part::Element(element));
         Self { part, ..self }
     }
+}
+
+/// The place that the rule json-syntax names: `… is expected at line 1, column 2; …`.
+fn syntax_error(violation: &Violation) -> Option<Position> {
+    let (_, place) = violation.message.split_once(" is expected at line ")?;
+    let (line, rest) = place.split_once(", column ")?;
+    let (column, _) = rest.split_once(';')?;
+    Some(Position {
+        line: line.parse().ok()?,
+        column: column.parse().ok()?,
+    })
 }
 
 /// The element that a warning of the rule book names first: `element 1 (default/a): …`.

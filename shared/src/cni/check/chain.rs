@@ -19,6 +19,9 @@ use crate::{
 /// The versions of the CNI specification.
 const SPECIFICATIONS: [&str; 7] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
+/// The versions whose results have addresses always.
+const OLD_RESULTS: [&str; 2] = ["0.1.0", "0.2.0"];
+
 /// The members of an object; nothing else has any.
 pub(super) fn members<'n, 's>(node: &'n Node<'s>) -> &'n [Member<'s>] {
     match &node.tree {
@@ -43,7 +46,9 @@ pub(super) fn judge<'n>(findings: &mut Findings<'n>, document: &'n Node<'_>, par
         return;
     };
     if let Some(config) = parsed {
-        judge_version(findings, document, config.cni_version.as_deref(), &plugins);
+        let version = config.cni_version.as_deref();
+        judge_version(findings, document, version, &plugins);
+        judge_result(findings, document, version, &plugins);
     }
     for (index, plugin) in plugins.into_iter().enumerate() {
         at_plugin(findings, document, index, |findings| {
@@ -148,6 +153,38 @@ fn judge_unknown_version<'n>(
     findings.within(Step::Key(key), |findings| {
         findings.push(severity, node.start, Some(node), message);
     });
+}
+
+/// A result without addresses has no form before CNI 0.3.0. The plugin runs, multus cannot read its
+/// result, and the pod does not start.
+fn judge_result<'n>(
+    findings: &mut Findings<'n>,
+    document: &'n Node<'_>,
+    version: Option<&str>,
+    plugins: &[&'n Node<'_>],
+) {
+    let brings_none = |plugin: &&&Node<'_>| {
+        let kind = text(plugin, "type").unwrap_or_default();
+        let ipam = value(plugin, "ipam").and_then(|ipam| text(ipam, "type"));
+        tables::plugin(kind).is_some() && kind != "loopback" && ipam.is_none_or(str::is_empty)
+    };
+    if version.is_some_and(|version| !OLD_RESULTS.contains(&version))
+        || plugins.is_empty()
+        || !plugins.iter().all(|plugin| brings_none(&plugin))
+    {
+        return;
+    }
+    let runs_at = version.unwrap_or("0.1.0 (no \"cniVersion\")");
+    let message = format!(
+        "no plugin has an \"ipam\", and at CNI version {runs_at} a result without addresses cannot be read, so that a \
+         pod does not start; write \"cniVersion\": \"1.0.0\"{}",
+        if is_single(document) {
+            ""
+        } else {
+            " beside \"plugins\""
+        }
+    );
+    findings.cannot_run(document.start, None, message);
 }
 
 /// A `cniVersion` that libcni does not read, where it finds no other.

@@ -144,3 +144,15 @@ fn objects_without_a_namespace_are_of_the_given_one() {
     );
     assert!(!out.contains("warning"), "{out}");
 }
+
+#[test]
+fn an_annotation_that_is_not_json_has_its_place() {
+    let block = "|\n      [ { \"name\": \"a\",\n          # none\n      } ]";
+    let (outcome, out) = lint_text(&a_pod(block));
+
+    assert_eq!(outcome, Outcome::Refused, "{out}");
+    assert!(
+        out.contains("  error at 8:11: value ") && !out.contains(" at line "),
+        "{out}"
+    );
+}
