@@ -184,7 +184,8 @@ fn judge_result<'n>(
             " beside \"plugins\""
         }
     );
-    findings.cannot_run(document.start, None, message);
+    // A hot-plug runs at a newer version, and works.
+    findings.push(Severity::Warning, document.start, None, message);
 }
 
 /// A `cniVersion` that libcni does not read, where it finds no other.

@@ -113,7 +113,9 @@ fn mistakes_as_found_are_refused_with_their_place(#[case] config: &str, #[case] 
     r#"{"cniVersion":"0.3.1","cniVersions":["0.4.0","1.0.0","1.1.0"],"name":"n","plugins":[{"type":"macvlan"}]}"#
 )]
 #[case(r#"{"cniVersion":"0.3.1","type":"macvlan","master":"eth1","ipam":{"type":"dhcp"}}"#)]
-#[case(r#"{"type":"bridge","bridge":"br0"}"#)]
+#[case(r#"{"type":"bridge","bridge":"br0","ipam":{"type":"dhcp"}}"#)]
+#[case(r#"{"plugins":[{"type":"loopback"}]}"#)]
+#[case(r#"{"type":"kube-ovn"}"#)]
 #[case(r#"{"cniVersion":"0.3.1","type":"calico","mtu":"1500","ipam":{"type":"host-local","subnet":"usePodCidr"}}"#)]
 #[case(r#"{"cniVersion":"0.3.1","type":"macvlan","ipam":{"type":"whereabouts","range":7}}"#)]
 fn networks_that_run_pass(#[case] config: &str) {
@@ -416,7 +418,10 @@ fn ipvlan_takes_the_addresses_of_an_earlier_plugin() {
 #[case("bridge", "1.0", 1, 0)]
 #[case("kube-ovn", "0.5.0", 0, 1)]
 #[case("bridge", "1.2.0", 0, 1)]
-#[case("bridge", "0.1.0", 0, 0)]
+#[case("bridge", "0.1.0", 0, 1)]
+#[case("bridge", "0.2.0", 0, 1)]
+#[case("kube-ovn", "0.2.0", 0, 0)]
+#[case("bridge", "0.3.0", 0, 0)]
 #[case("bridge", "1.1.0", 0, 0)]
 fn versions_without_a_specification_are_named(
     #[case] plugin: &str,
@@ -434,7 +439,7 @@ fn versions_without_a_specification_are_named(
     assert!(
         texts(&config)
             .iter()
-            .all(|text| text.starts_with("cniVersion, value "))
+            .all(|text| text.starts_with("cniVersion, value ") || text.contains("a pod does not start"))
     );
 }
 
@@ -466,7 +471,9 @@ fn a_version_inside_a_plugin_of_a_list_is_a_warning() {
         warnings(config),
         [
             "plugins[0].cniVersion, value \"0.4.0\": libcni does not read the version of a plugin in a list and runs the list \
-          at 0.1.0; write it beside \"plugins\" (line 2, column 25)"
+          at 0.1.0; write it beside \"plugins\" (line 2, column 25)",
+            "no plugin has an \"ipam\", and at CNI version 0.1.0 (no \"cniVersion\") a result without addresses cannot be \
+          read, so that a pod does not start; write \"cniVersion\": \"1.0.0\" beside \"plugins\" (line 1, column 1)"
         ]
     );
     assert_eq!(refusals(config), [""; 0]);
