@@ -44,7 +44,7 @@ pub enum PairError {
     /// The certificate's time has not come.
     #[error("the certificate is not valid before {0}")]
     NotYetValid(OffsetDateTime),
-    /// The certificate is somebody else's.
+    /// The certificate is for another name.
     #[error("the certificate is not valid for {0}")]
     Foreign(String),
 }

@@ -17,7 +17,7 @@ fn now() -> OffsetDateTime {
 }
 
 fn names() -> Vec<String> {
-    service_names("gate", "kube-system").to_vec()
+    service_names("webhook", "kube-system").to_vec()
 }
 
 /// Whether a client that trusts `bundle` accepts what `authority` signs, for `name` at `at`.

@@ -14,7 +14,7 @@ pub struct Arguments {
     /// What to do instead of serving.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// How to serve.
+    /// Flags of the server.
     #[command(flatten)]
     pub serve: Serve,
 }
@@ -41,7 +41,7 @@ pub struct Serve {
     /// Where /livez, /readyz and /metrics are answered (plain HTTP).
     #[arg(long, env = "ADMIN_LISTEN", default_value = "[::]:8080")]
     pub admin_listen: SocketAddr,
-    /// A directory with tls.crt and tls.key, followed as its content changes; without it, certificates are self-managed.
+    /// A directory with tls.crt and tls.key, read again when they change; without it, certificates are self-managed.
     #[arg(long, env = "CERTIFICATE_DIR")]
     pub certificate_dir: Option<PathBuf>,
     /// The Service through which the API server calls this program.

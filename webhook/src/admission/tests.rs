@@ -543,7 +543,7 @@ proptest! {
                 let answer: Value = serde_json::from_slice(&answer).unwrap();
                 let response = &answer["response"];
                 prop_assert!(response["uid"].is_string() && response["allowed"].is_boolean(), "{answer}");
-                // Whoever cannot be read is not let through.
+                // An unreadable object is not admitted.
                 let readable = review::read(body).is_ok_and(|request| request.change().is_ok());
                 prop_assert!(readable || response["allowed"] == false, "{answer}");
             } else {

@@ -1,5 +1,5 @@
-//! The paths that the API server calls: `/mutate`, `/validate`, `/workload`, `/network`. Each request is read, handed to
-//! [`Admission`], counted and answered; what the answer says is decided there.
+//! The paths that the API server calls: `/mutate`, `/validate`, `/workload`, `/network`. Reads each
+//! request, passes it to [`Admission`], counts and answers.
 
 use std::{sync::Arc, time::Instant};
 
@@ -21,14 +21,14 @@ use crate::{
     metrics::{Metrics, ReviewLabels},
 };
 
-/// What all paths need.
+/// The state of all routes.
 #[derive(Clone)]
 pub struct App {
-    /// What decides.
+    /// Decides about reviews.
     pub admission: Admission,
-    /// What is counted.
+    /// Counts them.
     pub metrics: Metrics,
-    /// How much may be read at once, and how fast it must come.
+    /// Limits on request bodies.
     pub bodies: Bodies,
 }
 

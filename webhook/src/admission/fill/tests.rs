@@ -39,7 +39,7 @@ fn on_update(old: &str, status: &Value, networks: &str) -> String {
 #[case::the_second_only("a@ens4,b", "a@ens4,b@net2")]
 #[case::around_a_clash("a@net2,b", "a@net2,b@net1")]
 #[case::json(r#"[{"name":"a"}]"#, r#"[{"name":"a","interface":"net1"}]"#)]
-#[case::json_with_a_stranger(
+#[case::json_with_an_unknown_key(
     r#"[{"x-y": 1, "name":"a"}]"#,
     r#"[{"x-y": 1, "name":"a", "interface": "net1"}]"#
 )]
@@ -197,7 +197,7 @@ fn annotation() -> impl Strategy<Value = String> {
                 .iter()
                 .map(|(network, interface)| {
                     let (namespace, name) = network.split_once('/').unwrap_or(("default", network));
-                    let mut element = json!({ "name": name, "namespace": namespace, "stranger": [1, null] });
+                    let mut element = json!({ "name": name, "namespace": namespace, "unknown": [1, null] });
                     if let Some(interface) = interface {
                         element["interface"] = interface.as_str().into();
                     }

@@ -1,4 +1,4 @@
-//! What goes back to the API server.
+//! The answer to the API server.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +11,15 @@ use super::{API_VERSION, KIND};
 /// Characters of an audit annotation.
 const MAX_AUDIT: usize = 1000;
 
-/// What is answered.
+/// The `response` of a review.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Answer {
     /// The review's.
     pub uid: String,
-    /// Whether the request goes on.
+    /// Whether the request is admitted.
     pub allowed: bool,
-    /// Why not.
+    /// Why it is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Refusal>,
     /// Shown by kubectl; each at most 256 characters.
@@ -36,7 +36,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Goes on, unchanged.
+    /// Admitted without a change.
     pub fn allowed(uid: impl Into<String>) -> Self {
         Self {
             uid: uid.into(),
@@ -49,7 +49,7 @@ impl Answer {
         }
     }
 
-    /// Does not go on.
+    /// Refused.
     pub fn refused(uid: impl Into<String>, refusal: Refusal) -> Self {
         Self {
             allowed: false,
@@ -76,7 +76,7 @@ impl Answer {
         }
     }
 
-    /// Adds an audit annotation, cut to a length that no audit log minds.
+    /// Adds an audit annotation, truncated to a length that every audit backend takes.
     pub fn audit(&mut self, key: &'static str, value: &str) {
         self.audit_annotations.insert(key, shortened(value, MAX_AUDIT));
     }
@@ -107,7 +107,7 @@ impl Answer {
 pub struct Refusal {
     /// HTTP status that the client sees.
     pub code: u16,
-    /// Machine-readable word for it.
+    /// Machine-readable reason.
     pub reason: &'static str,
     /// For a person.
     pub message: String,

@@ -265,7 +265,7 @@ async fn more_large_bodies_than_fit_into_memory_at_once_are_all_answered() {
         ..Limits::default()
     };
     let server = TestServer::of_app(app, limits).await;
-    // A valid review, most of whose bytes nobody needs.
+    // A valid review, most of whose bytes are not read.
     let mut pod = pod("a");
     pod["spec"]["filler"] = "x".repeat(MAX_BODY - 10_000).into();
     let body = Bytes::from(create(&pod).to_string());

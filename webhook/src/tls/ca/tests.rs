@@ -161,7 +161,7 @@ impl Replica {
             memory: Arc::clone(memory),
             cut: Arc::clone(&cut),
         };
-        let manager = Manager::new(connection, "gate", "ns", Arc::clone(&certificates));
+        let manager = Manager::new(connection, "webhook", "ns", Arc::clone(&certificates));
         Self {
             manager,
             certificates,
@@ -190,7 +190,7 @@ impl Replica {
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()));
         let pair = self.certificates.pair().unwrap();
-        let name = ServerName::try_from("gate.ns.svc").unwrap();
+        let name = ServerName::try_from("webhook.ns.svc").unwrap();
         let now = UnixTime::since_unix_epoch(Duration::from_secs(now.unix_timestamp().unsigned_abs()));
         verifier
             .build()
@@ -260,7 +260,7 @@ async fn a_registration_that_was_applied_again_gets_the_ca_again() {
     let mut replica = Replica::of(&memory);
     replica.settle(start()).await;
     let before = memory.bundles();
-    memory.change(|content| content.registrations[1].bundles = vec![String::new(), "stranger".to_owned()]);
+    memory.change(|content| content.registrations[1].bundles = vec![String::new(), "foreign".to_owned()]);
 
     replica.settle(start()).await;
 
@@ -335,7 +335,7 @@ async fn a_damaged_or_emptied_secret_gets_a_new_ca_and_strangers_keys_stay() {
             ("mine".to_owned(), b"x".to_vec()),
         ]),
     ] {
-        let stranger = damaged.get("mine").cloned();
+        let foreign = damaged.get("mine").cloned();
         let before = memory.bundles();
         memory.set_data(damaged);
 
@@ -343,7 +343,7 @@ async fn a_damaged_or_emptied_secret_gets_a_new_ca_and_strangers_keys_stay() {
 
         assert_ne!(memory.bundles(), before);
         assert!(replica.is_trusted_by_all(&memory, start()));
-        assert_eq!(memory.data().get("mine").cloned(), stranger);
+        assert_eq!(memory.data().get("mine").cloned(), foreign);
     }
 }
 

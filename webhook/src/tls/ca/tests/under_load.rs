@@ -34,7 +34,7 @@ async fn a_hundred_renewals_under_load_fail_no_handshake() {
         memory: Arc::clone(&memory),
         cut: Arc::default(),
     };
-    let mut manager = Manager::new(connection, "gate", "ns", Arc::clone(&server.certificates));
+    let mut manager = Manager::new(connection, "webhook", "ns", Arc::clone(&server.certificates));
     manager.reconcile(start()).await.unwrap();
     let clock = Arc::new(Clock(Mutex::new(start())));
     let counts: Vec<_> = (0..CLIENTS).map(|_| Arc::new(AtomicUsize::new(0))).collect();
