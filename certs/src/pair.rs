@@ -27,7 +27,7 @@ pub enum PairError {
     /// The certificate or the key has no bytes, or whitespace only.
     #[error("the {0} is empty")]
     Empty(&'static str),
-    /// No PEM, a section without its end, or bytes that are no certificate or key.
+    /// Not PEM, a section without its end, or bytes that are not a certificate or key.
     #[error("the {what} is unreadable: {cause}")]
     Unreadable {
         /// `certificate` or `key`
@@ -35,13 +35,13 @@ pub enum PairError {
         /// the parser's words
         cause: String,
     },
-    /// The key is not the certificate's.
+    /// The key does not belong to the certificate.
     #[error("the key does not belong to the certificate")]
     Mismatch,
-    /// The certificate's time is over.
+    /// The certificate has expired.
     #[error("the certificate expired at {0}")]
     Expired(OffsetDateTime),
-    /// The certificate's time has not come.
+    /// The certificate is not valid yet.
     #[error("the certificate is not valid before {0}")]
     NotYetValid(OffsetDateTime),
     /// The certificate is for another name.
@@ -50,7 +50,7 @@ pub enum PairError {
 }
 
 impl PairError {
-    /// One word out of a closed set, for a metric's label.
+    /// A metric label out of a closed set.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Empty(_) => "empty",
@@ -137,7 +137,7 @@ impl Pair {
     }
 }
 
-/// Reads the parts of a certificate that rustls does not show.
+/// Reads the parts of a certificate that rustls does not expose.
 pub(crate) fn parse_x509<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, PairError> {
     let unreadable = |cause: String| PairError::Unreadable {
         what: "certificate",

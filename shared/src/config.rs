@@ -1,4 +1,4 @@
-//! The one configuration file of both programs: its keys, its defaults, and what is possible in it.
+//! The configuration file of both programs: its keys, defaults and possible values.
 
 mod values;
 
@@ -34,7 +34,7 @@ impl InterfaceNames {
         Self::ALL.into_iter().find(|mode| mode.as_str() == text)
     }
 
-    /// The mode as it is written.
+    /// The mode as written in the file.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Fill => "fill",

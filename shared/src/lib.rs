@@ -1,5 +1,5 @@
-//! The rule book: everything about the networks annotation, pure. Both programs obey it; nothing here does I/O,
-//! reads a clock or knows a Kubernetes client.
+//! The rules of the networks annotation, its formats and its configuration, for both programs. Pure:
+//! no I/O, no clock, no Kubernetes client.
 
 mod address;
 pub mod annotations;

@@ -24,10 +24,10 @@ pub struct InterfaceName(
     [u8; MAX_INTERFACE_BYTES + 1],
 );
 
-/// Why a text is no interface name; the message says what is allowed.
+/// Why a text is not an interface name; the message says what is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InterfaceNameError {
-    /// No character at all.
+    /// Empty.
     #[error("must not be empty")]
     Empty,
     /// More than 15 bytes.
@@ -130,7 +130,7 @@ pub struct NetworkName {
     slash: u8,
 }
 
-/// Why a text names no NetworkAttachmentDefinition.
+/// Why a text is not the name of a NetworkAttachmentDefinition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkNameError {
     /// The namespace is not a DNS-1123 label.
@@ -152,7 +152,7 @@ impl NetworkName {
     /// Checks both parts.
     ///
     /// # Errors
-    /// See [`NetworkNameError`]; the namespace is looked at first.
+    /// See [`NetworkNameError`]; the namespace is checked first.
     pub fn new(namespace: &str, name: &str) -> Result<Self, NetworkNameError> {
         if !is_label(namespace) {
             return Err(NetworkNameError::Namespace);
@@ -240,7 +240,7 @@ pub(crate) fn is_label_of_any_length(text: &str) -> bool {
     is_label_text(text.as_bytes())
 }
 
-/// What a label consists of: one look at each byte, not five comparisons.
+/// The bytes of a label: one table lookup per byte, not five comparisons.
 const LABEL: [bool; 256] = {
     let mut label = [false; 256];
     let mut index = 0;

@@ -110,7 +110,7 @@ pub fn entries(network: &NetworkName, result: &CniResult) -> Vec<StatusEntry> {
     entries
 }
 
-/// 0.0.0.0/1 counts as well: the Go client looks at the address alone.
+/// 0.0.0.0/1 counts as well: the Go client compares the address alone.
 fn is_default(route: &ResultRoute) -> bool {
     route
         .destination

@@ -1,5 +1,5 @@
 //! Whether a network's config can run: beyond what [`NetworkConfig::parse`] asks, what libcni and
-//! the plugins of containernetworking/plugins refuse at ADD, and what they run but not as meant.
+//! the plugins of containernetworking/plugins refuse at ADD, and what they run with another effect than intended.
 //!
 //! What a plugin accepts must pass: unknown keys and unknown plugins are not judged.
 
@@ -46,7 +46,7 @@ impl ConfigReport {
 /// Judges a NAD's config; `network_name` is the name that multus puts in when the config has none.
 /// Pure, and linear in the length of `config` but for the sorting of host-local's ranges.
 ///
-/// The agent does not ask this before ADD: there the plugin itself answers.
+/// The agent does not call this before ADD: the plugin itself answers there.
 pub fn check(config: &str, network_name: &str) -> ConfigReport {
     let mut findings = Findings::of(config);
     let document = match json::parse(config, MAX_DEPTH) {
@@ -149,7 +149,7 @@ fn is_nearly_type(key: &str) -> bool {
     letters.eq_ignore_ascii_case("type") && letters != key
 }
 
-/// The value of `key` as a Go map has it: the key as it is, the last one of duplicates.
+/// The value of `key` as in a Go map: exact spelling, the last one of duplicates.
 fn last<'n, 's>(node: &'n Node<'s>, key: &str) -> Option<&'n Node<'s>> {
     let found = chain::members(node).iter().rev().find(|member| member.key == key);
     found.map(|member| &member.value)

@@ -59,7 +59,7 @@ pub enum ConfigError {
     PluginType {
         /// 0-based position in the chain.
         index: usize,
-        /// What is there, shortened; empty when it is missing.
+        /// The actual value, shortened; empty when it is missing.
         value: String,
     },
     /// A key of a plugin has a type that libcni or multus cannot read.
@@ -237,7 +237,7 @@ fn list(plugins: Option<Value>) -> Result<Vec<Plugin>, ConfigError> {
     plugins.into_iter().enumerate().map(plugin).collect()
 }
 
-/// The keys that libcni and multus read of a plugin have the types that their Go structs ask for; the rest is the plugin's own affair.
+/// The keys that libcni and multus read of a plugin have the types that their Go structs ask for; other keys are left to the plugin.
 fn check_plugin(index: usize, plugin: &Plugin) -> Result<(), ConfigError> {
     let wrong = |key, wanted| Err(ConfigError::PluginKey { index, key, wanted });
     check_type(index, plugin.get("type"), false)?;

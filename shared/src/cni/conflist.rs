@@ -1,4 +1,4 @@
-//! What is sent to multus for a network: a conflist of its own, with everything in it that the plugins shall see.
+//! The conflist that is sent to multus for a network, complete with all arguments of its plugins.
 //!
 //! As a list of its own, a config runs at its own CNI version: multus' daemon lays its own `cniVersion` over what it is sent, but
 //! libcni takes the highest of `cniVersions` instead.
@@ -29,7 +29,7 @@ impl NetworkConfig {
         config.conflist()
     }
 
-    /// The conflist as it stands, nothing written into it: for a config that came out of [`NetworkConfig::conflist_for`] before.
+    /// The conflist unchanged: for a config that came out of [`NetworkConfig::conflist_for`] before.
     pub fn conflist(&self) -> String {
         let version = self.cni_version.as_deref().unwrap_or(OLDEST_VERSION);
         json!({
@@ -120,7 +120,7 @@ fn write_runtime_config(plugin: &mut Plugin, asked: &Attributes) {
     }
 }
 
-/// As multus merges cni-args into a config at pod start: over what is there, key by key.
+/// Merges cni-args over the existing ones key by key, as multus does at pod start.
 fn write_args(plugin: &mut Plugin, asked: &Attributes) {
     let Some(cni_args) = &asked.cni_args else {
         return;

@@ -1,4 +1,5 @@
-//! What a plugin chain answered, read as libcni's Go types read it, for every version of the CNI specification.
+//! The result of a plugin chain, read as libcni's Go types read it, for every version of the CNI
+//! specification.
 
 use std::net::IpAddr;
 
@@ -28,7 +29,7 @@ pub struct ResultInterface {
     pub name: String,
     /// Its hardware address, as the plugin wrote it; may be empty.
     pub mac: String,
-    /// 0: not told (before version 1.0.0: never told).
+    /// 0: not reported (never reported before version 1.0.0).
     pub mtu: i64,
     /// The network namespace; empty: on the host.
     pub sandbox: String,

@@ -1,4 +1,4 @@
-//! Whether two fields ask for the same, however they are written.
+//! Whether two fields have the same meaning, however they are written.
 
 use serde_json::Value;
 

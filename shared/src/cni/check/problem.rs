@@ -27,7 +27,7 @@ pub struct ConfigProblem {
     pub line: usize,
     /// 1-based column, in characters.
     pub column: usize,
-    /// The value as it is written, shortened and printable.
+    /// The value as written, shortened and printable.
     pub value: Option<String>,
     /// What is wrong and what to do; one sentence without a full stop.
     pub message: String,
