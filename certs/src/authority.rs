@@ -52,8 +52,8 @@ pub enum AuthorityError {
 }
 
 impl Authority {
-    /// Creates a CA (ECDSA P-256) that is valid for [`CA_LIFETIME`] from `now`. Its subject is unique, so that a bundle may
-    /// hold several of them and every verifier finds the right one.
+    /// Creates a CA (ECDSA P-256) that is valid for [`CA_LIFETIME`] from `now`. Its subject is
+    /// unique, so that a bundle may hold several of them and every verifier finds the right one.
     ///
     /// # Errors
     /// No randomness is available.
@@ -135,8 +135,8 @@ impl Authority {
         self.not_after
     }
 
-    /// Signs a serving pair with a new key for `names`, valid for [`SERVING_LIFETIME`] but never longer than the CA.
-    /// The first name is the one that clients request.
+    /// Signs a serving pair with a new key for `names`, valid for [`SERVING_LIFETIME`] but never
+    /// longer than the CA. The first name is the one that clients request.
     ///
     /// # Errors
     /// A name is no DNS name, or signing failed.
@@ -146,7 +146,8 @@ impl Authority {
         Ok(Pair::parse(certificate.as_bytes(), key.as_bytes(), name, now)?)
     }
 
-    /// As [`Self::sign`], but gives the certificate and the key as PEM: the content of `tls.crt` and `tls.key`.
+    /// As [`Self::sign`], but gives the certificate and the key as PEM: the content of `tls.crt`
+    /// and `tls.key`.
     ///
     /// # Errors
     /// A name is no DNS name, or signing failed.
@@ -175,7 +176,8 @@ impl Authority {
 /// Longest common name that X.509 allows (RFC 5280, ub-common-name), in bytes.
 const COMMON_NAME_LIMIT: usize = 64;
 
-/// The DNS names of a service; the first is what the API server asks for when it calls a webhook by service reference.
+/// The DNS names of a service; the first is what the API server asks for when it calls a webhook by
+/// service reference.
 pub fn service_names(service: &str, namespace: &str) -> [String; 3] {
     [
         format!("{service}.{namespace}.svc"),

@@ -11,8 +11,8 @@ pub use pair::{Pair, PairError, expires_after};
 
 use time::OffsetDateTime;
 
-/// How far the start of a validity lies in the past, so that a peer whose clock is behind accepts the
-/// certificate at once.
+/// How far the start of a validity lies in the past, so that a peer whose clock is behind accepts
+/// the certificate at once.
 const BACKDATE: time::Duration = time::Duration::minutes(10);
 
 /// When to renew: after two thirds of a lifetime, early enough to survive a long outage of the API

@@ -1,4 +1,5 @@
-//! A serving pair: certificate chain and private key, checked as a whole before it may replace a working one.
+//! A serving pair: certificate chain and private key, checked as a whole before it may replace a
+//! working one.
 
 use std::sync::Arc;
 
@@ -64,8 +65,9 @@ impl PairError {
 }
 
 impl Pair {
-    /// Checks a PEM pair as found in `tls.crt` and `tls.key`: a chain (leaf first) with an RSA, P-256, P-384 or Ed25519 key
-    /// in PKCS#8, PKCS#1 or SEC1 form, valid at `now` for the DNS name `name`.
+    /// Checks a PEM pair as found in `tls.crt` and `tls.key`: a chain (leaf first) with an RSA,
+    /// P-256, P-384 or Ed25519 key in PKCS#8, PKCS#1 or SEC1 form, valid at `now` for the DNS name
+    /// `name`.
     ///
     /// # Errors
     /// See [`PairError`].

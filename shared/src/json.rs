@@ -1,6 +1,6 @@
-//! A JSON parser that borrows from its source and keeps the byte span of every value. It accepts what
-//! Go's encoding/json accepts and limits the depth. Annotations are edited by these spans, so that
-//! foreign bytes do not change; serde_json has neither spans nor duplicates in source order.
+//! A JSON parser that borrows from its source and keeps the byte span of every value. It accepts
+//! what Go's encoding/json accepts and limits the depth. Annotations are edited by these spans, so
+//! that foreign bytes do not change; serde_json has neither spans nor duplicates in source order.
 
 use std::borrow::Cow;
 
@@ -161,7 +161,8 @@ pub(crate) fn is_exact(number: &str) -> bool {
         .is_ok_and(|magnitude| magnitude <= MAX_EXACT as f64)
 }
 
-/// The bytes that end or escape a run of a string: one table lookup per byte, not three comparisons.
+/// The bytes that end or escape a run of a string: one table lookup per byte, not three
+/// comparisons.
 const SPECIAL: [bool; 256] = {
     let mut special = [false; 256];
     let mut control = 0;

@@ -1,5 +1,5 @@
-//! The rules of the networks annotation, its formats and its configuration, for both programs. Pure:
-//! no I/O, no clock, no Kubernetes client.
+//! The rules of the networks annotation, its formats and its configuration, for both programs.
+//! Pure: no I/O, no clock, no Kubernetes client.
 
 mod address;
 pub mod annotations;

@@ -12,9 +12,10 @@ const MAX_LABEL_BYTES: usize = 63;
 /// DNS-1123 subdomain, in bytes.
 const MAX_SUBDOMAIN_BYTES: usize = 253;
 
-/// The name of a network interface in a pod: 1..15 bytes, not `.` or `..`, no `/`, `:`, `%`, whitespace or control character
-/// (the rules of libcni and the kernel; the kernel would read `%d` as a template).
-/// Whether `lo` or the default interface may be meant is a rule about lists (see [`crate::selection`]), not about names.
+/// The name of a network interface in a pod: 1..15 bytes, not `.` or `..`, no `/`, `:`, `%`,
+/// whitespace or control character (the rules of libcni and the kernel; the kernel would read `%d`
+/// as a template). Whether `lo` or the default interface may be meant is a rule about lists (see
+/// [`crate::selection`]), not about names.
 // One aligned block, because it is copied a lot: in two words, whatever it is a part of.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -120,7 +121,8 @@ impl From<InterfaceName> for String {
     }
 }
 
-/// A NetworkAttachmentDefinition's namespace (DNS-1123 label) and name (DNS-1123 subdomain). Displays as `namespace/name`.
+/// A NetworkAttachmentDefinition's namespace (DNS-1123 label) and name (DNS-1123 subdomain).
+/// Displays as `namespace/name`.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NetworkName {

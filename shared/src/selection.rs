@@ -212,8 +212,8 @@ impl Selection {
     }
 }
 
-/// The place of an interface name: bytes `start..end` of the source are replaced by `prefix` and the
-/// name (in JSON: as a JSON string).
+/// The place of an interface name: bytes `start..end` of the source are replaced by `prefix` and
+/// the name (in JSON: as a JSON string).
 #[derive(Clone, Debug, PartialEq)]
 struct InsertionPoint {
     start: usize,

@@ -95,8 +95,8 @@ pub struct Findings {
     pub violations: Violations,
     /// What is legal and may surprise.
     pub warnings: Warnings,
-    /// The networks on which a violation or the warning of a missing one rests, each once: that they
-    /// are missing, what their config is or declares, or what they require.
+    /// The networks on which a violation or the warning of a missing one rests, each once: that
+    /// they are missing, what their config is or declares, or what they require.
     pub rests_on: Vec<NetworkName>,
 }
 

@@ -8,9 +8,9 @@
 //!                   └──────────► cluster: client, cache, networks, namespaces
 //! ```
 //! `lint` passes files instead of reviews to `admission`; all modules may count in `metrics`. The
-//! rules are in the `shared` crate. While a review is answered the API server is called only to look
-//! up a network before a refusal that rests on it or a warning that it is missing, and to list the
-//! pods that use a deleted network.
+//! rules are in the `shared` crate. While a review is answered the API server is called only to
+//! look up a network before a refusal that rests on it or a warning that it is missing, and to list
+//! the pods that use a deleted network.
 
 pub mod admission;
 pub mod args;

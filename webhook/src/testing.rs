@@ -1,5 +1,5 @@
-//! Helpers for tests: reviews as an API server sends them, and a server on the loopback with clients
-//! that trust it.
+//! Helpers for tests: reviews as an API server sends them, and a server on the loopback with
+//! clients that trust it.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -329,7 +329,8 @@ pub fn networks_of(pod: &Value) -> &str {
         .unwrap()
 }
 
-/// How many cases a property is tried with: `PROPTEST_CASES`, or a number that takes about a second.
+/// How many cases a property is tried with: `PROPTEST_CASES`, or a number that takes about a
+/// second.
 pub fn cases(usual: u32) -> proptest::prelude::ProptestConfig {
     let asked = std::env::var("PROPTEST_CASES")
         .ok()

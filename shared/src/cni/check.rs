@@ -1,5 +1,6 @@
 //! Whether a network's config can run: beyond what [`NetworkConfig::parse`] asks, what libcni and
-//! the plugins of containernetworking/plugins refuse at ADD, and what they run with another effect than intended.
+//! the plugins of containernetworking/plugins refuse at ADD, and what they run with another effect
+//! than intended.
 //!
 //! What a plugin accepts must pass: unknown keys and unknown plugins are not judged.
 

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::{address, names::InterfaceName};
 
-/// A CNI result of any version (0.1.0 to 1.1.0): unknown keys are ignored, wrong types are an error.
+/// A CNI result of any version (0.1.0 to 1.1.0): unknown keys are ignored, wrong types are an
+/// error.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct CniResult {
     /// `interfaces`, in order.

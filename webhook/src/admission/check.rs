@@ -126,8 +126,8 @@ pub fn answer(uid: &str, target: Target, findings: Findings, enforcement: Enforc
     answer
 }
 
-/// A refusal in the form of the API server's own for an invalid object: `kubectl` prints one line per
-/// cause, and `kubectl edit` reopens the text with the causes above it.
+/// A refusal in the form of the API server's own for an invalid object: `kubectl` prints one line
+/// per cause, and `kubectl edit` reopens the text with the causes above it.
 fn refusal(target: Target, violations: &Violations) -> Refusal {
     let Target {
         kind,

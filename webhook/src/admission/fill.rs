@@ -14,7 +14,8 @@ use shared::{
 
 use crate::admission::review::Change;
 
-/// The longest patch: 256 KiB in base64. Only a list that consists of control characters needs more.
+/// The longest patch: 256 KiB in base64. Only a list that consists of control characters needs
+/// more.
 const MAX_PATCH: usize = 192 * 1024;
 
 /// For each element the name that is filled in, if any.
@@ -53,7 +54,8 @@ fn replace_networks(annotation: String) -> Patch {
     Patch(vec![PatchOperation::Replace(replace)])
 }
 
-/// The networks annotation with missing interface names filled in; `None` when there is nothing to do.
+/// The networks annotation with missing interface names filled in; `None` when there is nothing to
+/// do.
 pub fn filled(change: &Change<'_>, mode: InterfaceNames, config: &Config) -> Option<String> {
     let (list, names) = missing(change, mode, config)?;
     Some(list.with_interfaces(&names))
@@ -61,8 +63,8 @@ pub fn filled(change: &Change<'_>, mode: InterfaceNames, config: &Config) -> Opt
 
 /// The list, and the names that are to be written into it.
 ///
-/// An unreadable annotation passes unchanged: the validating webhook, which always runs later, refuses
-/// it with every reason at once.
+/// An unreadable annotation passes unchanged: the validating webhook, which always runs later,
+/// refuses it with every reason at once.
 fn missing(change: &Change<'_>, mode: InterfaceNames, config: &Config) -> Option<(SelectionList, Names)> {
     if mode != InterfaceNames::Fill || change.pod.is_virt_launcher() {
         return None;
@@ -72,8 +74,8 @@ fn missing(change: &Change<'_>, mode: InterfaceNames, config: &Config) -> Option
     list.takes_any(&names).then_some((list, names))
 }
 
-/// The names for the unnamed elements of `list`: by position before the pod has started, else by its
-/// interfaces.
+/// The names for the unnamed elements of `list`: by position before the pod has started, else by
+/// its interfaces.
 fn names(change: &Change<'_>, list: &SelectionList, config: &Config) -> Names {
     let Some(old) = change.old else {
         return naming::fill_on_create(list, config.offset_in(change.namespace));

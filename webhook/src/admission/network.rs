@@ -1,6 +1,7 @@
-//! NetworkAttachmentDefinitions: a config that cannot run is refused where rules are enforced, when it is
-//! created and when its spec changes. Other updates pass whatever the config is: other controllers write
-//! annotations. A capability that an edit drops and a deletion while pods use it are warnings.
+//! NetworkAttachmentDefinitions: a config that cannot run is refused where rules are enforced, when
+//! it is created and when its spec changes. Other updates pass whatever the config is: other
+//! controllers write annotations. A capability that an edit drops and a deletion while pods use it
+//! are warnings.
 
 use shared::{
     cni::{Capabilities, Capability, NetworkConfig, Severity, check},

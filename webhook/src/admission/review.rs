@@ -1,8 +1,8 @@
 //! The envelope: `admission.k8s.io/v1` AdmissionReview, request and answer.
 //!
 //! Only the fields that rules need are read; all others are skipped without being stored. An
-//! unreadable pod is never admitted: a broken envelope is an HTTP error, a broken pod a refusal that
-//! carries the review's uid.
+//! unreadable pod is never admitted: a broken envelope is an HTTP error, a broken pod a refusal
+//! that carries the review's uid.
 
 mod answer;
 pub(super) mod objects;
@@ -141,7 +141,8 @@ impl Pod {
         self.annotations()?.network_status.as_deref()
     }
 
-    /// A mirror of a static pod: its annotations come from the kubelet's file and cannot be changed here.
+    /// A mirror of a static pod: its annotations come from the kubelet's file and cannot be changed
+    /// here.
     pub fn is_mirror(&self) -> bool {
         self.annotations()
             .is_some_and(|annotations| annotations.mirror.is_some())
@@ -191,13 +192,15 @@ pub struct Change<'a> {
 
 impl Request<'_> {
     /// The change that this request makes to a networks annotation. `None` for other resources and
-    /// operations, mirror pods, pods without networks, and updates that do not change the annotation.
+    /// operations, mirror pods, pods without networks, and updates that do not change the
+    /// annotation.
     ///
     /// # Errors
     /// A pod request without the objects that its operation must have.
     pub fn change(&self) -> Result<Option<Change<'_>>, String> {
         let pods = self.resource.group.is_empty() && self.resource.resource == "pods";
-        // A binding is not a pod, though its annotations are copied to one: only schedulers write them.
+        // A binding is not a pod, though its annotations are copied to one: only schedulers write
+        // them.
         if !pods || self.sub_resource.as_deref() == Some("binding") {
             return Ok(None);
         }

@@ -1,6 +1,6 @@
-//! Which networks the pods of a namespace use: listed from the API server when a network is deleted.
-//! The webhook keeps no cache of pods. A list covers one namespace, is bounded in time and bytes, and
-//! is remembered for a few seconds, because networks are often deleted together.
+//! Which networks the pods of a namespace use: listed from the API server when a network is
+//! deleted. The webhook keeps no cache of pods. A list covers one namespace, is bounded in time and
+//! bytes, and is remembered for a few seconds, because networks are often deleted together.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -1,5 +1,5 @@
-//! Checks the pod template when a workload is applied: refusals that its pods would meet later become
-//! warnings now. Never refuses: another controller may complete the template.
+//! Checks the pod template when a workload is applied: refusals that its pods would meet later
+//! become warnings now. Never refuses: another controller may complete the template.
 
 use std::{borrow::Cow, fmt};
 

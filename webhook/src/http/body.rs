@@ -1,10 +1,11 @@
 //! Reads request bodies within three limits: size, pace, and the memory of all bodies and unread
 //! answers together.
 //!
-//! A body takes its whole share of the memory before it is read, as its Content-Length announces (API
-//! servers always send one), so no body waits for memory while it holds some. While others wait, a
-//! body that falls behind its pace is rejected, so that clients that announce much and send little
-//! do not block others. Few large bodies are read at once, which leaves memory for small ones.
+//! A body takes its whole share of the memory before it is read, as its Content-Length announces
+//! (API servers always send one), so no body waits for memory while it holds some. While others
+//! wait, a body that falls behind its pace is rejected, so that clients that announce much and send
+//! little do not block others. Few large bodies are read at once, which leaves memory for small
+//! ones.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +21,8 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-/// The largest body, in bytes: an API server takes objects of 3 MiB, and a review of an update holds two.
+/// The largest body, in bytes: an API server takes objects of 3 MiB, and a review of an update
+/// holds two.
 pub const MAX_BODY: usize = 7 * 1024 * 1024;
 /// All bodies in memory together, in bytes: about a thousand usual ones.
 const BUDGET: usize = 32 * 1024 * 1024;
@@ -28,8 +30,8 @@ const BUDGET: usize = 32 * 1024 * 1024;
 const LARGE: usize = 256 * 1024;
 /// Large bodies that are read at once.
 const LARGE_AT_ONCE: usize = 3;
-/// Granularity of the budget, in bytes. A body takes at least one unit, which also covers its answer:
-/// an answer exceeds its body by at most 16 KiB of refusals and warnings.
+/// Granularity of the budget, in bytes. A body takes at least one unit, which also covers its
+/// answer: an answer exceeds its body by at most 16 KiB of refusals and warnings.
 const UNIT: usize = 16 * 1024;
 /// Bytes per second that a body must bring while others wait for memory: far less than any network
 /// between nodes carries.

@@ -280,8 +280,8 @@ impl Progress {
     }
 }
 
-/// A request that is under way until this is dropped: answered or given up. A handler finds it among
-/// the request's extensions, and may keep it until its answer is written.
+/// A request that is under way until this is dropped: answered or given up. A handler finds it
+/// among the request's extensions, and may keep it until its answer is written.
 pub(super) struct UnderWay {
     id: u64,
     progress: Arc<Progress>,

@@ -39,7 +39,8 @@ impl Drain {
         *self.last_request.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Returns when draining has begun and no request has come for `idle` since, or `limit` after it began.
+    /// Returns when draining has begun and no request has come for `idle` since, or `limit` after
+    /// it began.
     pub(super) async fn drained(&self, idle: Duration, limit: Duration) {
         self.begun().await;
         let begun = Instant::now();

@@ -91,8 +91,8 @@ impl App {
     }
 }
 
-/// An answer, which keeps what its request holds until its last byte is written: a client that reads
-/// no answers gets no more of them than fit into the budget, and is cut off.
+/// An answer, which keeps what its request holds until its last byte is written: a client that
+/// reads no answers gets no more of them than fit into the budget, and is cut off.
 struct Unwritten {
     json: Vec<u8>,
     _share: Share,

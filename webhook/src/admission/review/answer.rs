@@ -111,7 +111,8 @@ pub struct Refusal {
     pub reason: &'static str,
     /// For a person.
     pub message: String,
-    /// One entry per broken rule: what `kubectl` prints line by line, and `kubectl edit` puts above the text.
+    /// One entry per broken rule: what `kubectl` prints line by line, and `kubectl edit` puts above
+    /// the text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<Details>,
 }

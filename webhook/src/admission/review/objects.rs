@@ -1,4 +1,5 @@
-//! JSON objects only: serde would take a list for a struct, too, field by field in the order of the source.
+//! JSON objects only: serde would take a list for a struct, too, field by field in the order of the
+//! source.
 
 use std::{fmt, marker::PhantomData};
 

@@ -298,7 +298,8 @@ async fn a_packed_body_is_refused_unopened() {
     assert_eq!(response.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
 }
 
-/// A router whose `/slow` answers when the second is notified, and notifies the first when it begins.
+/// A router whose `/slow` answers when the second is notified, and notifies the first when it
+/// begins.
 fn slow_router() -> (Router, Arc<Notify>, Arc<Notify>) {
     let (arrived, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (begun, go) = (Arc::clone(&arrived), Arc::clone(&release));

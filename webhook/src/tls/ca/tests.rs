@@ -359,8 +359,9 @@ async fn an_expired_ca_is_replaced_at_a_cold_start() {
     assert!(replica.is_trusted_by_all(&memory, years_later));
 }
 
-/// Three replicas over more than two rotations; one of them is cut off through the whole first one. API servers may use
-/// bundles that are up to nearly the grace period old. At every moment every replica is trusted by all of them.
+/// Three replicas over more than two rotations; one of them is cut off through the whole first one.
+/// API servers may use bundles that are up to nearly the grace period old. At every moment every
+/// replica is trusted by all of them.
 #[tokio::test]
 async fn through_rotations_every_replica_is_trusted_by_every_api_server() {
     let memory = Memory::new();

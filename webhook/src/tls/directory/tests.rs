@@ -23,7 +23,8 @@ use crate::{
 
 type Files = (String, String);
 
-/// A directory as the kubelet lays out a Secret volume: the files are links through `..data`, which is swapped.
+/// A directory as the kubelet lays out a Secret volume: the files are links through `..data`, which
+/// is swapped.
 struct Volume {
     directory: TempDir,
     generation: usize,

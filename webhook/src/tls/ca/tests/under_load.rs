@@ -1,4 +1,5 @@
-//! Renewal on a socket: clients that shake hands without a pause, and trust what the registrations say.
+//! Renewal on a socket: clients that shake hands without a pause, and trust what the registrations
+//! say.
 
 use std::sync::atomic::AtomicUsize;
 
@@ -63,7 +64,8 @@ async fn a_hundred_renewals_under_load_fail_no_handshake() {
                 server.certificates.pair().unwrap().certified().cert,
                 pair.certified().cert
             );
-            // Every client has shaken hands with the new pair before the next one comes: two, as one may have been under way.
+            // Every client has shaken hands with the new pair before the next one comes: two, as
+            // one may have been under way.
             let before: Vec<_> = counts.iter().map(|count| count.load(Ordering::SeqCst)).collect();
             join_all(counts.iter().zip(before).map(|(count, before)| {
                 until("two handshakes", move || {
