@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_of_network_names_are_those_of_the_api_server() {
+    fn network_name_lengths_match_the_api_server() {
         assert!(NetworkName::new(&"n".repeat(63), &"a".repeat(253)).is_ok());
         assert_eq!(
             NetworkName::new(&"n".repeat(64), "a"),

@@ -121,7 +121,7 @@ fn until_a_pod_starts_names_are_filled_in_as_on_creation(
 }
 
 #[test]
-fn an_unnamed_file_applied_again_over_a_filled_pod_changes_nothing() {
+fn reapplying_an_unnamed_file_changes_nothing() {
     let status = json!([
         { "name": "podnet", "interface": "eth0", "default": true, "dns": {} },
         { "name": "default/a", "interface": "net1", "dns": {} },
@@ -132,7 +132,7 @@ fn an_unnamed_file_applied_again_over_a_filled_pod_changes_nothing() {
 }
 
 #[test]
-fn a_new_element_takes_a_name_that_nothing_has_or_had() {
+fn a_new_element_gets_a_name_never_used_before() {
     let status = json!([{ "name": "default/x", "interface": "net2", "dns": {} }]);
 
     assert_eq!(
