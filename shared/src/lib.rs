@@ -1,11 +1,11 @@
 //! The rules of the networks annotation, its formats and its configuration, for both programs.
 //! Pure: no I/O, no clock, no Kubernetes client.
 
-mod address;
 pub mod annotations;
 pub mod cni;
 pub mod config;
 mod distance;
+mod go_net;
 pub mod history;
 pub mod json;
 pub mod names;

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 pub use self::splice::{StatusChange, StatusError, splice};
 use crate::{
-    address::go_string,
     cni::{CniResult, Dns, ResultInterface, ResultIp, ResultRoute, without_nulls},
+    go_net::go_string,
     json::{self, Node, Tree},
     names::NetworkName,
 };

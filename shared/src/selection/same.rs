@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::PortMapping;
-use crate::address::{parse_cidr, parse_ip, parse_mac};
+use crate::go_net::{parse_cidr, parse_ip, parse_mac};
 
 /// Lists of addresses, in the same order.
 pub(super) fn ips(a: &[String], b: &[String]) -> bool {

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, hash_map::Entry};
 
 use super::{Found, PodContext, Previous, Warning, changed_field::ChangedField, isolation_allows};
-use crate::{address, config::Config, names::NetworkName, selection::Selection, violation::shown};
+use crate::{config::Config, go_net, names::NetworkName, selection::Selection, violation::shown};
 
 pub(super) fn judge(
     context: &PodContext<'_>,
@@ -33,14 +33,14 @@ pub(super) fn judge(
             findings.warn_of(index, element, warning, &[&shown(value), &place]);
         };
         let mac = attributes.mac.as_deref().unwrap_or_default();
-        if let Some(bytes) = address::parse_mac(mac)
+        if let Some(bytes) = go_net::parse_mac(mac)
             && let Some(first) = macs.add(&element.network, bytes, asks(ChangedField::Mac))
         {
             warn(Warning::SameMac, mac, first);
         }
         // One warning an element, not one an address.
         let repeated = attributes.ips.iter().filter_map(|ip| {
-            let first = ips.add(&element.network, address::of_entry(ip)?, asks(ChangedField::Ips))?;
+            let first = ips.add(&element.network, go_net::of_entry(ip)?, asks(ChangedField::Ips))?;
             Some((ip, first))
         });
         // All are added, also those behind the first that is repeated.

@@ -5,9 +5,9 @@ use super::{
     changed_field::ChangedField, isolation_allows,
 };
 use crate::{
-    address,
     cni::{Capabilities, DeviceNeed},
     config::{Config, MissingNetworks},
+    go_net,
     names::NetworkName,
     selection::{Selection, UnknownKeys},
     violation::{Rule, Violation},
@@ -178,7 +178,7 @@ impl<'a> ElementCheck<'a> {
     /// and a pod that has it must stay editable.
     fn judge_mac(&mut self) {
         let mac = self.element.attributes().mac.as_deref().unwrap_or_default();
-        let Some(bytes) = address::parse_mac(mac).filter(|bytes| !address::is_unicast(bytes)) else {
+        let Some(bytes) = go_net::parse_mac(mac).filter(|bytes| !go_net::is_unicast(bytes)) else {
             return;
         };
         let what = if bytes.iter().all(|byte| *byte == 0) {

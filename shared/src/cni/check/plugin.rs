@@ -9,7 +9,7 @@ use super::{
     tables::{self, Ipam, PluginSchema},
 };
 use crate::{
-    address::{parse_cidr, parse_ip},
+    go_net::{parse_cidr, parse_ip},
     json::{Member, Node, Tree},
 };
 

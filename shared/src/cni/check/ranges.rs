@@ -7,7 +7,7 @@ use super::{
     schema::{text, value},
 };
 use crate::{
-    address::{parse_cidr, parse_ip},
+    go_net::{parse_cidr, parse_ip},
     json::{Node, Tree},
 };
 

@@ -10,7 +10,7 @@ use super::{
     problem::{Findings, Step},
 };
 use crate::{
-    address::{parse_cidr, parse_ip},
+    go_net::{parse_cidr, parse_ip},
     json::{Member, Node, Tree},
 };
 
