@@ -45,11 +45,8 @@ const ENFORCEMENT_WARNING: &str =
 /// Decides about reviews; cheap to clone.
 #[derive(Clone)]
 pub struct Admission {
-    /// The configuration file.
     pub config: Arc<Config>,
-    /// Which networks exist.
     pub networks: Arc<Networks>,
-    /// The labels of namespaces.
     pub namespaces: Arc<Namespaces>,
     /// For the lookup of a network before a refusal or warning that rests on it; without it, the
     /// cache decides.

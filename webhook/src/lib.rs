@@ -12,6 +12,11 @@
 //! look up a network before a refusal that rests on it or a warning that it is missing, and to list
 //! the pods that use a deleted network.
 
+#![allow(
+    missing_docs,
+    reason = "internal library of one program: where a name says it all, a comment would repeat it"
+)]
+
 pub mod admission;
 pub mod args;
 pub mod cluster;
@@ -23,7 +28,6 @@ pub mod run;
 mod testing;
 pub mod tls;
 
-/// Version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Commit of this build, where the build knew it.
 pub const COMMIT: &str = match option_env!("GIT_SHA") {

@@ -157,7 +157,6 @@ impl Metrics {
         self.latency.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    /// A rule was broken.
     pub fn violated(&self, operation: &'static str, rule: Rule) {
         self.violations
             .get_or_create(&RuleLabels {

@@ -80,7 +80,6 @@ pub struct Target {
     pub kind: &'static str,
     /// The object and the judged part of it, for the message.
     pub place: String,
-    /// The object's name.
     pub name: String,
     /// Path to what was judged.
     pub field: String,

@@ -17,7 +17,6 @@ use objects::Object;
 
 /// The only supported version of the envelope.
 const API_VERSION: &str = "admission.k8s.io/v1";
-/// Its kind.
 const KIND: &str = "AdmissionReview";
 
 /// How every operation but `CREATE` and `UPDATE` is labelled.
@@ -44,7 +43,6 @@ pub struct Request<'a, O = Pod> {
     /// Empty when the API server has yet to generate it (`generateName`).
     #[serde(default)]
     pub name: Option<String>,
-    /// The pod's namespace.
     #[serde(default)]
     pub namespace: Option<String>,
     /// Whether nothing will be stored.
@@ -64,7 +62,6 @@ pub struct Resource<'a> {
     /// Empty for the core group.
     #[serde(default, borrow)]
     pub group: Cow<'a, str>,
-    /// Plural name.
     #[serde(borrow)]
     pub resource: Cow<'a, str>,
 }
@@ -136,7 +133,6 @@ impl Pod {
             .filter(|value| !value.is_empty())
     }
 
-    /// The network-status annotation.
     pub fn network_status(&self) -> Option<&str> {
         self.annotations()?.network_status.as_deref()
     }
@@ -180,7 +176,6 @@ impl Pod {
 /// A requested change of a networks annotation: the input of `fill` and `check`.
 #[derive(Debug)]
 pub struct Change<'a> {
-    /// The pod's namespace.
     pub namespace: &'a str,
     /// The annotation that would be stored; never empty.
     pub annotation: &'a str,
@@ -238,11 +233,9 @@ impl Request<'_> {
 /// What a review is about, for the log and the metrics.
 #[derive(Debug)]
 pub struct About {
-    /// The review's.
     pub uid: String,
     /// `CREATE`, `UPDATE`, `DELETE` or [`OTHER_OPERATION`].
     pub operation: &'static str,
-    /// The object's.
     pub namespace: String,
     /// The object's name for a person.
     pub name: String,
@@ -304,12 +297,7 @@ pub enum Unreadable {
     Review(String),
     /// The envelope is readable, the object in it is not: a refusal.
     #[error("{cause}")]
-    Content {
-        /// the review's
-        uid: String,
-        /// the parser's words
-        cause: String,
-    },
+    Content { uid: String, cause: String },
 }
 
 #[derive(Deserialize)]

@@ -73,7 +73,6 @@ struct JobSpec<'a> {
     template: Option<&'a RawValue>,
 }
 
-/// A pod template.
 struct Template {
     /// Its path in the workload.
     path: &'static str,

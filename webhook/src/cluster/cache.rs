@@ -72,7 +72,6 @@ impl<K: Ord, V> Cache<K, V> {
         }
     }
 
-    /// Whether it is complete.
     pub fn state(&self) -> State {
         self.read().state.clone()
     }

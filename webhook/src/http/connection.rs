@@ -193,7 +193,6 @@ impl Progress {
         is_idle.then_some((state.answered, state.last))
     }
 
-    /// Closes the connection.
     pub(super) fn evict(&self) {
         self.evicted.cancel();
     }

@@ -24,12 +24,10 @@ impl Drain {
         }
     }
 
-    /// Whether draining has begun.
     pub fn has_begun(&self) -> bool {
         self.begun.is_cancelled()
     }
 
-    /// Returns when draining begins.
     pub async fn begun(&self) {
         self.begun.cancelled().await;
     }

@@ -24,11 +24,8 @@ use crate::{
 /// The state of all routes.
 #[derive(Clone)]
 pub struct App {
-    /// Decides about reviews.
     pub admission: Admission,
-    /// Counts them.
     pub metrics: Metrics,
-    /// Limits on request bodies.
     pub bodies: Bodies,
 }
 

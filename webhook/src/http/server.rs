@@ -35,17 +35,12 @@ use crate::metrics::Metrics;
 
 /// A port that is being served.
 pub struct Server {
-    /// Accepts the connections.
     pub listener: TcpListener,
     /// `None`: plain HTTP.
     pub tls: Option<TlsAcceptor>,
-    /// Answers the requests.
     pub router: Router,
-    /// Bounds on clients.
     pub limits: Limits,
-    /// When to shut down.
     pub drain: Drain,
-    /// What is counted.
     pub metrics: Metrics,
 }
 

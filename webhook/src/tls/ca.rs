@@ -227,7 +227,6 @@ impl Damping {
     }
 }
 
-/// Why a reconcile failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
     /// A call to the API server failed.

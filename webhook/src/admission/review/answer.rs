@@ -15,11 +15,9 @@ const MAX_AUDIT: usize = 1000;
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Answer {
-    /// The review's.
     pub uid: String,
     /// Whether the request is admitted.
     pub allowed: bool,
-    /// Why it is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Refusal>,
     /// Shown by kubectl; each at most 256 characters.
@@ -109,7 +107,6 @@ pub struct Refusal {
     pub code: u16,
     /// Machine-readable reason.
     pub reason: &'static str,
-    /// For a person.
     pub message: String,
     /// One entry per broken rule: what `kubectl` prints line by line, and `kubectl edit` puts above
     /// the text.
@@ -120,9 +117,7 @@ pub struct Refusal {
 /// `metav1.StatusDetails`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Details {
-    /// The pod's.
     pub name: String,
-    /// `Pod`.
     pub kind: &'static str,
     /// In the order of the annotation.
     pub causes: Vec<Cause>,
@@ -131,9 +126,7 @@ pub struct Details {
 /// `metav1.StatusCause`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Cause {
-    /// Machine-readable.
     pub reason: &'static str,
-    /// For a person.
     pub message: String,
     /// Path into the object.
     pub field: String,

@@ -20,7 +20,6 @@ use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 /// Time for every API server to see a changed registration; their watches take less than a second.
 pub const GRACE: Duration = Duration::seconds(60);
 
-/// Keys of the Secret.
 mod key {
     pub(super) const ACTIVE: (&str, &str) = ("ca.crt", "ca.key");
     pub(super) const NEXT: (&str, &str) = ("next-ca.crt", "next-ca.key");
