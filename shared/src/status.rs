@@ -10,8 +10,8 @@ pub use self::splice::{StatusChange, StatusError, splice};
 use crate::{
     cni::{CniResult, Dns, ResultInterface, ResultIp, ResultRoute, without_nulls},
     go_net::go_string,
-    json::{self, Node, Tree},
     names::NetworkName,
+    spanned_json::{self, Node, Tree},
 };
 
 /// Deeper than any program nests the annotation.
@@ -134,7 +134,7 @@ pub fn read(annotation: Option<&str>) -> Vec<StatusEntry> {
     let Ok(Node {
         tree: Tree::List(items),
         ..
-    }) = json::parse(source, MAX_DEPTH)
+    }) = spanned_json::parse(source, MAX_DEPTH)
     else {
         return Vec::new();
     };

@@ -16,7 +16,7 @@ use problem::{Findings, Step};
 use schema::value;
 
 use super::{ConfigError, NetworkConfig};
-use crate::json::{self, JsonError, Member, Node, Tree};
+use crate::spanned_json::{self, JsonError, Member, Node, Tree};
 
 /// As deep as [`NetworkConfig::parse`] reads.
 const MAX_DEPTH: usize = 127;
@@ -50,7 +50,7 @@ impl ConfigReport {
 /// The agent does not call this before ADD: the plugin itself answers there.
 pub fn check(config: &str, network_name: &str) -> ConfigReport {
     let mut findings = Findings::of(config);
-    let document = match json::parse(config, MAX_DEPTH) {
+    let document = match spanned_json::parse(config, MAX_DEPTH) {
         Ok(document) => document,
         Err(error) => {
             not_json(&mut findings, config, &error);

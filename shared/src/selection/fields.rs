@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     go_net,
-    json::{self, Member, Node, Tree},
+    spanned_json::{self, Member, Node, Tree},
     violation::{Rule, shown},
     work,
 };
@@ -139,7 +139,7 @@ fn cni_args(reader: &mut Reader<'_>) -> Option<Map<String, Value>> {
         reader.refuse_type("cni-args", value, "an object, such as {\"key\":\"value\"}");
         return None;
     };
-    Some(json::object(members))
+    Some(spanned_json::object(members))
 }
 
 fn default_route(reader: &mut Reader<'_>) -> Option<Vec<IpAddr>> {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     go_net::{parse_cidr, parse_ip},
-    json::{Member, Node, Tree},
+    spanned_json::{Member, Node, Tree},
 };
 
 /// A burst of 4 GiB, in bits, is more than the bandwidth plugin takes.

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use crate::{json::Node, violation::shown};
+use crate::{spanned_json::Node, violation::shown};
 
 /// Further problems of a config are left out.
 const MAX_PROBLEMS: usize = 20;

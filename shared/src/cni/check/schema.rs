@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     go_net::{parse_cidr, parse_ip},
-    json::{Member, Node, Tree},
+    spanned_json::{Member, Node, Tree},
 };
 
 /// What a key's value must be.
