@@ -1,4 +1,5 @@
-//! The certificate authority: made once, kept as PEM by the caller, signs short-lived serving certificates.
+//! The certificate authority: created once, stored as PEM by the caller, signs short-lived serving
+//! certificates.
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -12,10 +13,10 @@ use crate::{BACKDATE, Pair, PairError, pair, renewal_time};
 /// How long a CA certificate is valid.
 pub const CA_LIFETIME: Duration = Duration::days(365);
 
-/// How long a serving certificate is valid: short, because nothing but this program's memory ever holds its key.
+/// How long a serving certificate is valid: short, because its key is only ever in memory.
 pub const SERVING_LIFETIME: Duration = Duration::days(1);
 
-/// A CA that can sign. Its key never shows in `Debug`.
+/// A CA that can sign. `Debug` never prints its key.
 #[derive(Debug)]
 pub struct Authority {
     certificate_pem: String,
@@ -45,14 +46,14 @@ pub enum AuthorityError {
     /// Signing failed.
     #[error("signing failed: {0}")]
     Signing(#[from] rcgen::Error),
-    /// What was signed is not servable.
+    /// The signed certificate cannot be served.
     #[error("the signed certificate cannot be served: {0}")]
     Unservable(#[from] PairError),
 }
 
 impl Authority {
-    /// Makes a CA (ECDSA P-256) that is valid for [`CA_LIFETIME`] from `now`. Its subject is unique, so that a bundle may
-    /// hold several of them and every verifier finds the right one.
+    /// Creates a CA (ECDSA P-256) that is valid for [`CA_LIFETIME`] from `now`. Its subject is
+    /// unique, so that a bundle may hold several of them and every verifier finds the right one.
     ///
     /// # Errors
     /// No randomness is available.
@@ -77,7 +78,7 @@ impl Authority {
         Self::from_pem(&certificate.pem(), &key.serialize_pem(), now)
     }
 
-    /// Reads a CA back from what [`Self::certificate_pem`] and [`Self::key_pem`] gave.
+    /// Reads a CA from the output of [`Self::certificate_pem`] and [`Self::key_pem`].
     ///
     /// # Errors
     /// Either is unreadable, they do not belong together, or the CA is not valid at `now`.
@@ -114,7 +115,7 @@ impl Authority {
         })
     }
 
-    /// The CA certificate: what a `caBundle` holds.
+    /// The CA certificate, for a `caBundle`.
     pub fn certificate_pem(&self) -> &str {
         &self.certificate_pem
     }
@@ -124,7 +125,7 @@ impl Authority {
         self.key.serialize_pem()
     }
 
-    /// When a successor should be made.
+    /// When a successor should be created.
     pub fn renewal_time(&self) -> OffsetDateTime {
         renewal_time(self.not_before, self.not_after)
     }
@@ -134,8 +135,8 @@ impl Authority {
         self.not_after
     }
 
-    /// Signs a serving pair with a new key for `names`, valid for [`SERVING_LIFETIME`] but never longer than the CA.
-    /// The first name is the one that clients ask for.
+    /// Signs a serving pair with a new key for `names`, valid for [`SERVING_LIFETIME`] but never
+    /// longer than the CA. The first name is the one that clients request.
     ///
     /// # Errors
     /// A name is no DNS name, or signing failed.
@@ -145,7 +146,8 @@ impl Authority {
         Ok(Pair::parse(certificate.as_bytes(), key.as_bytes(), name, now)?)
     }
 
-    /// As [`Self::sign`], but gives the certificate and the key as PEM: the content of `tls.crt` and `tls.key`.
+    /// As [`Self::sign`], but gives the certificate and the key as PEM: the content of `tls.crt`
+    /// and `tls.key`.
     ///
     /// # Errors
     /// A name is no DNS name, or signing failed.
@@ -174,7 +176,8 @@ impl Authority {
 /// Longest common name that X.509 allows (RFC 5280, ub-common-name), in bytes.
 const COMMON_NAME_LIMIT: usize = 64;
 
-/// The DNS names of a service; the first is what the API server asks for when it calls a webhook by service reference.
+/// The DNS names of a service; the first is what the API server asks for when it calls a webhook by
+/// service reference.
 pub fn service_names(service: &str, namespace: &str) -> [String; 3] {
     [
         format!("{service}.{namespace}.svc"),

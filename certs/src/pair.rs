@@ -1,4 +1,5 @@
-//! A serving pair: certificate chain and private key, checked as a whole before it may replace a working one.
+//! A serving pair: certificate chain and private key, checked as a whole before it may replace a
+//! working one.
 
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ pub enum PairError {
     /// The certificate or the key has no bytes, or whitespace only.
     #[error("the {0} is empty")]
     Empty(&'static str),
-    /// No PEM, a section without its end, or bytes that are no certificate or key.
+    /// Not PEM, a section without its end, or bytes that are not a certificate or key.
     #[error("the {what} is unreadable: {cause}")]
     Unreadable {
         /// `certificate` or `key`
@@ -35,22 +36,22 @@ pub enum PairError {
         /// the parser's words
         cause: String,
     },
-    /// The key is not the certificate's.
+    /// The key does not belong to the certificate.
     #[error("the key does not belong to the certificate")]
     Mismatch,
-    /// The certificate's time is over.
+    /// The certificate has expired.
     #[error("the certificate expired at {0}")]
     Expired(OffsetDateTime),
-    /// The certificate's time has not come.
+    /// The certificate is not valid yet.
     #[error("the certificate is not valid before {0}")]
     NotYetValid(OffsetDateTime),
-    /// The certificate is somebody else's.
+    /// The certificate is for another name.
     #[error("the certificate is not valid for {0}")]
     Foreign(String),
 }
 
 impl PairError {
-    /// One word out of a closed set, for a metric's label.
+    /// A metric label out of a closed set.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Empty(_) => "empty",
@@ -64,8 +65,9 @@ impl PairError {
 }
 
 impl Pair {
-    /// Checks a PEM pair as found in `tls.crt` and `tls.key`: a chain (leaf first) with an RSA, P-256, P-384 or Ed25519 key
-    /// in PKCS#8, PKCS#1 or SEC1 form, valid at `now` for the DNS name `name`.
+    /// Checks a PEM pair as found in `tls.crt` and `tls.key`: a chain (leaf first) with an RSA,
+    /// P-256, P-384 or Ed25519 key in PKCS#8, PKCS#1 or SEC1 form, valid at `now` for the DNS name
+    /// `name`.
     ///
     /// # Errors
     /// See [`PairError`].
@@ -137,7 +139,7 @@ impl Pair {
     }
 }
 
-/// Reads the parts of a certificate that rustls does not show.
+/// Reads the parts of a certificate that rustls does not expose.
 pub(crate) fn parse_x509<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, PairError> {
     let unreadable = |cause: String| PairError::Unreadable {
         what: "certificate",

@@ -17,7 +17,7 @@ fn now() -> OffsetDateTime {
 }
 
 fn names() -> Vec<String> {
-    service_names("gate", "kube-system").to_vec()
+    service_names("webhook", "kube-system").to_vec()
 }
 
 /// Whether a client that trusts `bundle` accepts what `authority` signs, for `name` at `at`.
@@ -44,7 +44,7 @@ fn trusted(bundle: &[&Authority], authority: &Authority, name: &str, at: OffsetD
 }
 
 #[test]
-fn signs_what_a_client_that_trusts_it_accepts_for_each_service_name() {
+fn clients_accept_its_pairs_for_each_service_name() {
     let authority = Authority::generate(now()).unwrap();
     for name in names() {
         assert!(trusted(&[&authority], &authority, &name, now()), "{name}");
@@ -64,7 +64,7 @@ fn signs_what_a_client_that_trusts_it_accepts_for_each_service_name() {
 }
 
 #[test]
-fn two_authorities_in_one_bundle_do_not_hide_each_other() {
+fn two_authorities_work_in_one_bundle() {
     let (old, new) = (
         Authority::generate(now()).unwrap(),
         Authority::generate(now()).unwrap(),

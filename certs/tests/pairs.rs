@@ -6,7 +6,7 @@ use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_
 use rstest::rstest;
 use time::{Duration, OffsetDateTime};
 
-const NAME: &str = "gate.kube-system.svc";
+const NAME: &str = "webhook.kube-system.svc";
 /// Made for these tests; ring cannot generate RSA keys.
 const RSA_PKCS8: &str = include_str!("../testdata/rsa-2048-pkcs8.pem");
 /// The same key in the older form.
@@ -17,7 +17,7 @@ fn now() -> OffsetDateTime {
 }
 
 fn names() -> Vec<String> {
-    service_names("gate", "kube-system").to_vec()
+    service_names("webhook", "kube-system").to_vec()
 }
 
 fn good() -> (String, String) {

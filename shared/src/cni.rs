@@ -1,4 +1,4 @@
-//! CNI's data: what a NetworkAttachmentDefinition configures, what is sent to multus for it, what comes back.
+//! CNI data: the config of a NetworkAttachmentDefinition, the request to multus, and the result.
 
 mod capability;
 mod check;

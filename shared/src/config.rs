@@ -1,4 +1,4 @@
-//! The one configuration file of both programs: its keys, its defaults, and what is possible in it.
+//! The configuration file of both programs: its keys, defaults and possible values.
 
 mod values;
 
@@ -29,12 +29,13 @@ pub enum InterfaceNames {
 impl InterfaceNames {
     const ALL: [Self; 4] = [Self::Fill, Self::Reject, Self::Warn, Self::Off];
 
-    /// Reads a mode as the configuration and the namespace label write it; `None` for any other text.
+    /// Reads a mode as the configuration and the namespace label write it; `None` for any other
+    /// text.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|mode| mode.as_str() == text)
     }
 
-    /// The mode as it is written.
+    /// The mode as written in the file.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Fill => "fill",
@@ -101,8 +102,9 @@ pub struct Config {
     /// `criSocketPath`: the CRI runtime's socket, as this program sees it.
     #[serde(deserialize_with = "values::socket")]
     pub cri_socket_path: PathBuf,
-    /// `multusSocketPath`: candidates for the multus daemon's socket; the first that accepts a connection is used. One when
-    /// configured, otherwise the defaults: upstream's, OpenShift's, and that of multus before 4.0.
+    /// `multusSocketPath`: candidates for the multus daemon's socket; the first that accepts a
+    /// connection is used. One when configured, otherwise the defaults: upstream's, OpenShift's,
+    /// and that of multus before 4.0.
     #[serde(rename = "multusSocketPath", deserialize_with = "values::only_socket")]
     pub multus_socket_paths: Vec<PathBuf>,
     /// `multusCniDir`: multus' delegate files and libcni's result cache.
@@ -114,7 +116,8 @@ pub struct Config {
     /// `stateDir`: our records.
     #[serde(deserialize_with = "values::path")]
     pub state_dir: PathBuf,
-    /// `interfaceOffset`: how many networks beyond the cluster network multus puts before the annotation's.
+    /// `interfaceOffset`: how many networks beyond the cluster network multus puts before the
+    /// annotation's.
     #[serde(deserialize_with = "values::offset")]
     pub interface_offset: u32,
     /// `systemNamespaces`: namespaces where the offset is 0.

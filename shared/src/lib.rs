@@ -1,16 +1,16 @@
-//! The rule book: everything about the networks annotation, pure. Both programs obey it; nothing here does I/O,
-//! reads a clock or knows a Kubernetes client.
+//! The rules of the networks annotation, its formats and its configuration, for both programs.
+//! Pure: no I/O, no clock, no Kubernetes client.
 
-mod address;
 pub mod annotations;
 pub mod cni;
 pub mod config;
 mod distance;
+mod go_net;
 pub mod history;
-pub mod json;
 pub mod names;
 pub mod naming;
 pub mod selection;
+pub mod spanned_json;
 pub mod status;
 pub mod validate;
 pub mod violation;

@@ -12,9 +12,10 @@ const MAX_LABEL_BYTES: usize = 63;
 /// DNS-1123 subdomain, in bytes.
 const MAX_SUBDOMAIN_BYTES: usize = 253;
 
-/// The name of a network interface in a pod: 1..15 bytes, not `.` or `..`, no `/`, `:`, `%`, whitespace or control character
-/// (the rules of libcni and the kernel; the kernel would read `%d` as a template).
-/// Whether `lo` or the default interface may be meant is a rule about lists (see [`crate::selection`]), not about names.
+/// The name of a network interface in a pod: 1..15 bytes, not `.` or `..`, no `/`, `:`, `%`,
+/// whitespace or control character (the rules of libcni and the kernel; the kernel would read `%d`
+/// as a template). Whether `lo` or the default interface may be meant is a rule about lists (see
+/// [`crate::selection`]), not about names.
 // One aligned block, because it is copied a lot: in two words, whatever it is a part of.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -24,10 +25,10 @@ pub struct InterfaceName(
     [u8; MAX_INTERFACE_BYTES + 1],
 );
 
-/// Why a text is no interface name; the message says what is allowed.
+/// Why a text is not an interface name; the message says what is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InterfaceNameError {
-    /// No character at all.
+    /// Empty.
     #[error("must not be empty")]
     Empty,
     /// More than 15 bytes.
@@ -120,7 +121,8 @@ impl From<InterfaceName> for String {
     }
 }
 
-/// A NetworkAttachmentDefinition's namespace (DNS-1123 label) and name (DNS-1123 subdomain). Displays as `namespace/name`.
+/// A NetworkAttachmentDefinition's namespace (DNS-1123 label) and name (DNS-1123 subdomain).
+/// Displays as `namespace/name`.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NetworkName {
@@ -130,7 +132,7 @@ pub struct NetworkName {
     slash: u8,
 }
 
-/// Why a text names no NetworkAttachmentDefinition.
+/// Why a text is not the name of a NetworkAttachmentDefinition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkNameError {
     /// The namespace is not a DNS-1123 label.
@@ -152,7 +154,7 @@ impl NetworkName {
     /// Checks both parts.
     ///
     /// # Errors
-    /// See [`NetworkNameError`]; the namespace is looked at first.
+    /// See [`NetworkNameError`]; the namespace is checked first.
     pub fn new(namespace: &str, name: &str) -> Result<Self, NetworkNameError> {
         if !is_label(namespace) {
             return Err(NetworkNameError::Namespace);
@@ -240,7 +242,7 @@ pub(crate) fn is_label_of_any_length(text: &str) -> bool {
     is_label_text(text.as_bytes())
 }
 
-/// What a label consists of: one look at each byte, not five comparisons.
+/// The bytes of a label: one table lookup per byte, not five comparisons.
 const LABEL: [bool; 256] = {
     let mut label = [false; 256];
     let mut index = 0;
@@ -325,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_of_network_names_are_those_of_the_api_server() {
+    fn network_name_lengths_match_the_api_server() {
         assert!(NetworkName::new(&"n".repeat(63), &"a".repeat(253)).is_ok());
         assert_eq!(
             NetworkName::new(&"n".repeat(64), "a"),

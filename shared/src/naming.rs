@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use crate::{
-    address::{parse_ip, parse_mac},
+    go_net::{parse_ip, parse_mac},
     names::InterfaceName,
     selection::{Attributes, DEFAULT_INTERFACE, Selection, SelectionList},
     status::StatusEntry,

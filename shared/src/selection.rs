@@ -34,7 +34,7 @@ pub const MAX_DEFAULT_ROUTES: usize = 2;
 /// JSON in the annotation may be nested this deep.
 pub const MAX_DEPTH: usize = 16;
 
-/// An interface name takes about so many bytes of an annotation, with its key.
+/// Bytes that an interface name takes of an annotation, with its key, as an estimate.
 const BYTES_A_NAME: usize = 32;
 
 /// Which of the two formats an annotation is written in.
@@ -212,8 +212,8 @@ impl Selection {
     }
 }
 
-/// The place of an interface name: bytes `start..end` of the source are replaced by `prefix` and the
-/// name (in JSON: as a JSON string).
+/// The place of an interface name: bytes `start..end` of the source are replaced by `prefix` and
+/// the name (in JSON: as a JSON string).
 #[derive(Clone, Debug, PartialEq)]
 struct InsertionPoint {
     start: usize,
@@ -269,13 +269,13 @@ impl SelectionList {
         }
     }
 
-    /// The annotation as it was parsed.
+    /// The parsed annotation, unchanged.
     pub fn source(&self) -> &str {
         &self.source
     }
 
     /// The annotation with `names[i]` written into element i, where that is `Some` and the element
-    /// is unnamed; every other byte as it was. A name that the format cannot hold (see
+    /// is unnamed; other bytes do not change. A name that the format cannot hold (see
     /// [`SelectionList::can_hold`]) is left out.
     pub fn with_interfaces(&self, names: &[Option<InterfaceName>]) -> String {
         let mut filled =

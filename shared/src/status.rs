@@ -8,10 +8,10 @@ use serde_json::Value;
 
 pub use self::splice::{StatusChange, StatusError, splice};
 use crate::{
-    address::go_string,
     cni::{CniResult, Dns, ResultInterface, ResultIp, ResultRoute, without_nulls},
-    json::{self, Node, Tree},
+    go_net::go_string,
     names::NetworkName,
+    spanned_json::{self, Node, Tree},
 };
 
 /// Deeper than any program nests the annotation.
@@ -110,7 +110,7 @@ pub fn entries(network: &NetworkName, result: &CniResult) -> Vec<StatusEntry> {
     entries
 }
 
-/// 0.0.0.0/1 counts as well: the Go client looks at the address alone.
+/// 0.0.0.0/1 counts as well: the Go client compares the address alone.
 fn is_default(route: &ResultRoute) -> bool {
     route
         .destination
@@ -134,7 +134,7 @@ pub fn read(annotation: Option<&str>) -> Vec<StatusEntry> {
     let Ok(Node {
         tree: Tree::List(items),
         ..
-    }) = json::parse(source, MAX_DEPTH)
+    }) = spanned_json::parse(source, MAX_DEPTH)
     else {
         return Vec::new();
     };

@@ -30,7 +30,7 @@ const MAX_NETWORK_IN_WARNING: usize = 80;
 /// What is known about one network.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Network {
-    /// The watch cache has no complete list yet: nothing is said about the network.
+    /// The watch cache has no complete list yet: the network gets no findings.
     Unknown,
     /// It does not exist; the names of similar ones ("did you mean"), best first (see [`similar`]).
     Missing {
@@ -46,7 +46,7 @@ pub enum Network {
     },
 }
 
-/// Answers what is known about a network. The webhook's watch cache and the lint command implement
+/// Looks up what is known about a network. The webhook's watch cache and the lint command implement
 /// it.
 pub trait Networks {
     /// Looks one up; never does I/O.
@@ -88,15 +88,15 @@ pub struct PodContext<'a> {
     pub list: &'a SelectionList,
 }
 
-/// Everything that is said about a list.
+/// All findings about a list.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Findings {
     /// Why the request is refused.
     pub violations: Violations,
     /// What is legal and may surprise.
     pub warnings: Warnings,
-    /// The networks on which a violation or the warning of a missing one rests, each once: that they
-    /// are missing, what their config is or declares, or what they require.
+    /// The networks on which a violation or the warning of a missing one rests, each once: that
+    /// they are missing, what their config is or declares, or what they require.
     pub rests_on: Vec<NetworkName>,
 }
 

@@ -1,4 +1,4 @@
-//! What a broken rule looks like.
+//! A broken rule, and its message.
 
 mod rule;
 
@@ -169,8 +169,8 @@ impl<const N: usize> PartialEq<[Violation; N]> for Violations {
     }
 }
 
-/// `text` made fit for a message: control characters escaped, and cut to 80 characters (the cut
-/// shows as `...`).
+/// `text` for a message: control characters escaped, and truncated to 80 characters (ending with
+/// `...`).
 pub fn shown(text: &str) -> String {
     shortened(text, SHOWN_CHARACTERS)
 }

@@ -9,7 +9,7 @@ thread_local! {
     static STEPS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Counts `steps` looks at a byte or at a member of an object.
+/// Counts `steps` visits of a byte or of a member of an object.
 #[cfg(test)]
 pub(crate) fn add(steps: usize) {
     STEPS.with(|counted| counted.set(counted.get() + steps));

@@ -1,10 +1,10 @@
-//! What the webhook decides: a review in, an [`Outcome`] out. Transport and metrics are the caller's.
+//! Decides about reviews: a review in, an [`Outcome`] out. The caller does transport and metrics.
 //!
-//! [`fill`] writes interface names into a pod's annotation, and [`check`] holds it against every rule.
-//! `workload` does so for pod templates, with warnings only; `network` judges
-//! NetworkAttachmentDefinitions, with their [`usage`] when one is deleted. [`review`] is the envelope
-//! around all. The API server is asked only before a refusal that rests on a network, before the
-//! warning that there is no such network, and for that usage.
+//! [`fill`] writes interface names into a pod's annotation, and [`check`] checks it against every
+//! rule. `workload` checks pod templates, with warnings only; `network` checks
+//! NetworkAttachmentDefinitions, with their [`usage`] when one is deleted. [`review`] reads the
+//! envelope. The API server is called only before a refusal that rests on a network, before the
+//! warning that a network is missing, and for that usage.
 
 pub mod check;
 pub mod fill;
@@ -38,23 +38,20 @@ use usage::Usage;
 const LABEL_WARNING: &str =
     "the namespace's label dynamic-networks.k8s.cni.cncf.io/interface-names is not fill, reject, warn or off";
 
-/// The same, for the other label.
+/// Warning for the other label with an unknown value.
 const ENFORCEMENT_WARNING: &str =
     "the namespace's label dynamic-networks.k8s.cni.cncf.io/enforcement is not enforce or warn";
 
-/// Decides about reviews of pods.
+/// Decides about reviews; cheap to clone.
 #[derive(Clone)]
 pub struct Admission {
-    /// The configuration file.
     pub config: Arc<Config>,
-    /// Which networks exist.
     pub networks: Arc<Networks>,
-    /// What namespaces ask for.
     pub namespaces: Arc<Namespaces>,
     /// For the lookup of a network before a refusal or warning that rests on it; without it, the
-    /// cache is believed.
+    /// cache decides.
     pub client: Option<Client>,
-    /// Which networks pods use, as far as it was asked lately.
+    /// Recent answers about which networks pods use.
     pub usage: Arc<Usage>,
 }
 
@@ -82,8 +79,8 @@ impl Endpoint {
         }
     }
 
-    /// Whether an object that cannot be read is refused: only a pod, because the others are judged
-    /// to help, and a later pod is judged again.
+    /// Whether an object that cannot be read is refused: pods only. The other checks are a help for
+    /// the user, and their pods are checked again.
     fn refuses_unreadable(self) -> bool {
         matches!(self, Self::Mutate | Self::Validate)
     }
@@ -92,15 +89,15 @@ impl Endpoint {
 /// What was decided about a review.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Goes on, unchanged.
+    /// Admitted without a change.
     Allowed,
-    /// Goes on with a patch.
+    /// Admitted with a patch.
     Filled,
-    /// Does not go on.
+    /// Refused.
     Refused,
-    /// Does not go on: what is in the review cannot be read.
+    /// The object in the review cannot be read; a pod is refused.
     Unreadable,
-    /// Would not go on if its rules were enforced.
+    /// Admitted although it breaks a rule: rules only warn here.
     Warned,
 }
 
@@ -120,9 +117,9 @@ impl Verdict {
 /// The decision about one review, for the answer, the metrics and the log.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What goes back to the API server.
+    /// The answer to the API server.
     pub answer: Answer,
-    /// In one word.
+    /// The verdict, for metrics and log.
     pub verdict: Verdict,
     /// `CREATE`, `UPDATE` or [`OTHER_OPERATION`].
     pub operation: &'static str,
@@ -135,7 +132,7 @@ pub struct Outcome {
 #[error("{0}")]
 pub struct NotAReview(String);
 
-/// A decision, before it is known what the review was about.
+/// A decision without the labels of its review.
 struct Decision {
     answer: Answer,
     verdict: Verdict,
@@ -231,7 +228,7 @@ impl Admission {
         self.decide(&request.uid, target, findings, change.namespace)
     }
 
-    /// What every rule says of a change. A refusal that rests on a network is confirmed.
+    /// The findings of every rule about a change. Networks on which a refusal rests are looked up.
     async fn judge(&self, change: &Change<'_>) -> Findings {
         let (mode, is_readable) = self.mode(change.namespace);
         let parsed = check::parse(change);
@@ -246,7 +243,7 @@ impl Admission {
         findings
     }
 
-    /// Refuses or warns, as the namespace asks for.
+    /// Refuses or warns, as the label of the namespace or the configuration demands.
     fn decide(&self, uid: &str, target: Target, mut findings: Findings, namespace: &str) -> Decision {
         let (enforcement, is_readable) = self.namespaces.enforcement(namespace).or(self.config.enforcement);
         if !is_readable {
@@ -265,14 +262,14 @@ impl Admission {
         }
     }
 
-    /// The mode that holds in `namespace`, and whether its label could be read.
+    /// The mode of `namespace`, and whether its label could be read.
     fn mode(&self, namespace: &str) -> (InterfaceNames, bool) {
         self.namespaces.mode(namespace).or(self.config.interface_names)
     }
 }
 
-/// One line per review: enough to find it in the API server's audit log, nothing of what is in the
-/// pod.
+/// One line per review: enough to find it in the API server's audit log, and no content of the
+/// object.
 fn log(endpoint: Endpoint, about: &About, decision: &Decision, started: Instant) {
     macro_rules! line {
         ($level:ident) => {
@@ -290,7 +287,7 @@ fn log(endpoint: Endpoint, about: &About, decision: &Decision, started: Instant)
             )
         };
     }
-    // With matchConditions in place most reviews change or refuse something; the rest is noise.
+    // With matchConditions most reviews change or refuse something; the others are logged at debug.
     if decision.verdict == Verdict::Allowed {
         line!(debug)
     } else {

@@ -14,7 +14,7 @@ pub struct Arguments {
     /// What to do instead of serving.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// How to serve.
+    /// Flags of the server.
     #[command(flatten)]
     pub serve: Serve,
 }
@@ -22,7 +22,8 @@ pub struct Arguments {
 /// What the program does besides serving.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Say what admission would say about pods and NetworkAttachmentDefinitions in files, without a cluster.
+    /// Say what admission would say about pods and NetworkAttachmentDefinitions in files, without a
+    /// cluster.
     ///
     /// Exit status: 0 all would be admitted, 1 something would be refused (with --strict: or warned
     /// of), 2 something could not be read, whatever else was found.
@@ -41,7 +42,8 @@ pub struct Serve {
     /// Where /livez, /readyz and /metrics are answered (plain HTTP).
     #[arg(long, env = "ADMIN_LISTEN", default_value = "[::]:8080")]
     pub admin_listen: SocketAddr,
-    /// A directory with tls.crt and tls.key, followed as its content changes; without it, certificates are self-managed.
+    /// A directory with tls.crt and tls.key, read again when they change; without it, certificates
+    /// are self-managed.
     #[arg(long, env = "CERTIFICATE_DIR")]
     pub certificate_dir: Option<PathBuf>,
     /// The Service through which the API server calls this program.
@@ -53,7 +55,8 @@ pub struct Serve {
     /// A kubeconfig file; without it, the pod's service account.
     #[arg(long, env = "KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,
-    /// What is logged: a level (error, warn, info, debug, trace) or a filter such as `info,webhook=debug`.
+    /// What is logged: a level (error, warn, info, debug, trace) or a filter such as
+    /// `info,webhook=debug`.
     #[arg(long, env = "LOG_LEVEL", default_value = "info")]
     pub log_level: String,
     /// How log lines look.

@@ -7,10 +7,15 @@
 //!         tls ◄── tls::ca              ▼                               ▼
 //!                   └──────────► cluster: client, cache, networks, namespaces
 //! ```
-//! `lint` asks `admission` about files instead of reviews; everything may count in `metrics`. The rules
-//! themselves are in the `shared` crate. No call to an API server happens while a review is
-//! answered, but for the one lookup before a refusal that rests on a network, or before the warning
-//! that there is no such network.
+//! `lint` passes files instead of reviews to `admission`; all modules may count in `metrics`. The
+//! rules are in the `shared` crate. While a review is answered the API server is called only to
+//! look up a network before a refusal that rests on it or a warning that it is missing, and to list
+//! the pods that use a deleted network.
+
+#![allow(
+    missing_docs,
+    reason = "internal library of one program: where a name says it all, a comment would repeat it"
+)]
 
 pub mod admission;
 pub mod args;
@@ -23,7 +28,6 @@ pub mod run;
 mod testing;
 pub mod tls;
 
-/// Version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Commit of this build, where the build knew it.
 pub const COMMIT: &str = match option_env!("GIT_SHA") {

@@ -1,4 +1,4 @@
-//! What the program counts, for Prometheus. Every label has a closed set of values; no object is ever named.
+//! The metrics of the program. Every label has a closed set of values and never names an object.
 
 use std::{
     sync::{
@@ -24,9 +24,9 @@ use shared::violation::Rule;
 /// What a review was about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReviewLabels {
-    /// `mutate` or `validate`
+    /// `mutate`, `validate`, `workload` or `network`
     pub path: &'static str,
-    /// `CREATE`, `UPDATE` or `other`
+    /// `CREATE`, `UPDATE`, `DELETE` or `other`
     pub operation: &'static str,
 }
 
@@ -157,7 +157,6 @@ impl Metrics {
         self.latency.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    /// A rule was broken.
     pub fn violated(&self, operation: &'static str, rule: Rule) {
         self.violations
             .get_or_create(&RuleLabels {
@@ -167,12 +166,12 @@ impl Metrics {
             .inc();
     }
 
-    /// A request is being read or answered, until the guard goes.
+    /// Counts a request that is being read or answered, until the guard is dropped.
     pub fn enter(&self) -> Held {
         Held::one_of(&self.in_flight)
     }
 
-    /// A connection is open, until the guard goes.
+    /// Counts an open connection, until the guard is dropped.
     pub fn connect(&self) -> Held {
         Held::one_of(&self.connections)
     }
@@ -187,7 +186,7 @@ impl Metrics {
         self.certificates.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
-    /// The serving certificate that is in use now.
+    /// Sets the expiry of the serving certificate in use.
     pub fn certificate_expires(&self, not_after: time::OffsetDateTime) {
         #[expect(
             clippy::cast_precision_loss,
@@ -224,7 +223,7 @@ impl Metrics {
     }
 }
 
-/// Counts as one in a gauge as long as it lives.
+/// Counts as one in a gauge until it is dropped.
 #[derive(Debug)]
 pub struct Held(Gauge);
 

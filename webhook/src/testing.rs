@@ -1,4 +1,5 @@
-//! What the tests share: reviews as an API server sends them, and a server on the loopback with clients that trust it.
+//! Helpers for tests: reviews as an API server sends them, and a server on the loopback with
+//! clients that trust it.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -43,7 +44,7 @@ use crate::{
 /// No condition takes this long.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// The name that clients ask for.
-pub const SERVER_NAME: &str = "gate.ns.svc";
+pub const SERVER_NAME: &str = "webhook.ns.svc";
 
 /// A configuration file's content.
 pub fn config(content: &Value) -> Arc<Config> {
@@ -328,7 +329,8 @@ pub fn networks_of(pod: &Value) -> &str {
         .unwrap()
 }
 
-/// How many cases a property is tried with: `PROPTEST_CASES`, or a number that takes about a second.
+/// How many cases a property is tried with: `PROPTEST_CASES`, or a number that takes about a
+/// second.
 pub fn cases(usual: u32) -> proptest::prelude::ProptestConfig {
     let asked = std::env::var("PROPTEST_CASES")
         .ok()
@@ -348,7 +350,7 @@ pub fn client(answer: impl Fn(&str, &str) -> (u16, Value) + Clone + Send + Sync 
             .map(ToString::to_string)
             .unwrap_or_default();
         let (status, body) = answer(request.method().as_str(), &path);
-        // A text is sent as it is: the lines of a watch.
+        // A text is sent verbatim: the lines of a watch.
         let body = body.as_str().map_or_else(|| body.to_string(), str::to_owned);
         async move {
             let response = Response::builder().status(status);
@@ -362,7 +364,7 @@ pub fn client(answer: impl Fn(&str, &str) -> (u16, Value) + Clone + Send + Sync 
     kube::Client::new(service, "default")
 }
 
-/// The API server's answer when it is in trouble.
+/// The answer of an API server that fails.
 pub fn failure() -> (u16, Value) {
     (
         500,
@@ -370,7 +372,7 @@ pub fn failure() -> (u16, Value) {
     )
 }
 
-/// The API server's answer when there is no such thing.
+/// The answer of an API server about an object that does not exist.
 pub fn not_found() -> (u16, Value) {
     (
         404,

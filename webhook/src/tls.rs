@@ -72,8 +72,8 @@ impl ResolvesServerCert for CertificateStore {
     }
 }
 
-/// How the server speaks TLS: 1.2 and 1.3, HTTP/2 preferred, no sessions to resume (a resumed session would outlive a
-/// rotation, and API servers keep their connections anyway).
+/// How the server speaks TLS: 1.2 and 1.3, HTTP/2 preferred, no sessions to resume (a resumed
+/// session would outlive a rotation, and API servers keep their connections anyway).
 ///
 /// # Errors
 /// The crypto provider lacks a protocol version: never, with *ring*.

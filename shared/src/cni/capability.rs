@@ -1,4 +1,4 @@
-//! What plugins can be told at run time: the CNI capabilities that fields of an element travel by.
+//! The CNI capabilities through which plugins receive fields of an element at run time.
 
 use super::NetworkConfig;
 use super::config::Plugin;

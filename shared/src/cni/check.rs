@@ -1,5 +1,6 @@
 //! Whether a network's config can run: beyond what [`NetworkConfig::parse`] asks, what libcni and
-//! the plugins of containernetworking/plugins refuse at ADD, and what they run but not as meant.
+//! the plugins of containernetworking/plugins refuse at ADD, and what they run with another effect
+//! than intended.
 //!
 //! What a plugin accepts must pass: unknown keys and unknown plugins are not judged.
 
@@ -15,7 +16,7 @@ use problem::{Findings, Step};
 use schema::value;
 
 use super::{ConfigError, NetworkConfig};
-use crate::json::{self, JsonError, Member, Node, Tree};
+use crate::spanned_json::{self, JsonError, Member, Node, Tree};
 
 /// As deep as [`NetworkConfig::parse`] reads.
 const MAX_DEPTH: usize = 127;
@@ -46,10 +47,10 @@ impl ConfigReport {
 /// Judges a NAD's config; `network_name` is the name that multus puts in when the config has none.
 /// Pure, and linear in the length of `config` but for the sorting of host-local's ranges.
 ///
-/// The agent does not ask this before ADD: there the plugin itself answers.
+/// The agent does not call this before ADD: the plugin itself answers there.
 pub fn check(config: &str, network_name: &str) -> ConfigReport {
     let mut findings = Findings::of(config);
-    let document = match json::parse(config, MAX_DEPTH) {
+    let document = match spanned_json::parse(config, MAX_DEPTH) {
         Ok(document) => document,
         Err(error) => {
             not_json(&mut findings, config, &error);
@@ -149,7 +150,7 @@ fn is_nearly_type(key: &str) -> bool {
     letters.eq_ignore_ascii_case("type") && letters != key
 }
 
-/// The value of `key` as a Go map has it: the key as it is, the last one of duplicates.
+/// The value of `key` as in a Go map: exact spelling, the last one of duplicates.
 fn last<'n, 's>(node: &'n Node<'s>, key: &str) -> Option<&'n Node<'s>> {
     let found = chain::members(node).iter().rev().find(|member| member.key == key);
     found.map(|member| &member.value)

@@ -5,19 +5,23 @@ use serde_json::{Map, Value, json};
 use super::ConfigProblem;
 use crate::violation::shown;
 
-/// libcni's cache files are called `<name>-<container id>-<interface>`, and a file name has at most 255 bytes.
+/// libcni's cache files are called `<name>-<container id>-<interface>`, and a file name has at most
+/// 255 bytes.
 const MAX_NAME: usize = 170;
 /// The newest version that libcni 1.3 knows; newer ones in `cniVersions` are skipped.
 pub(super) const NEWEST_VERSION: [u64; 3] = [1, 1, 0];
 
 pub(super) type Plugin = Map<String, Value>;
 
-/// A NAD's `spec.config` (or the node's CNI file for an empty spec), checked: multus and libcni can run it.
+/// A NAD's `spec.config` (or the node's CNI file for an empty spec), checked: multus and libcni can
+/// run it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NetworkConfig {
-    /// The config's own `name` (`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`, ≤ 170 bytes): half of the key of libcni's cache.
+    /// The config's own `name` (`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`, ≤ 170 bytes): half of the key of
+    /// libcni's cache.
     pub name: String,
-    /// The version that libcni would run it at: the highest of `cniVersion` and `cniVersions` that it knows; `None`: none is given.
+    /// The version that libcni would run it at: the highest of `cniVersion` and `cniVersions` that
+    /// it knows; `None`: none is given.
     pub cni_version: Option<String>,
     /// The plugins, never empty; a single configuration is a chain of one.
     pub plugins: Vec<Plugin>,
@@ -59,7 +63,7 @@ pub enum ConfigError {
     PluginType {
         /// 0-based position in the chain.
         index: usize,
-        /// What is there, shortened; empty when it is missing.
+        /// The actual value, shortened; empty when it is missing.
         value: String,
     },
     /// A key of a plugin has a type that libcni or multus cannot read.
@@ -78,7 +82,8 @@ pub enum ConfigError {
 }
 
 impl NetworkConfig {
-    /// Parses a conf or a conflist. `nad_name` is the name that multus puts in when the config has none.
+    /// Parses a conf or a conflist. `nad_name` is the name that multus puts in when the config has
+    /// none.
     ///
     /// # Errors
     /// See [`ConfigError`]; the first one is reported.
@@ -96,7 +101,8 @@ impl NetworkConfig {
         }
         let name = name(&config, nad_name)?;
         let cni_version = version(&config)?;
-        // multus decides like this: a "type" makes it a single configuration, whatever else is there.
+        // multus decides like this: a "type" makes it a single configuration, whatever else is
+        // there.
         let mut plugins = if has_type(&config) {
             for key in ["name", "cniVersion", "cniVersions"] {
                 config.remove(key);
@@ -237,7 +243,8 @@ fn list(plugins: Option<Value>) -> Result<Vec<Plugin>, ConfigError> {
     plugins.into_iter().enumerate().map(plugin).collect()
 }
 
-/// The keys that libcni and multus read of a plugin have the types that their Go structs ask for; the rest is the plugin's own affair.
+/// The keys that libcni and multus read of a plugin have the types that their Go structs ask for;
+/// other keys are left to the plugin.
 fn check_plugin(index: usize, plugin: &Plugin) -> Result<(), ConfigError> {
     let wrong = |key, wanted| Err(ConfigError::PluginKey { index, key, wanted });
     check_type(index, plugin.get("type"), false)?;

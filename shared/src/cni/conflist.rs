@@ -1,7 +1,7 @@
-//! What is sent to multus for a network: a conflist of its own, with everything in it that the plugins shall see.
+//! The conflist that is sent to multus for a network, complete with all arguments of its plugins.
 //!
-//! As a list of its own, a config runs at its own CNI version: multus' daemon lays its own `cniVersion` over what it is sent, but
-//! libcni takes the highest of `cniVersions` instead.
+//! As a list of its own, a config runs at its own CNI version: multus' daemon lays its own
+//! `cniVersion` over what it is sent, but libcni takes the highest of `cniVersions` instead.
 
 use serde_json::{Value, json};
 
@@ -15,10 +15,11 @@ use crate::selection::Attributes;
 const OLDEST_VERSION: &str = "0.1.0";
 
 impl NetworkConfig {
-    /// The conflist that is sent for an element that asks for `asked`, ADD and DEL alike: its own cniVersions, `ips` and `mac` taken out of
-    /// capabilities (libcni would replace the whole runtimeConfig by those two), the full runtimeConfig and `args.cni` written into
-    /// each plugin, and a name for each plugin, which libcni replaces by the list's when it runs it but shows in its
-    /// error texts. Deterministic bytes; [`NetworkConfig::parse`] reads them back.
+    /// The conflist that is sent for an element that asks for `asked`, ADD and DEL alike: its own
+    /// cniVersions, `ips` and `mac` taken out of capabilities (libcni would replace the whole
+    /// runtimeConfig by those two), the full runtimeConfig and `args.cni` written into each plugin,
+    /// and a name for each plugin, which libcni replaces by the list's when it runs it but shows in
+    /// its error texts. Deterministic bytes; [`NetworkConfig::parse`] reads them back.
     pub fn conflist_for(&self, asked: &Attributes) -> String {
         let mut config = self.clone();
         for (index, plugin) in config.plugins.iter_mut().enumerate() {
@@ -29,7 +30,8 @@ impl NetworkConfig {
         config.conflist()
     }
 
-    /// The conflist as it stands, nothing written into it: for a config that came out of [`NetworkConfig::conflist_for`] before.
+    /// The conflist unchanged: for a config that came out of [`NetworkConfig::conflist_for`]
+    /// before.
     pub fn conflist(&self) -> String {
         let version = self.cni_version.as_deref().unwrap_or(OLDEST_VERSION);
         json!({
@@ -58,8 +60,8 @@ impl NetworkConfig {
         Some(config)
     }
 
-    /// Only the IPAM plugin of plugin `index` (`type` = `ipam.type`): a DEL of it frees the lease and nothing else; `None` when that
-    /// plugin has none.
+    /// Only the IPAM plugin of plugin `index` (`type` = `ipam.type`): a DEL of it frees the lease
+    /// and nothing else; `None` when that plugin has none.
     #[must_use]
     pub fn only_ipam(&self, index: usize) -> Option<Self> {
         let mut plugin = self.plugins.get(index)?.clone();
@@ -120,7 +122,7 @@ fn write_runtime_config(plugin: &mut Plugin, asked: &Attributes) {
     }
 }
 
-/// As multus merges cni-args into a config at pod start: over what is there, key by key.
+/// Merges cni-args over the existing ones key by key, as multus does at pod start.
 fn write_args(plugin: &mut Plugin, asked: &Attributes) {
     let Some(cni_args) = &asked.cni_args else {
         return;

@@ -1,7 +1,8 @@
 //! Which networks cannot run without a device of the node.
 //!
-//! The annotation `resourceName` does not decide: most clusters write it as a scheduling marker ("this node has that bridge") that
-//! no device belongs to. What the network's plugins require decides.
+//! The annotation `resourceName` does not decide: most clusters write it as a scheduling marker
+//! ("this node has that bridge") that no device belongs to. What the network's plugins require
+//! decides.
 
 use serde_json::Value;
 
@@ -21,14 +22,17 @@ const REQUIRED_BY: [(&str, &[&str]); 5] = [
 pub enum DeviceNeed {
     /// It does not: no plugin requires a device, or the config names it.
     None,
-    /// It may: its config is a file on the node, or a plugin requires a device and no resource is named.
+    /// It may: its config is a file on the node, or a plugin requires a device and no resource is
+    /// named.
     Unknown,
-    /// It does: a plugin requires a device of the resource that the NetworkAttachmentDefinition names.
+    /// It does: a plugin requires a device of the resource that the NetworkAttachmentDefinition
+    /// names.
     Required,
 }
 
 impl DeviceNeed {
-    /// Of a network with the annotation `resource_name` and this config (`None`: a file on the node).
+    /// Of a network with the annotation `resource_name` and this config (`None`: a file on the
+    /// node).
     pub fn of(resource_name: Option<&str>, config: Option<&NetworkConfig>) -> Self {
         let names_resource = resource_name.is_some_and(|resource| !resource.is_empty());
         match (names_resource, config.map(NetworkConfig::requires_device)) {
@@ -52,7 +56,8 @@ fn requires_device(plugin: &Plugin) -> bool {
     required_by.any(|(name, keys)| plugin_type == Some(name) && !keys.iter().any(|key| has(plugin, key)))
 }
 
-/// As Go reads a plugin's config: the case of keys does not matter, null and the empty string are the same as no such key.
+/// As Go reads a plugin's config: the case of keys does not matter, null and the empty string are
+/// the same as no such key.
 fn has(plugin: &Plugin, key: &str) -> bool {
     let is_given = |value: &Value| !value.is_null() && value.as_str() != Some("");
     plugin

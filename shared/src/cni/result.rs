@@ -1,13 +1,15 @@
-//! What a plugin chain answered, read as libcni's Go types read it, for every version of the CNI specification.
+//! The result of a plugin chain, read as libcni's Go types read it, for every version of the CNI
+//! specification.
 
 use std::net::IpAddr;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{address, names::InterfaceName};
+use crate::{go_net, names::InterfaceName};
 
-/// A CNI result of any version (0.1.0 to 1.1.0): unknown keys are ignored, wrong types are an error.
+/// A CNI result of any version (0.1.0 to 1.1.0): unknown keys are ignored, wrong types are an
+/// error.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct CniResult {
     /// `interfaces`, in order.
@@ -28,7 +30,7 @@ pub struct ResultInterface {
     pub name: String,
     /// Its hardware address, as the plugin wrote it; may be empty.
     pub mac: String,
-    /// 0: not told (before version 1.0.0: never told).
+    /// 0: not reported (never reported before version 1.0.0).
     pub mtu: i64,
     /// The network namespace; empty: on the host.
     pub sandbox: String,
@@ -248,7 +250,7 @@ impl TryFrom<WireRoute> for ResultRoute {
 }
 
 fn cidr(text: &str) -> Result<(IpAddr, u8), ResultError> {
-    address::parse_cidr(text)
+    go_net::parse_cidr(text)
         .ok_or_else(|| ResultError(format!("{text:?} is no address with a prefix length")))
 }
 
@@ -257,7 +259,7 @@ fn gateway(text: Option<String>) -> Result<Option<IpAddr>, ResultError> {
     let Some(text) = text.filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
-    address::parse_ip(&text)
+    go_net::parse_ip(&text)
         .map(Some)
         .ok_or_else(|| ResultError(format!("{text:?} is no address")))
 }
@@ -284,15 +286,15 @@ mod tests {
         .unwrap();
         assert_eq!(result.interface_names(), [InterfaceName::net(1)]);
         assert_eq!(result.interfaces[1].mtu, 1400);
-        assert_eq!(result.ips[0].address, address::parse_cidr("10.0.0.2/24"));
+        assert_eq!(result.ips[0].address, go_net::parse_cidr("10.0.0.2/24"));
         assert_eq!(
             (result.ips[0].interface, result.ips[0].gateway),
-            (Some(1), address::parse_ip("10.0.0.1"))
+            (Some(1), go_net::parse_ip("10.0.0.1"))
         );
-        assert_eq!(result.routes[0].gateway, address::parse_ip("10.0.0.1"));
+        assert_eq!(result.routes[0].gateway, go_net::parse_ip("10.0.0.1"));
         assert_eq!(
             (result.routes[1].destination, result.routes[1].gateway),
-            (address::parse_ip("fd00::"), None)
+            (go_net::parse_ip("fd00::"), None)
         );
         assert_eq!(result.dns.search, ["y"]);
     }

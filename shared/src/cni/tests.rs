@@ -27,7 +27,7 @@ fn sent(plugin_fields: &str, asked_fields: &str) -> Value {
 }
 
 #[test]
-fn a_single_configuration_becomes_a_list_that_keeps_its_version() {
+fn a_single_configuration_keeps_its_version_as_a_list() {
     let config = parse(r#"{"cniVersion":"0.4.0","name":"n","type":"macvlan","master":"eth1"}"#).unwrap();
     assert_eq!(
         config.conflist_for(&asked("")),
@@ -36,7 +36,7 @@ fn a_single_configuration_becomes_a_list_that_keeps_its_version() {
 }
 
 #[test]
-fn what_was_sent_is_read_back_and_sent_again_byte_for_byte() {
+fn a_sent_conflist_is_parsed_and_sent_again_unchanged() {
     let config = parse(
         r#"{"cniVersion":"1.0.0","plugins":[{"type":"a","capabilities":{"ips":true,"bandwidth":true}},{"type":"b"}]}"#,
     );
@@ -68,7 +68,7 @@ fn each_plugin_gets_the_runtime_config_that_it_declares() {
 }
 
 #[test]
-fn a_runtime_config_of_the_networks_own_stays_when_there_is_nothing_to_write() {
+fn keeps_the_networks_runtime_config_without_fields_to_write() {
     let own = r#","runtimeConfig":{"x":1},"capabilities":{"ips":true}"#;
     assert_eq!(sent(own, "")["plugins"][0]["runtimeConfig"], json!({"x": 1}));
     assert_eq!(
@@ -168,7 +168,7 @@ fn a_deeply_nested_config_is_an_error() {
 }
 
 #[test]
-fn a_stuck_deletion_can_go_on_without_a_plugin_or_its_ipam() {
+fn a_stuck_deletion_continues_without_a_plugin_or_ipam() {
     let config =
         parse(r#"{"name":"n","plugins":[{"type":"a","ipam":{"type":"host-local"}},{"type":"b"}]}"#).unwrap();
     let plugins = |config: Option<NetworkConfig>| config.map(|config| json!(config.plugins));
@@ -204,7 +204,7 @@ fn keys_of_a_plugin_are_read_in_any_case_as_go_does(#[case] text: &str) {
 }
 
 #[test]
-fn keys_of_a_list_are_read_as_libcni_reads_them() {
+fn reads_list_keys_like_libcni() {
     let plugins = NetworkConfig::parse(r#"{"Plugins":[{"type":"macvlan"}]}"#, "nad");
     assert_eq!(plugins, Err(ConfigError::NoPlugins));
 }

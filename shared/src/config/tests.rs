@@ -8,7 +8,7 @@ fn an_empty_object_means_every_default() {
 }
 
 #[test]
-fn looks_for_multus_where_each_distribution_puts_it() {
+fn finds_multus_in_the_paths_of_each_distribution() {
     let expected = [
         "/run/multus/multus.sock",
         "/run/multus/socket/multus.sock",
@@ -44,7 +44,7 @@ fn every_key_is_read() {
 }
 
 #[test]
-fn a_mode_is_read_as_it_is_written() {
+fn parses_every_mode_by_its_text() {
     for mode in InterfaceNames::ALL {
         assert_eq!(InterfaceNames::parse(mode.as_str()), Some(mode));
     }

@@ -55,7 +55,7 @@ fn on_create_avoids_the_names_of_multus_default_networks() {
 }
 
 #[test]
-fn on_update_adopts_status_entries_of_a_network_in_order() {
+fn on_update_adopts_status_entries_in_order() {
     let status = status(&[
         ("default/b", "net1"),
         ("default/a", "net7"),
@@ -135,7 +135,7 @@ fn an_element_that_was_not_plugged_keeps_its_name() {
 }
 
 #[test]
-fn an_interface_in_status_precedes_a_name_of_the_old_list() {
+fn prefers_network_status_names_over_the_old_list() {
     let old = list(r#"[{"name":"a","ips":["10.0.0.1"],"interface":"net5"}]"#);
     let status = status(&[("default/a", "net1")]);
     assert_eq!(filled(&fill_on_update(&list("a"), Some(&old), &status)), ["net1"]);

@@ -8,8 +8,8 @@ use super::{
     Attributes, Bandwidth, MAX_DEFAULT_ROUTES, MAX_IPS, MAX_PORT_MAPPINGS, PortMapping, json::Reader,
 };
 use crate::{
-    address,
-    json::{self, Member, Node, Tree},
+    go_net,
+    spanned_json::{self, Member, Node, Tree},
     violation::{Rule, shown},
     work,
 };
@@ -45,9 +45,9 @@ fn ips(reader: &mut Reader<'_>) -> Vec<String> {
     };
     for text in strings(reader, "ips", items, Rule::IpAddress, wanted) {
         let legal = if text.contains('/') {
-            address::parse_cidr(text).is_some()
+            go_net::parse_cidr(text).is_some()
         } else {
-            address::parse_ip(text).is_some()
+            go_net::parse_ip(text).is_some()
         };
         if legal {
             ips.push(text.to_owned());
@@ -116,7 +116,7 @@ fn strings<'a>(
 
 fn mac(reader: &mut Reader<'_>) -> Option<String> {
     let text = reader.text("mac")?;
-    if address::parse_mac(text).is_none() {
+    if go_net::parse_mac(text).is_none() {
         let message =
             "must be a hardware address of 6, 8 or 20 bytes; write for example \"02:11:22:33:44:55\"";
         reader.refuse(Rule::MacAddress, "mac", text, message.to_owned());
@@ -126,7 +126,7 @@ fn mac(reader: &mut Reader<'_>) -> Option<String> {
 
 fn infiniband_guid(reader: &mut Reader<'_>) -> Option<String> {
     let text = reader.text("infiniband-guid")?;
-    if address::parse_mac(text).is_none_or(|bytes| bytes.len() != 8) {
+    if go_net::parse_mac(text).is_none_or(|bytes| bytes.len() != 8) {
         let message = "must be a GUID of 8 bytes; write for example \"c2:11:22:33:44:55:66:77\"";
         reader.refuse(Rule::InfinibandGuid, "infiniband-guid", text, message.to_owned());
     }
@@ -139,7 +139,7 @@ fn cni_args(reader: &mut Reader<'_>) -> Option<Map<String, Value>> {
         reader.refuse_type("cni-args", value, "an object, such as {\"key\":\"value\"}");
         return None;
     };
-    Some(json::object(members))
+    Some(spanned_json::object(members))
 }
 
 fn default_route(reader: &mut Reader<'_>) -> Option<Vec<IpAddr>> {
@@ -149,7 +149,7 @@ fn default_route(reader: &mut Reader<'_>) -> Option<Vec<IpAddr>> {
     let items = list(reader, "default-route", wanted, limit).unwrap_or_default();
     let mut gateways = Vec::new();
     for text in strings(reader, "default-route", items, Rule::DefaultRoute, wanted) {
-        match address::parse_ip(text) {
+        match go_net::parse_ip(text) {
             Some(gateway) => gateways.push(gateway),
             None => {
                 let message = "must be the IPv4 or IPv6 address of a gateway, without prefix; write for example \"10.10.10.1\"";
@@ -197,7 +197,7 @@ fn port_mapping(reader: &mut Reader<'_>, members: &[Member<'_>]) -> Option<PortM
         reader.refuse(Rule::PortMapping, "portMappings", protocol, message.to_owned());
     }
     let host_ip = nested_text(reader, "portMappings", members, "hostIP")?;
-    if !host_ip.is_empty() && address::parse_ip(host_ip).is_none() {
+    if !host_ip.is_empty() && go_net::parse_ip(host_ip).is_none() {
         reader.refuse(
             Rule::PortMapping,
             "portMappings",

@@ -11,8 +11,8 @@ use super::{
     unknown::UnknownKeys,
 };
 use crate::{
-    json::{self, Member, Node, Tree},
     names::{InterfaceName, NetworkName, NetworkNameError, is_label, is_subdomain},
+    spanned_json::{self, Member, Node, Tree},
     violation::{Rule, Violation, Violations, shown},
     work,
 };
@@ -46,7 +46,7 @@ const FEW: usize = 16;
 pub(super) fn read(source: &str, pod_namespace: &str, draft: &mut Draft) -> Result<(), Violations> {
     draft.expect(MAX_ELEMENTS.min(source.len() / SHORTEST));
     let mut count = 0;
-    let other = json::items(source, MAX_DEPTH, |item| {
+    let other = spanned_json::items(source, MAX_DEPTH, |item| {
         count += 1;
         if count <= MAX_ELEMENTS {
             let mut reader = Reader {
@@ -272,7 +272,7 @@ impl<'a> Reader<'a> {
     /// Duplicate keys and inexact numbers, at any depth (which is bounded by [`MAX_DEPTH`]).
     fn check_values(&mut self, node: &Node<'_>) {
         match &node.tree {
-            Tree::Number if !json::is_exact(node.raw) => {
+            Tree::Number if !spanned_json::is_exact(node.raw) => {
                 let message = "must be at most 2^53 (9007199254740992) in magnitude, or multus would change it; write it as a string";
                 let violation = Violation::of_element(Rule::NumberRange, self.index, message);
                 self.push(violation.value(node.raw));

@@ -1,5 +1,5 @@
-//! From an annotation to a list: the limits, the choice of format, and the rules about all elements
-//! together.
+//! Parses an annotation into a list: the limits, the choice of format, and the rules about all
+//! elements together.
 
 use std::collections::HashSet;
 

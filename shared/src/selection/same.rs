@@ -1,9 +1,9 @@
-//! Whether two fields ask for the same, however they are written.
+//! Whether two fields have the same meaning, however they are written.
 
 use serde_json::Value;
 
 use super::PortMapping;
-use crate::address::{parse_cidr, parse_ip, parse_mac};
+use crate::go_net::{parse_cidr, parse_ip, parse_mac};
 
 /// Lists of addresses, in the same order.
 pub(super) fn ips(a: &[String], b: &[String]) -> bool {

@@ -3,7 +3,7 @@
 
 use super::{MAX_DEPTH, json::EXAMPLE};
 use crate::{
-    json::JsonError,
+    spanned_json::JsonError,
     violation::{Rule, Violation},
 };
 

@@ -245,7 +245,7 @@ fn says_everything_at_once_and_in_order() {
 }
 
 #[test]
-fn a_message_tells_where_what_and_what_to_write() {
+fn a_message_names_place_mistake_and_fix() {
     let violations =
         parse(r#"[{"name":"a"},{"name":"foo","namespace":"default","interface":"a/b"}]"#).unwrap_err();
     assert_eq!(
@@ -309,7 +309,7 @@ fn fills_in_a_name_and_changes_nothing_else(#[case] annotation: &str, #[case] ex
 }
 
 #[test]
-fn writes_a_name_only_where_the_format_can_hold_it() {
+fn writes_only_names_that_the_format_can_hold() {
     let quoted = net("a\"b");
     let json = parse(r#"[{"name":"a"}]"#).unwrap();
     assert_eq!(

@@ -6,8 +6,8 @@ use serde_json::ser::{PrettyFormatter, Serializer};
 
 use super::{MAX_DEPTH, StatusEntry, read_entry};
 use crate::{
-    json::{self, JsonError, Node, Tree},
     names::{InterfaceName, NetworkName},
+    spanned_json::{self, JsonError, Node, Tree},
 };
 
 /// What multus indents by.
@@ -75,7 +75,7 @@ pub fn splice(annotation: Option<&str>, change: &StatusChange) -> Result<Option<
 }
 
 fn items(source: &str) -> Result<Vec<Node<'_>>, StatusError> {
-    let node = json::parse(source, MAX_DEPTH).map_err(|error| {
+    let node = spanned_json::parse(source, MAX_DEPTH).map_err(|error| {
         StatusError::NotAList(match error {
             JsonError::Depth => format!("nested more than {MAX_DEPTH} levels deep"),
             JsonError::Syntax(offset, expected) => format!("{expected} is expected at byte {offset}"),

@@ -162,7 +162,7 @@ fn reads_what_can_be_read(#[case] annotation: Option<&str>, #[case] count: usize
 }
 
 #[test]
-fn a_deeply_nested_annotation_is_not_read_and_not_edited() {
+fn a_deeply_nested_status_is_neither_read_nor_edited() {
     let deep = "[".repeat(10_000);
     assert_eq!(read(Some(&deep)), []);
     assert!(splice(Some(&deep), &put(&[entry("a", "net1")])).is_err());

@@ -1,6 +1,6 @@
-//! Addresses that a list asks for twice on one network.
+//! Addresses that a list requests twice on one network.
 //!
-//! Warnings, not refusals: which plugin fails is not the annotation's to tell. host-local refuses
+//! Warnings, not refusals: the annotation does not show which plugin fails. host-local refuses
 //! the second request for an address and macvlan the second request for a hardware address on its
 //! parent, but static gives the same address to two interfaces, and a bridge takes two ports with
 //! one hardware address (a bond of both wants that).
@@ -8,7 +8,7 @@
 use std::collections::{HashMap, hash_map::Entry};
 
 use super::{Found, PodContext, Previous, Warning, changed_field::ChangedField, isolation_allows};
-use crate::{address, config::Config, names::NetworkName, selection::Selection, violation::shown};
+use crate::{config::Config, go_net, names::NetworkName, selection::Selection, violation::shown};
 
 pub(super) fn judge(
     context: &PodContext<'_>,
@@ -16,7 +16,7 @@ pub(super) fn judge(
     previous: &[Previous<'_>],
     findings: &mut Found,
 ) {
-    // About a network that the pod may not use, nothing but that is said.
+    // A network that the pod may not use gets no further findings.
     let is_allowed = |element: &Selection| isolation_allows(context.namespace, &element.network, config);
     let elements = context.list.elements.iter().zip(previous).enumerate();
     let mut ips = Seen::default();
@@ -33,14 +33,14 @@ pub(super) fn judge(
             findings.warn_of(index, element, warning, &[&shown(value), &place]);
         };
         let mac = attributes.mac.as_deref().unwrap_or_default();
-        if let Some(bytes) = address::parse_mac(mac)
+        if let Some(bytes) = go_net::parse_mac(mac)
             && let Some(first) = macs.add(&element.network, bytes, asks(ChangedField::Mac))
         {
             warn(Warning::SameMac, mac, first);
         }
         // One warning an element, not one an address.
         let repeated = attributes.ips.iter().filter_map(|ip| {
-            let first = ips.add(&element.network, address::of_entry(ip)?, asks(ChangedField::Ips))?;
+            let first = ips.add(&element.network, go_net::of_entry(ip)?, asks(ChangedField::Ips))?;
             Some((ip, first))
         });
         // All are added, also those behind the first that is repeated.
@@ -50,7 +50,7 @@ pub(super) fn judge(
     }
 }
 
-/// An element that asks for an address, and whether it did not before.
+/// An element that requests an address, and whether the request is new.
 #[derive(Clone, Copy)]
 struct Asker {
     index: usize,

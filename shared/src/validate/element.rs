@@ -5,9 +5,9 @@ use super::{
     changed_field::ChangedField, isolation_allows,
 };
 use crate::{
-    address,
     cni::{Capabilities, DeviceNeed},
     config::{Config, MissingNetworks},
+    go_net,
     names::NetworkName,
     selection::{Selection, UnknownKeys},
     violation::{Rule, Violation},
@@ -94,7 +94,7 @@ impl<'a> ElementCheck<'a> {
         self.refuse(rule, field.map(|field| (field, "")), message);
     }
 
-    /// What is found next rests on what is known of the network.
+    /// The next finding rests on the cached facts of the network.
     fn rest_on_network(&mut self) {
         let network = &self.element.network;
         if !self.findings.rests_on.contains(network) {
@@ -117,8 +117,8 @@ impl<'a> ElementCheck<'a> {
         is_new.then_some(keys)
     }
 
-    /// Judges whether the pod may have the network. False: it may not use it, and then nothing else
-    /// about the network is said, since its owner may not read it.
+    /// Judges whether the pod may use the network. If not, returns false and the network gets no
+    /// further findings, since the pod's owner may not read it.
     fn judge_place(&mut self) -> bool {
         if !self.is_new() {
             return true;
@@ -178,7 +178,7 @@ impl<'a> ElementCheck<'a> {
     /// and a pod that has it must stay editable.
     fn judge_mac(&mut self) {
         let mac = self.element.attributes().mac.as_deref().unwrap_or_default();
-        let Some(bytes) = address::parse_mac(mac).filter(|bytes| !address::is_unicast(bytes)) else {
+        let Some(bytes) = go_net::parse_mac(mac).filter(|bytes| !go_net::is_unicast(bytes)) else {
             return;
         };
         let what = if bytes.iter().all(|byte| *byte == 0) {

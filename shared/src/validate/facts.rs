@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::{address, cni::NetworkConfig};
+use crate::{cni::NetworkConfig, go_net};
 
 /// Facts about a network's config; the default knows none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl NetworkFacts {
 
 fn is_default(route: &Value) -> bool {
     let destination = route.get("dst").and_then(Value::as_str);
-    let parsed = destination.and_then(address::parse_cidr);
+    let parsed = destination.and_then(go_net::parse_cidr);
     parsed.is_some_and(|(_, prefix)| prefix == 0)
 }
 

@@ -244,7 +244,7 @@ fn an_unknown_network_is_refused_where_that_is_configured() {
 }
 
 #[test]
-fn says_nothing_about_a_network_that_is_not_known_yet() {
+fn networks_not_yet_listed_get_no_findings() {
     let case = Case {
         networks: Known::default().and("default/a", Network::Unknown),
         ..rejecting()
@@ -784,7 +784,7 @@ fn names_are_judged_as_on_create_until_start() {
 }
 
 #[test]
-fn before_a_pod_starts_an_element_may_lose_its_name() {
+fn an_element_may_lose_its_name_before_start() {
     let case = rejecting();
     assert_eq!(case.edit_waiting("a@net1,gone@net2", "gone"), Findings::default());
     assert_eq!(
@@ -795,7 +795,7 @@ fn before_a_pod_starts_an_element_may_lose_its_name() {
 
 /// The order of network-status need not be that of the list.
 #[test]
-fn finds_the_interface_of_an_unnamed_element_by_its_address() {
+fn matches_an_unnamed_element_to_its_interface_by_address() {
     let element = |host: u8| format!(r#"{{"name":"a","ips":["192.0.2.{host}/24"]}}"#);
     let both = format!("[{},{}]", element(201), element(202));
     let left = format!("[{}]", element(202));

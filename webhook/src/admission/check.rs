@@ -1,4 +1,4 @@
-//! The verdict on a change: every rule of the rule book at once, told in one answer that teaches.
+//! Checks a change against every rule, and reports all violations in one answer.
 
 use shared::{
     annotations,
@@ -12,15 +12,15 @@ use shared::{
 
 use crate::admission::review::{Answer, Cause, Change, Details, Refusal, Request};
 
-/// What all causes of a refusal take of the answer, in bytes of JSON; the rest is counted. The
-/// whole answer stays below 16 KiB.
+/// The budget of all causes of a refusal, in bytes of JSON; the others are counted. It keeps the
+/// whole answer below 16 KiB.
 const CAUSES: usize = 8 * 1024;
-/// What its message takes, which says the same in one line.
+/// The budget of its message, which repeats the causes in one line.
 const MESSAGE: usize = 2 * 1024;
-/// Characters of the longest name that an object has.
+/// Characters of the longest object name.
 pub const MAX_NAME: usize = 253;
 
-/// The networks annotation of a change, as far as it can be read.
+/// The parsed networks annotation of a change, or why it cannot be parsed.
 pub type Parsed = Result<SelectionList, Violations>;
 
 /// Reads the annotation that would be stored.
@@ -78,9 +78,8 @@ pub fn judge(
 pub struct Target {
     /// As the API server names it.
     pub kind: &'static str,
-    /// The object and the part of it that was judged, for a person.
+    /// The object and the judged part of it, for the message.
     pub place: String,
-    /// The object's name.
     pub name: String,
     /// Path to what was judged.
     pub field: String,
@@ -100,7 +99,7 @@ impl Target {
     }
 }
 
-/// The answer that tells `findings`.
+/// The answer that reports `findings`.
 pub fn answer(uid: &str, target: Target, findings: Findings, enforcement: Enforcement) -> Answer {
     let rules = broken_rules(&findings);
     let Findings {
@@ -116,7 +115,7 @@ pub fn answer(uid: &str, target: Target, findings: Findings, enforcement: Enforc
     answer.warnings = if refuses {
         warnings.into_texts()
     } else {
-        // The same words, first.
+        // The texts of the refusal, first.
         let unlisted = violations.unlisted();
         let more = (unlisted > 0).then(|| format!("and {unlisted} more violations"));
         let words = violations.iter().map(Violation::to_string).chain(more);
@@ -126,8 +125,8 @@ pub fn answer(uid: &str, target: Target, findings: Findings, enforcement: Enforc
     answer
 }
 
-/// A refusal as the API server itself would word an invalid object: `kubectl` prints one line per cause, and `kubectl edit`
-/// opens the text again with the causes above it.
+/// A refusal in the form of the API server's own for an invalid object: `kubectl` prints one line
+/// per cause, and `kubectl edit` reopens the text with the causes above it.
 fn refusal(target: Target, violations: &Violations) -> Refusal {
     let Target {
         kind,
@@ -155,10 +154,10 @@ fn refusal(target: Target, violations: &Violations) -> Refusal {
     }
 }
 
-/// As many of `texts` as fit into `budget` bytes of JSON, each with `envelope` bytes around it, and
-/// how many more there are of the `count`. Always the first.
+/// As many of `texts` as fit into `budget` bytes of JSON, each with `envelope` bytes around it, at
+/// least the first; and how many of the `count` are left out.
 fn within(budget: usize, texts: &[String], count: usize, envelope: usize) -> Vec<String> {
-    // Escapes make a text longer: each character counts as what JSON makes of it at most.
+    // Escapes make a text longer: count each character at its longest in JSON.
     let size = |text: &String| {
         let escaped = text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
         text.len() + escaped + envelope
@@ -169,14 +168,14 @@ fn within(budget: usize, texts: &[String], count: usize, envelope: usize) -> Vec
         left = room.unwrap_or_default();
         room.is_some()
     };
-    let mut told: Vec<String> = texts.iter().take_while(fits).cloned().collect();
-    if told.is_empty() {
-        told.extend(texts.first().cloned());
+    let mut listed: Vec<String> = texts.iter().take_while(fits).cloned().collect();
+    if listed.is_empty() {
+        listed.extend(texts.first().cloned());
     }
-    if count > told.len() {
-        told.push(format!("and {} more", count - told.len()));
+    if count > listed.len() {
+        listed.push(format!("and {} more", count - listed.len()));
     }
-    told
+    listed
 }
 
 /// The refusal of a review whose content could not be read.

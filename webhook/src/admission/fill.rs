@@ -1,4 +1,5 @@
-//! Filling in: which interface names the webhook writes into a networks annotation, as the smallest possible patch.
+//! Fills in interface names: which names the webhook writes into a networks annotation, as a JSON
+//! patch of this annotation only.
 
 use json_patch::{Patch, PatchOperation, ReplaceOperation, jsonptr::PointerBuf};
 use shared::{
@@ -13,14 +14,14 @@ use shared::{
 
 use crate::admission::review::Change;
 
-/// A patch is at most this long: 256 KiB in base64. Only a list that consists of control characters
-/// would need more.
+/// The longest patch: 256 KiB in base64. Only a list that consists of control characters needs
+/// more.
 const MAX_PATCH: usize = 192 * 1024;
 
-/// One for each element that gets one.
+/// For each element the name that is filled in, if any.
 type Names = Vec<Option<InterfaceName>>;
 
-/// What is filled in.
+/// The result of filling in.
 pub struct Filled {
     /// The JSON patch (RFC 6902), serialised.
     pub patch: Vec<u8>,
@@ -43,7 +44,7 @@ pub fn fill(change: &Change<'_>, mode: InterfaceNames, config: &Config) -> Optio
     })
 }
 
-/// One operation on the one annotation, which the object is known to have. There is no `test` of
+/// One operation on this annotation, which the object is known to have. There is no `test` of
 /// the old value: the API server applies the patch to the very object that it sent.
 fn replace_networks(annotation: String) -> Patch {
     let replace = ReplaceOperation {
@@ -53,7 +54,8 @@ fn replace_networks(annotation: String) -> Patch {
     Patch(vec![PatchOperation::Replace(replace)])
 }
 
-/// The networks annotation with missing interface names filled in; `None` when there is nothing to do.
+/// The networks annotation with missing interface names filled in; `None` when there is nothing to
+/// do.
 pub fn filled(change: &Change<'_>, mode: InterfaceNames, config: &Config) -> Option<String> {
     let (list, names) = missing(change, mode, config)?;
     Some(list.with_interfaces(&names))
@@ -61,8 +63,8 @@ pub fn filled(change: &Change<'_>, mode: InterfaceNames, config: &Config) -> Opt
 
 /// The list, and the names that are to be written into it.
 ///
-/// An annotation that cannot be read passes as it is: the validating webhook, which always runs after this one, refuses
-/// it with every reason at once.
+/// An unreadable annotation passes unchanged: the validating webhook, which always runs later,
+/// refuses it with every reason at once.
 fn missing(change: &Change<'_>, mode: InterfaceNames, config: &Config) -> Option<(SelectionList, Names)> {
     if mode != InterfaceNames::Fill || change.pod.is_virt_launcher() {
         return None;
@@ -72,8 +74,8 @@ fn missing(change: &Change<'_>, mode: InterfaceNames, config: &Config) -> Option
     list.takes_any(&names).then_some((list, names))
 }
 
-/// The names that the unnamed elements of `list` get: by position when the pod has not started,
-/// else after what it has.
+/// The names for the unnamed elements of `list`: by position before the pod has started, else by
+/// its interfaces.
 fn names(change: &Change<'_>, list: &SelectionList, config: &Config) -> Names {
     let Some(old) = change.old else {
         return naming::fill_on_create(list, config.offset_in(change.namespace));

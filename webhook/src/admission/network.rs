@@ -1,6 +1,7 @@
-//! NetworkAttachmentDefinitions: a config that cannot run is refused where rules are enforced, when it is
-//! created and when its spec changes. Other updates pass whatever the config is: other controllers write
-//! annotations. A capability that an edit drops and a deletion while pods use it are warnings.
+//! NetworkAttachmentDefinitions: a config that cannot run is refused where rules are enforced, when
+//! it is created and when its spec changes. Other updates pass whatever the config is: other
+//! controllers write annotations. A capability that an edit drops and a deletion while pods use it
+//! are warnings.
 
 use shared::{
     cni::{Capabilities, Capability, NetworkConfig, Severity, check},
@@ -55,7 +56,7 @@ impl Admission {
         self.decide(&request.uid, target, judge(new, old), namespace)
     }
 
-    /// Says how many pods use a network that is deleted. Never refuses: what is attached stays.
+    /// Warns how many pods use a network that is deleted. Never refuses: attached interfaces stay.
     async fn judge_deletion(&self, request: &Request<'_, NetworkAttachmentDefinition>) -> Decision {
         let mut answer = Answer::allowed(&request.uid);
         let name = NetworkName::new(
@@ -78,7 +79,7 @@ impl Admission {
     }
 }
 
-/// What there is to say about a definition that is stored now.
+/// The findings about a definition that would be stored.
 fn judge(new: &NetworkAttachmentDefinition, old: Option<&NetworkAttachmentDefinition>) -> Findings {
     let mut findings = Findings::default();
     let Some(text) = new.config() else {
@@ -104,7 +105,7 @@ fn judge(new: &NetworkAttachmentDefinition, old: Option<&NetworkAttachmentDefini
     findings
 }
 
-/// Pods that ask for a capability that is declared no more do not get it.
+/// Pods that use a capability that is no longer declared do not get it.
 fn warn_of_dropped(
     declared: Capabilities,
     old: Option<&NetworkAttachmentDefinition>,

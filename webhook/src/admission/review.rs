@@ -1,7 +1,8 @@
-//! The envelope: `admission.k8s.io/v1` AdmissionReview as the API server sends it and as it wants it back.
+//! The envelope: `admission.k8s.io/v1` AdmissionReview, request and answer.
 //!
-//! Of the pods in it only what the rules need is read; everything else is skipped without being stored. What cannot be
-//! read is never admitted: a broken envelope is an HTTP error, a broken pod a refusal that carries the review's uid.
+//! Only the fields that rules need are read; all others are skipped without being stored. An
+//! unreadable pod is never admitted: a broken envelope is an HTTP error, a broken pod a refusal
+//! that carries the review's uid.
 
 mod answer;
 pub(super) mod objects;
@@ -14,15 +15,14 @@ use shared::{annotations, violation::shortened};
 pub use answer::{Answer, Cause, Details, Refusal};
 use objects::Object;
 
-/// The one version of the envelope that is spoken.
+/// The only supported version of the envelope.
 const API_VERSION: &str = "admission.k8s.io/v1";
-/// Its kind.
 const KIND: &str = "AdmissionReview";
 
 /// How every operation but `CREATE` and `UPDATE` is labelled.
 pub const OTHER_OPERATION: &str = "other";
 
-/// Characters of a parser's words in an answer and in the log.
+/// Characters of a parser's message in an answer and in the log.
 const MAX_CAUSE: usize = 512;
 
 /// A review whose envelope could be read, about an object of the type `O`.
@@ -34,41 +34,39 @@ pub struct Request<'a, O = Pod> {
     /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
     #[serde(borrow)]
     pub operation: Cow<'a, str>,
-    /// What the request is addressed to.
+    /// The resource of the request.
     #[serde(borrow, deserialize_with = "objects::required")]
     pub resource: Resource<'a>,
     /// `status` and the like; absent or empty for the pod itself.
     #[serde(default, borrow)]
     pub sub_resource: Option<Cow<'a, str>>,
-    /// Empty when the API server has yet to make it up (`generateName`).
+    /// Empty when the API server has yet to generate it (`generateName`).
     #[serde(default)]
     pub name: Option<String>,
-    /// The pod's namespace.
     #[serde(default)]
     pub namespace: Option<String>,
     /// Whether nothing will be stored.
     #[serde(default)]
     pub dry_run: Option<bool>,
-    /// The pod as it would be stored; none on delete.
+    /// The new object; none on delete.
     #[serde(default, deserialize_with = "objects::optional")]
     pub object: Option<O>,
-    /// The pod as it is stored; none on create.
+    /// The stored object; none on create.
     #[serde(default, deserialize_with = "objects::optional")]
     pub old_object: Option<O>,
 }
 
-/// Group and plural name of what a request is addressed to.
+/// Group and plural name of a resource.
 #[derive(Debug, Deserialize)]
 pub struct Resource<'a> {
     /// Empty for the core group.
     #[serde(default, borrow)]
     pub group: Cow<'a, str>,
-    /// Plural name.
     #[serde(borrow)]
     pub resource: Cow<'a, str>,
 }
 
-/// What is read of a pod.
+/// The fields of a pod that are read.
 #[derive(Debug, Default, Deserialize)]
 pub struct Pod {
     #[serde(default, deserialize_with = "objects::optional")]
@@ -135,18 +133,18 @@ impl Pod {
             .filter(|value| !value.is_empty())
     }
 
-    /// The network-status annotation.
     pub fn network_status(&self) -> Option<&str> {
         self.annotations()?.network_status.as_deref()
     }
 
-    /// A mirror of a static pod: the kubelet's file is the truth, its annotations cannot be changed here.
+    /// A mirror of a static pod: its annotations come from the kubelet's file and cannot be changed
+    /// here.
     pub fn is_mirror(&self) -> bool {
         self.annotations()
             .is_some_and(|annotations| annotations.mirror.is_some())
     }
 
-    /// Whether KubeVirt made it.
+    /// Whether KubeVirt created it.
     pub fn is_virt_launcher(&self) -> bool {
         let label = self
             .metadata
@@ -155,7 +153,7 @@ impl Pod {
         label == Some(annotations::KUBEVIRT_LABEL.1)
     }
 
-    /// Whether it uses the network of its host.
+    /// `spec.hostNetwork`.
     pub fn uses_host_network(&self) -> bool {
         self.spec
             .as_ref()
@@ -175,10 +173,9 @@ impl Pod {
     }
 }
 
-/// A change of a networks annotation that somebody wants to make: what both paths decide about.
+/// A requested change of a networks annotation: the input of `fill` and `check`.
 #[derive(Debug)]
 pub struct Change<'a> {
-    /// The pod's namespace.
     pub namespace: &'a str,
     /// The annotation that would be stored; never empty.
     pub annotation: &'a str,
@@ -189,14 +186,16 @@ pub struct Change<'a> {
 }
 
 impl Request<'_> {
-    /// The change that this request makes to a networks annotation, if it makes one that is ours to judge: not for
-    /// other resources and operations, mirror pods, pods without networks, and updates that leave the annotation alone.
+    /// The change that this request makes to a networks annotation. `None` for other resources and
+    /// operations, mirror pods, pods without networks, and updates that do not change the
+    /// annotation.
     ///
     /// # Errors
     /// A pod request without the objects that its operation must have.
     pub fn change(&self) -> Result<Option<Change<'_>>, String> {
         let pods = self.resource.group.is_empty() && self.resource.resource == "pods";
-        // A binding is no pod, though its annotations end up on one: only schedulers write them.
+        // A binding is not a pod, though its annotations are copied to one: only schedulers write
+        // them.
         if !pods || self.sub_resource.as_deref() == Some("binding") {
             return Ok(None);
         }
@@ -234,11 +233,9 @@ impl Request<'_> {
 /// What a review is about, for the log and the metrics.
 #[derive(Debug)]
 pub struct About {
-    /// The review's.
     pub uid: String,
     /// `CREATE`, `UPDATE`, `DELETE` or [`OTHER_OPERATION`].
     pub operation: &'static str,
-    /// The object's.
     pub namespace: String,
     /// The object's name for a person.
     pub name: String,
@@ -248,7 +245,7 @@ pub struct About {
 
 /// An object that may be reviewed before it has a name.
 pub trait Named {
-    /// The beginning of the name that the API server will make up.
+    /// The prefix of the name that the API server will generate.
     fn generate_name(&self) -> Option<&str>;
 }
 
@@ -280,7 +277,7 @@ impl<O: Named> Request<'_, O> {
         }
     }
 
-    /// The object's name for a person: its name, or the beginning that the API server will complete.
+    /// The object's name for messages: its name, or the prefix that the API server will complete.
     pub fn display_name(&self) -> Cow<'_, str> {
         let name = self.name.as_deref().filter(|name| !name.is_empty());
         let prefix = self.object.as_ref().and_then(Named::generate_name);
@@ -292,20 +289,15 @@ impl<O: Named> Request<'_, O> {
     }
 }
 
-/// Why no request could be made of a body.
+/// Why a body is not a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// No answer can carry a uid: an HTTP error.
     #[error("{0}")]
     Review(String),
-    /// The envelope is fine, what is in it is not: a refusal.
+    /// The envelope is readable, the object in it is not: a refusal.
     #[error("{cause}")]
-    Content {
-        /// the review's
-        uid: String,
-        /// the parser's words
-        cause: String,
-    },
+    Content { uid: String, cause: String },
 }
 
 #[derive(Deserialize)]
@@ -340,9 +332,9 @@ pub fn read<'a, O: Deserialize<'a>>(body: &'a [u8]) -> Result<Request<'a, O>, Un
         }
         Err(error) => error.to_string(),
     };
-    // A parser repeats what it did not expect, however long that is.
+    // A parser quotes unexpected input, however long that is.
     let cause = shortened(&cause, MAX_CAUSE);
-    // The exception: read again for the uid alone, so that the answer can say what is wrong with the rest.
+    // Rare: read again for the uid alone, so that the answer can carry the cause.
     let Object(review): Object<Review<'_, OnlyUid>> = serde_json::from_slice(body).map_err(|error| {
         Unreadable::Review(shortened(
             &format!("the body is no AdmissionReview: {error}"),

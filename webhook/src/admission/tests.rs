@@ -42,7 +42,7 @@ async fn warnings(app: &App, review: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_missing_name_is_filled_in_and_then_found_in_order() {
+async fn a_filled_in_name_passes_validation() {
     let app = ready(&json!({}));
     let original = pod(r#"[{"name":"a"}]"#);
 
@@ -91,7 +91,7 @@ async fn a_refusal_lists_every_violation_at_once() {
 }
 
 #[tokio::test]
-async fn a_pod_whose_name_is_yet_to_come_is_called_by_its_prefix() {
+async fn a_pod_without_a_name_is_called_by_prefix() {
     let mut unnamed = pod("a@eth0");
     unnamed["metadata"]["name"] = Value::Null;
     unnamed["metadata"]["generateName"] = "web-".into();
@@ -110,7 +110,7 @@ async fn a_pod_whose_name_is_yet_to_come_is_called_by_its_prefix() {
 #[case::duplicates("a@x,a@x")]
 #[case::control_characters("a@\u{7}")]
 #[tokio::test]
-async fn what_cannot_be_read_passes_the_first_webhook_and_is_refused_by_the_second(#[case] networks: &str) {
+async fn unreadable_annotations_pass_mutation_and_fail_validation(#[case] networks: &str) {
     let app = ready(&json!({}));
     for review in [create(&pod(networks)), update(&pod("a@net1"), &pod(networks))] {
         let answer = ask(&app, "/mutate", &review).await;
@@ -120,7 +120,7 @@ async fn what_cannot_be_read_passes_the_first_webhook_and_is_refused_by_the_seco
 }
 
 #[tokio::test]
-async fn a_pod_with_an_old_damaged_annotation_can_still_be_changed_elsewhere() {
+async fn an_unchanged_broken_annotation_blocks_no_other_edit() {
     let app = ready(&json!({}));
     let damaged = pod("[null]");
     let mut relabelled = damaged.clone();
@@ -154,7 +154,7 @@ async fn the_mode_reject_says_what_to_write() {
 }
 
 #[tokio::test]
-async fn the_modes_warn_and_off_admit_with_and_without_a_word() {
+async fn mode_warn_admits_with_warnings_mode_off_without() {
     let review = create(&pod("a"));
 
     assert_eq!(
@@ -185,7 +185,7 @@ async fn a_namespace_overrides_the_configured_mode() {
 }
 
 #[tokio::test]
-async fn a_label_that_is_no_mode_changes_nothing_and_is_told() {
+async fn an_unknown_mode_label_is_ignored_with_a_warning() {
     let app = ready(&json!({}));
     label(&app, Some("Fill!"), None);
 
@@ -250,7 +250,7 @@ fn api_server(app: &mut App, networks: &[(&str, Value)]) -> Arc<std::sync::Mutex
 }
 
 #[tokio::test]
-async fn before_a_missing_network_is_refused_the_api_server_is_asked_once() {
+async fn looks_a_missing_network_up_once_before_refusing_it() {
     let mut app = ready(&json!({ "missingNetworks": "reject" }));
     let asked = api_server(&mut app, &[("fresh", macvlan(&[]))]);
 
@@ -293,7 +293,7 @@ async fn a_missing_network_is_confirmed_before_the_warning() {
 }
 
 #[tokio::test]
-async fn only_what_a_refusal_rests_on_is_looked_up_and_absence_is_remembered() {
+async fn looks_up_disputed_networks_and_remembers_missing_ones() {
     let mut app = ready(&json!({ "missingNetworks": "reject", "namespaceIsolation": true }));
     let asked = api_server(&mut app, &[]);
 
@@ -353,7 +353,7 @@ async fn no_refusal_rests_on_an_old_cache() {
 }
 
 #[tokio::test]
-async fn where_the_definition_is_not_installed_every_network_is_missing() {
+async fn without_the_crd_every_network_is_missing() {
     let mut app = app(&json!({ "missingNetworks": "reject" }));
     app.admission.namespaces.replace([]);
     let metrics = app.metrics.clone();
@@ -415,7 +415,7 @@ async fn what_the_plugins_declare_is_remembered() {
 }
 
 #[tokio::test]
-async fn a_dry_run_is_answered_like_the_real_thing() {
+async fn a_dry_run_gets_the_usual_answer() {
     let app = ready(&json!({}));
     let review = create(&pod("a"));
     let mut dry = review.clone();
@@ -449,7 +449,7 @@ async fn reviews_are_counted_by_path_operation_verdict_and_rule() {
 }
 
 #[tokio::test]
-async fn a_broken_pod_is_refused_and_a_broken_envelope_is_an_error() {
+async fn refuses_a_broken_pod_and_fails_a_broken_envelope() {
     let app = ready(&json!({}));
     let mut broken = pod("a");
     broken["metadata"]["annotations"] = json!(["no", "map"]);
@@ -543,7 +543,7 @@ proptest! {
                 let answer: Value = serde_json::from_slice(&answer).unwrap();
                 let response = &answer["response"];
                 prop_assert!(response["uid"].is_string() && response["allowed"].is_boolean(), "{answer}");
-                // Whoever cannot be read is not let through.
+                // An unreadable object is not admitted.
                 let readable = review::read(body).is_ok_and(|request| request.change().is_ok());
                 prop_assert!(readable || response["allowed"] == false, "{answer}");
             } else {
@@ -555,7 +555,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn the_status_annotation_of_the_stored_pod_decides_what_is_adopted() {
+async fn adopts_names_from_the_stored_pods_network_status() {
     let app = ready(&json!({}));
     let status = json!([{ "name": "default/a", "interface": "net7", "dns": {} }]).to_string();
     let mut stored = pod("[]");
@@ -630,7 +630,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn a_pod_that_cannot_be_read_makes_a_small_answer() {
+async fn an_unreadable_pod_gets_a_small_answer() {
     let mut review = create(&pod("a"));
     review["request"]["object"]["spec"] = "x".repeat(100_000).into();
     let answer = ask(&ready(&json!({})), "/validate", &review).await;
@@ -721,7 +721,7 @@ async fn what_a_networks_config_does_is_known() {
 }
 
 #[tokio::test]
-async fn a_value_that_only_the_plugin_refuses_is_the_pods_to_know() {
+async fn refuses_a_network_whose_plugin_refuses_its_config() {
     let app = app(&json!({}));
     know(
         &app,

@@ -1,6 +1,6 @@
-//! Which networks the pods of a namespace use, asked of the API server when a network is deleted. The
-//! webhook keeps no cache of pods: one list of one namespace, bounded in time and bytes, remembered for
-//! a few seconds because networks are often deleted together.
+//! Which networks the pods of a namespace use: listed from the API server when a network is
+//! deleted. The webhook keeps no cache of pods. A list covers one namespace, is bounded in time and
+//! bytes, and is remembered for a few seconds, because networks are often deleted together.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -29,13 +29,13 @@ const AT_ONCE: usize = 2;
 const PAGE: u32 = 500;
 /// Pods that have interfaces, or will.
 const UNFINISHED: &str = "status.phase!=Succeeded,status.phase!=Failed";
-/// Bytes of a page: what is listed beyond is not counted.
+/// Bytes of a page; a larger one is not read.
 const MAX_PAGE: usize = 16 * 1024 * 1024;
 
 /// Pods by network, of one namespace.
 type Counts = HashMap<NetworkName, usize>;
 
-/// See the module.
+/// Lists pods by network, and remembers recent results.
 #[derive(Debug)]
 pub struct Usage {
     recent: Mutex<HashMap<String, (Instant, Arc<Counts>)>>,
@@ -52,7 +52,8 @@ impl Default for Usage {
 }
 
 impl Usage {
-    /// How many pods of the network's own namespace use it, at least; `None`: none is known to.
+    /// A lower bound of the pods in the network's own namespace that use it; `None`: no such pod is
+    /// known.
     pub async fn of(&self, name: &NetworkName, client: &Client) -> Option<usize> {
         let namespace = name.namespace();
         let counts = match self.remembered(namespace) {
@@ -101,7 +102,7 @@ impl Usage {
     }
 }
 
-/// What is read of a list of pods.
+/// The fields of a list of pods that are read.
 #[derive(Deserialize)]
 struct Page {
     #[serde(default)]

@@ -1,5 +1,5 @@
-//! Pod templates of workloads, when a workload is applied: what would be refused of their pods later is
-//! said at once, as warnings. Never refuses: another controller may complete the template.
+//! Checks the pod template when a workload is applied: refusals that its pods would meet later
+//! become warnings now. Never refuses: another controller may complete the template.
 
 use std::{borrow::Cow, fmt};
 
@@ -19,10 +19,10 @@ use super::{
     review::{self, About, Change, Named, Pod, Request, Unreadable, objects},
 };
 
-/// Keys that are said to be another than was meant.
+/// Misspelt keys that are warned about.
 const MAX_NEAR_MISSES: usize = 4;
 
-/// What is read of a workload.
+/// The fields of a workload that are read.
 #[derive(Debug, Default, Deserialize)]
 #[serde(bound(deserialize = "'de: 'a"))]
 pub(super) struct Workload<'a> {
@@ -73,7 +73,6 @@ struct JobSpec<'a> {
     template: Option<&'a RawValue>,
 }
 
-/// A pod template.
 struct Template {
     /// Its path in the workload.
     path: &'static str,
@@ -119,7 +118,7 @@ impl Named for Workload<'_> {
 }
 
 impl Workload<'_> {
-    /// Its pod template; `None` as well where that cannot be read.
+    /// Its pod template; `None` without one, or when it cannot be read.
     fn template(&self) -> Option<Template> {
         #[derive(Default, Deserialize)]
         struct Annotated {
@@ -192,7 +191,7 @@ impl Admission {
         }
     }
 
-    /// What would be said of a pod of the template; returns the broken rules.
+    /// Warns about a pod of the template; returns the rules that it would break.
     async fn judge_template(
         &self,
         template: &Template,
@@ -222,7 +221,7 @@ impl Admission {
     }
 }
 
-/// Says where annotations have no effect, once: when they are written.
+/// Warns about annotations in places without effect, once: when they are written.
 fn warn_of_places(
     workload: &Workload<'_>,
     template: &Template,

@@ -1,8 +1,8 @@
 //! A watch cache with one small value per object, and the state that says whether it is complete.
 //!
-//! Fed by list and watch. *Not listed yet* is not *empty*: until the first list is complete, lookups
-//! return nothing. A lost watch keeps the last content and is retried without end; a resource that
-//! the API server does not know empties the cache.
+//! Fed by list and watch. *Not listed yet* is not *empty*: until the first list is complete,
+//! lookups return nothing. A lost watch keeps the last content and is retried without end; a
+//! resource that the API server does not know empties the cache.
 
 use std::{
     collections::BTreeMap,
@@ -72,7 +72,6 @@ impl<K: Ord, V> Cache<K, V> {
         }
     }
 
-    /// Whether it is complete.
     pub fn state(&self) -> State {
         self.read().state.clone()
     }
@@ -194,7 +193,8 @@ impl<K: Ord, V> Cache<K, V> {
         }
     }
 
-    // A poisoned lock means that a thread panicked between two assignments; the data is still whole.
+    // A poisoned lock means that a thread panicked between two assignments; the data is still
+    // whole.
     fn read(&self) -> RwLockReadGuard<'_, Content<K, V>> {
         self.content.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,11 +1,11 @@
-//! Reading a request's body within three limits: its size, its pace, and the memory that all bodies
-//! and unread answers take together.
+//! Reads request bodies within three limits: size, pace, and the memory of all bodies and unread
+//! answers together.
 //!
-//! A body takes its whole share of the memory before it is read, as its Content-Length announces it
-//! (API servers always send one), so that none waits for room while it holds some. While others
-//! wait for room, a body that falls behind its pace is given up, so that clients that announce much
-//! and send little hold nothing up. Few large bodies are read at once: there is always room for
-//! others.
+//! A body takes its whole share of the memory before it is read, as its Content-Length announces
+//! (API servers always send one), so no body waits for memory while it holds some. While others
+//! wait, a body that falls behind its pace is rejected, so that clients that announce much and send
+//! little do not block others. Few large bodies are read at once, which leaves memory for small
+//! ones.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +21,8 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-/// The largest body, in bytes: an API server takes objects of 3 MiB, and a review of an update holds two.
+/// The largest body, in bytes: an API server takes objects of 3 MiB, and a review of an update
+/// holds two.
 pub const MAX_BODY: usize = 7 * 1024 * 1024;
 /// All bodies in memory together, in bytes: about a thousand usual ones.
 const BUDGET: usize = 32 * 1024 * 1024;
@@ -29,21 +30,21 @@ const BUDGET: usize = 32 * 1024 * 1024;
 const LARGE: usize = 256 * 1024;
 /// Large bodies that are read at once.
 const LARGE_AT_ONCE: usize = 3;
-/// Granularity of the budget, in bytes. A body takes at least one: it is also room for the answer,
-/// which is never much longer than the body but for 16 KiB of refusals and warnings.
+/// Granularity of the budget, in bytes. A body takes at least one unit, which also covers its
+/// answer: an answer exceeds its body by at most 16 KiB of refusals and warnings.
 const UNIT: usize = 16 * 1024;
-/// Bytes a second that a body must bring while others wait for room: a small part of what any
-/// network between nodes does.
+/// Bytes per second that a body must bring while others wait for memory: far less than any network
+/// between nodes carries.
 const PACE: f64 = 1024.0 * 1024.0;
-/// Time that a body may lose against that pace.
+/// How far a body may fall behind that pace.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// How much may be read at once, and how fast it must come.
+/// The limits on bodies, shared by all requests.
 #[derive(Clone, Debug)]
 pub struct Bodies {
     room: Arc<Semaphore>,
     large: Arc<Semaphore>,
-    /// How many bodies wait for room; those that wait for their turn do not count.
+    /// How many bodies wait for memory, without large ones that wait for their turn.
     waiting: Arc<watch::Sender<usize>>,
     deadline: Duration,
 }
@@ -65,16 +66,16 @@ pub struct Share {
 /// Why a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// Something else than plain JSON.
+    /// Not plain JSON.
     #[error("the body must be application/json without a content encoding")]
     NotJson,
-    /// Nothing says how long it is.
+    /// No Content-Length.
     #[error("the request must have a Content-Length")]
     NoLength,
     /// More than [`MAX_BODY`].
     #[error("the body is larger than 7 MiB")]
     TooLarge,
-    /// It did not come in time.
+    /// It arrived too slowly.
     #[error("the body arrived too slowly")]
     TooSlow,
     /// Other bodies took all memory for longer than a client waits.
@@ -110,7 +111,7 @@ impl Bodies {
         }
     }
 
-    /// Whether nothing takes room.
+    /// Whether no body holds memory.
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.room.available_permits() == BUDGET / UNIT
@@ -125,7 +126,7 @@ impl Bodies {
         if !is_plain_json(&parts.headers) {
             return Err(BodyError::NotJson);
         }
-        // What the protocol holds the body to: its Content-Length.
+        // hyper enforces the Content-Length.
         let size = body.size_hint().exact().ok_or(BodyError::NoLength)?;
         let size = usize::try_from(size).map_err(|_| BodyError::TooLarge)?;
         if size > MAX_BODY {
@@ -151,7 +152,7 @@ impl Bodies {
         } else {
             None
         };
-        // Large bodies leave room for others, so that one that waits for its turn hurries none.
+        // A large body that waits for its turn does not put others under the pace.
         let waiting = Waiting::one_of(&self.waiting);
         let room = Arc::clone(&self.room).acquire_many_owned(units).await;
         drop(waiting);
@@ -176,7 +177,7 @@ impl Bodies {
             let Ok(data) = frame.map_err(|_| BodyError::BrokeOff)?.into_data() else {
                 continue;
             };
-            // The protocol holds the body to the length that it announces.
+            // hyper ends the body at its announced length.
             if data.len() > size - bytes.len() {
                 return Err(BodyError::TooLarge);
             }
@@ -184,8 +185,8 @@ impl Bodies {
         }
     }
 
-    /// Returns when a body of which `received` bytes have come since `begun` is slower than it may
-    /// be, and another waits for room.
+    /// Returns when a body that brought `received` bytes since `begun` is behind its pace while
+    /// another one waits for memory.
     async fn too_slow(&self, begun: Instant, received: usize) {
         let mut waiting = self.waiting.subscribe();
         sleep_until(begun + GRACE + time_for(received)).await;
@@ -194,13 +195,13 @@ impl Bodies {
     }
 }
 
-/// The time in which `bytes` come at the pace.
+/// How long `bytes` take at the pace.
 #[expect(clippy::cast_precision_loss, reason = "a body has at most some million bytes")]
 fn time_for(bytes: usize) -> Duration {
     Duration::from_secs_f64(bytes as f64 / PACE)
 }
 
-/// Counts as one that waits, as long as it lives.
+/// Counts as one waiting body until it is dropped.
 struct Waiting<'a>(&'a watch::Sender<usize>);
 
 impl<'a> Waiting<'a> {
@@ -216,7 +217,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// The API server sends plain JSON; anything packed is refused unopened.
+/// The API server sends plain JSON; an encoded body is refused without decoding it.
 fn is_plain_json(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let content_type = text(header::CONTENT_TYPE).unwrap_or_default();

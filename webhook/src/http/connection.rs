@@ -193,7 +193,6 @@ impl Progress {
         is_idle.then_some((state.answered, state.last))
     }
 
-    /// Closes the connection.
     pub(super) fn evict(&self) {
         self.evicted.cancel();
     }
@@ -280,8 +279,8 @@ impl Progress {
     }
 }
 
-/// A request that is under way until this is dropped: answered or given up. A handler finds it among
-/// the request's extensions, and may keep it until its answer is written.
+/// A request that is under way until this is dropped: answered or given up. A handler finds it
+/// among the request's extensions, and may keep it until its answer is written.
 pub(super) struct UnderWay {
     id: u64,
     progress: Arc<Progress>,

@@ -24,12 +24,10 @@ impl Drain {
         }
     }
 
-    /// Whether draining has begun.
     pub fn has_begun(&self) -> bool {
         self.begun.is_cancelled()
     }
 
-    /// Returns when draining begins.
     pub async fn begun(&self) {
         self.begun.cancelled().await;
     }
@@ -39,7 +37,8 @@ impl Drain {
         *self.last_request.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Returns when draining has begun and no request has come for `idle` since, or `limit` after it began.
+    /// Returns when draining has begun and no request has come for `idle` since, or `limit` after
+    /// it began.
     pub(super) async fn drained(&self, idle: Duration, limit: Duration) {
         self.begun().await;
         let begun = Instant::now();

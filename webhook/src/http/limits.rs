@@ -9,7 +9,8 @@ pub struct Limits {
     pub connections: usize,
     /// For the TLS handshake.
     pub handshake: Duration,
-    /// From the handshake, or from the last HTTP/1.1 request, to the end of the next request's headers.
+    /// From the handshake, or from the last HTTP/1.1 request, to the end of the next request's
+    /// headers.
     pub headers: Duration,
     /// Without a request, on a connection that had one.
     pub idle: Duration,

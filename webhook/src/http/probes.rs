@@ -39,7 +39,8 @@ pub struct Probes {
 /// The router of the admin port.
 pub fn router(probes: Probes) -> Router {
     Router::new()
-        // An answer is proof enough of life: a restart would repair nothing that could be checked here.
+        // An answer is proof enough of life: a restart would repair nothing that could be checked
+        // here.
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))

@@ -1,5 +1,5 @@
-//! The paths that the API server calls: `/mutate`, `/validate`, `/workload`, `/network`. Each request is read, handed to
-//! [`Admission`], counted and answered; what the answer says is decided there.
+//! The paths that the API server calls: `/mutate`, `/validate`, `/workload`, `/network`. Reads each
+//! request, passes it to [`Admission`], counts and answers.
 
 use std::{sync::Arc, time::Instant};
 
@@ -21,14 +21,11 @@ use crate::{
     metrics::{Metrics, ReviewLabels},
 };
 
-/// What all paths need.
+/// The state of all routes.
 #[derive(Clone)]
 pub struct App {
-    /// What decides.
     pub admission: Admission,
-    /// What is counted.
     pub metrics: Metrics,
-    /// How much may be read at once, and how fast it must come.
     pub bodies: Bodies,
 }
 
@@ -91,8 +88,8 @@ impl App {
     }
 }
 
-/// An answer, which keeps what its request holds until its last byte is written: a client that reads
-/// no answers gets no more of them than fit into the budget, and is cut off.
+/// An answer, which keeps what its request holds until its last byte is written: a client that
+/// reads no answers gets no more of them than fit into the budget, and is cut off.
 struct Unwritten {
     json: Vec<u8>,
     _share: Share,

@@ -7,8 +7,9 @@
 //!
 //! Shutdown has two steps. *Draining*: API servers may still have a replica that is being replaced
 //! in their endpoint list, so new connections are served as before, but clients are asked to
-//! reconnect (HTTP/1.1 `Connection: close`, HTTP/2 GOAWAY). *Stopping*: once no request has come for
-//! a few seconds, nothing new is accepted, and open connections are closed as their requests end.
+//! reconnect (HTTP/1.1 `Connection: close`, HTTP/2 GOAWAY). *Stopping*: once no request has come
+//! for a few seconds, nothing new is accepted, and open connections are closed as their requests
+//! end.
 
 use std::{
     io,
@@ -34,17 +35,12 @@ use crate::metrics::Metrics;
 
 /// A port that is being served.
 pub struct Server {
-    /// Accepts the connections.
     pub listener: TcpListener,
     /// `None`: plain HTTP.
     pub tls: Option<TlsAcceptor>,
-    /// Answers the requests.
     pub router: Router,
-    /// Bounds on clients.
     pub limits: Limits,
-    /// When to shut down.
     pub drain: Drain,
-    /// What is counted.
     pub metrics: Metrics,
 }
 
@@ -134,7 +130,8 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                // Answers are one small write; not delaying it is worth the failure that never happens.
+                // Answers are one small write; not delaying it is worth the failure that never
+                // happens.
                 let _ = stream.set_nodelay(true);
                 return stream;
             }

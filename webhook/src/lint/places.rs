@@ -88,13 +88,13 @@ mod tests {
     use super::*;
 
     #[rstest]
-    #[case::shown_by_the_file(r#"'{"type":"macvlan","mtu":"x"}'"#, Some(26))]
+    #[case::shown_by_the_file(r#"'{"type":"macvlan","mtu":"x","ipam":{"type":"dhcp"}}'"#, Some(26))]
     #[case::in_a_notation_that_is_unknown("*alias", None)]
     fn a_message_has_one_place(#[case] file: &str, #[case] column: Option<u64>) {
         let scalar = Scalar {
             start: 0,
             at: Position { line: 1, column: 1 },
-            text: r#"{"type":"macvlan","mtu":"x"}"#.to_owned(),
+            text: r#"{"type":"macvlan","mtu":"x","ipam":{"type":"dhcp"}}"#.to_owned(),
         };
         let problems = check(&scalar.text, "a").problems;
         let of_config = |problem| Finding::of_config(problem, Enforcement::Enforce);

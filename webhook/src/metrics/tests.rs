@@ -63,7 +63,7 @@ fn everything() -> Metrics {
 }
 
 #[test]
-fn the_page_of_the_metrics_names_all_of_them_and_no_other() {
+fn docs_metrics_md_lists_exactly_the_exposed_metrics() {
     let page = documented(PAGE, "dynamic_networks_webhook_");
     assert_eq!(exposed(&everything().to_text(), &page), page);
 }

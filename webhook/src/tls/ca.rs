@@ -1,5 +1,6 @@
-//! Self-managed certificates: a long-lived CA in a Secret, shared by all replicas; its certificate in
-//! the `caBundle` of both registrations; a short-lived serving pair per replica, signed in memory.
+//! Self-managed certificates: a long-lived CA in a Secret, shared by all replicas; its certificate
+//! in the `caBundle` of both registrations; a short-lived serving pair per replica, signed in
+//! memory.
 //!
 //! # Flow
 //! Each replica reconciles: it reads the registrations and the Secret, writes what is missing, and
@@ -31,7 +32,8 @@ pub use watch::watch;
 use crate::tls::CertificateStore;
 use rotation::CaState;
 
-/// The longest time between two reconciles, also without a change: watches can be forbidden or lost.
+/// The longest time between two reconciles, also without a change: watches can be forbidden or
+/// lost.
 const RESYNC: Duration = Duration::from_secs(30);
 /// Backoff after a failed reconcile: first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
@@ -67,7 +69,8 @@ impl<C: Cluster> Manager<C> {
         }
     }
 
-    /// Reconciles at once, whenever `changed` is notified, and when something is due. Never returns.
+    /// Reconciles at once, whenever `changed` is notified, and when something is due. Never
+    /// returns.
     pub async fn run(mut self, changed: &Notify) {
         let mut retry = RETRY.0;
         let mut last_problem = String::new();
@@ -124,7 +127,8 @@ impl<C: Cluster> Manager<C> {
                 self.was_trusted = true;
                 self.certificates.set_error(None);
             }
-            // A replica that no API server trusts yet is not ready; one that was trusted stays ready.
+            // A replica that no API server trusts yet is not ready; one that was trusted stays
+            // ready.
             Err(error) if !self.was_trusted => self.certificates.set_error(Some(error.to_string())),
             Err(_) => {}
         }
@@ -140,8 +144,8 @@ impl<C: Cluster> Manager<C> {
         &mut self,
         now: OffsetDateTime,
     ) -> Result<Option<OffsetDateTime>, ReconcileError> {
-        // In this order: if another replica changes the Secret and has patched in between, our write
-        // below fails; if it has not, it patches after us.
+        // In this order: if another replica changes the Secret and has patched in between, our
+        // write below fails; if it has not, it patches after us.
         let registrations = self.cluster.registrations().await?;
         let mut secret = self.cluster.secret().await?;
         let mut state = CaState::read(&secret.data, now);
@@ -223,7 +227,6 @@ impl Damping {
     }
 }
 
-/// Why a reconcile failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
     /// A call to the API server failed.

@@ -1,9 +1,9 @@
 //! A pair in a directory that another program writes: cert-manager, a Secret volume, plain files.
 //!
-//! The files are read once a second. A Secret volume swaps a link beside the files, so a watch on the
-//! files themselves would survive one rotation only; a few small reads are simpler and work on every
-//! file system. A pair that is torn, empty, expired or for another name is not used: the previous one
-//! stays, and the files are read again.
+//! The files are read once a second. A Secret volume swaps a link beside the files, so a watch on
+//! the files themselves would survive one rotation only; a few small reads are simpler and work on
+//! every file system. A pair that is torn, empty, expired or for another name is not used: the
+//! previous one stays, and the files are read again.
 
 use std::{path::Path, time::Duration};
 
@@ -16,8 +16,8 @@ use crate::metrics::Metrics;
 /// Between two reads.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Serves the pair of `directory` (`tls.crt`, `tls.key`), also after it changes; it must be valid for
-/// `name`. Never returns.
+/// Serves the pair of `directory` (`tls.crt`, `tls.key`), also after it changes; it must be valid
+/// for `name`. Never returns.
 pub async fn follow(directory: &Path, name: &str, certificates: &CertificateStore, metrics: &Metrics) {
     follow_every(INTERVAL, directory, name, certificates, metrics).await;
 }

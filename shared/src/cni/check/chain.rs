@@ -13,7 +13,7 @@ use crate::{
         NetworkConfig,
         config::{NEWEST_VERSION, parse_version},
     },
-    json::{Member, Node, Tree},
+    spanned_json::{Member, Node, Tree},
 };
 
 /// The versions of the CNI specification.

@@ -9,8 +9,8 @@ use super::{
     tables::{self, Ipam, PluginSchema},
 };
 use crate::{
-    address::{parse_cidr, parse_ip},
-    json::{Member, Node, Tree},
+    go_net::{parse_cidr, parse_ip},
+    spanned_json::{Member, Node, Tree},
 };
 
 /// A burst of 4 GiB, in bits, is more than the bandwidth plugin takes.

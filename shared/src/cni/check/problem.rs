@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use crate::{json::Node, violation::shown};
+use crate::{spanned_json::Node, violation::shown};
 
 /// Further problems of a config are left out.
 const MAX_PROBLEMS: usize = 20;
@@ -27,7 +27,7 @@ pub struct ConfigProblem {
     pub line: usize,
     /// 1-based column, in characters.
     pub column: usize,
-    /// The value as it is written, shortened and printable.
+    /// The value as written, shortened and printable.
     pub value: Option<String>,
     /// What is wrong and what to do; one sentence without a full stop.
     pub message: String,

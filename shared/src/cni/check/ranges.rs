@@ -7,8 +7,8 @@ use super::{
     schema::{text, value},
 };
 use crate::{
-    address::{parse_cidr, parse_ip},
-    json::{Node, Tree},
+    go_net::{parse_cidr, parse_ip},
+    spanned_json::{Node, Tree},
 };
 
 /// An address as a number, with its family's bits.
@@ -168,7 +168,7 @@ fn judge_range<'n, 's>(
 
 /// The subnet of a range; `None`: there is none to judge the rest by.
 fn subnet<'n>(findings: &mut Findings<'n>, range: &'n Node<'_>) -> Option<Subnet> {
-    let is_absent = |member: &crate::json::Member<'_>| !member.key.eq_ignore_ascii_case("subnet");
+    let is_absent = |member: &crate::spanned_json::Member<'_>| !member.key.eq_ignore_ascii_case("subnet");
     if super::chain::members(range).iter().all(is_absent) {
         findings.cannot_run(
             range.start,

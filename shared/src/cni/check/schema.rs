@@ -10,8 +10,8 @@ use super::{
     problem::{Findings, Step},
 };
 use crate::{
-    address::{parse_cidr, parse_ip},
-    json::{Member, Node, Tree},
+    go_net::{parse_cidr, parse_ip},
+    spanned_json::{Member, Node, Tree},
 };
 
 /// What a key's value must be.
@@ -132,7 +132,7 @@ pub(super) fn text<'n>(object: &'n Node<'_>, key: &str) -> Option<&'n str> {
     }
 }
 
-/// null leaves a Go field as it was, except where it has a method of its own.
+/// null does not change a Go field, except one with a method of its own.
 fn is_taken_as_none(kind: &Kind, node: &Node<'_>) -> bool {
     node.tree == Tree::Null && !matches!(kind, Kind::Cidr)
 }

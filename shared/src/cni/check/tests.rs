@@ -463,7 +463,7 @@ fn a_plugin_refuses_versions_before_its_first(#[case] version: &str, #[case] tex
 }
 
 #[test]
-fn a_version_inside_a_plugin_of_a_list_is_a_warning() {
+fn warns_of_a_version_inside_a_list_plugin() {
     let config = r#"{ "name": "case18-inside", "plugins": [
         { "cniVersion": "0.4.0", "type": "macvlan", "master": "eth1", "mode": "bridge" },
         { "type": "tuning" } ] }"#;
@@ -494,7 +494,7 @@ fn capabilities_beside_the_plugins_are_a_warning() {
 }
 
 #[test]
-fn a_refused_config_names_path_value_and_what_is_allowed() {
+fn a_refusal_names_path_value_and_allowed_values() {
     let config = "{\n  \"cniVersion\": \"1.0.0\",\n  \"type\": \"macvlan\",\n  \"mtu\": \"9000\"\n}";
     let error = check(config, "nad").runnable().unwrap_err();
     assert_eq!(

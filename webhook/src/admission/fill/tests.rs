@@ -39,7 +39,7 @@ fn on_update(old: &str, status: &Value, networks: &str) -> String {
 #[case::the_second_only("a@ens4,b", "a@ens4,b@net2")]
 #[case::around_a_clash("a@net2,b", "a@net2,b@net1")]
 #[case::json(r#"[{"name":"a"}]"#, r#"[{"name":"a","interface":"net1"}]"#)]
-#[case::json_with_a_stranger(
+#[case::json_with_an_unknown_key(
     r#"[{"x-y": 1, "name":"a"}]"#,
     r#"[{"x-y": 1, "name":"a", "interface": "net1"}]"#
 )]
@@ -121,7 +121,7 @@ fn until_a_pod_starts_names_are_filled_in_as_on_creation(
 }
 
 #[test]
-fn an_unnamed_file_applied_again_over_a_filled_pod_changes_nothing() {
+fn reapplying_an_unnamed_file_changes_nothing() {
     let status = json!([
         { "name": "podnet", "interface": "eth0", "default": true, "dns": {} },
         { "name": "default/a", "interface": "net1", "dns": {} },
@@ -132,7 +132,7 @@ fn an_unnamed_file_applied_again_over_a_filled_pod_changes_nothing() {
 }
 
 #[test]
-fn a_new_element_takes_a_name_that_nothing_has_or_had() {
+fn a_new_element_gets_a_name_never_used_before() {
     let status = json!([{ "name": "default/x", "interface": "net2", "dns": {} }]);
 
     assert_eq!(
@@ -197,7 +197,7 @@ fn annotation() -> impl Strategy<Value = String> {
                 .iter()
                 .map(|(network, interface)| {
                     let (namespace, name) = network.split_once('/').unwrap_or(("default", network));
-                    let mut element = json!({ "name": name, "namespace": namespace, "stranger": [1, null] });
+                    let mut element = json!({ "name": name, "namespace": namespace, "unknown": [1, null] });
                     if let Some(interface) = interface {
                         element["interface"] = interface.as_str().into();
                     }

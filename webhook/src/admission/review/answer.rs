@@ -1,4 +1,4 @@
-//! What goes back to the API server.
+//! The answer to the API server.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +11,13 @@ use super::{API_VERSION, KIND};
 /// Characters of an audit annotation.
 const MAX_AUDIT: usize = 1000;
 
-/// What is answered.
+/// The `response` of a review.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Answer {
-    /// The review's.
     pub uid: String,
-    /// Whether the request goes on.
+    /// Whether the request is admitted.
     pub allowed: bool,
-    /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Refusal>,
     /// Shown by kubectl; each at most 256 characters.
@@ -36,7 +34,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Goes on, unchanged.
+    /// Admitted without a change.
     pub fn allowed(uid: impl Into<String>) -> Self {
         Self {
             uid: uid.into(),
@@ -49,7 +47,7 @@ impl Answer {
         }
     }
 
-    /// Does not go on.
+    /// Refused.
     pub fn refused(uid: impl Into<String>, refusal: Refusal) -> Self {
         Self {
             allowed: false,
@@ -76,7 +74,7 @@ impl Answer {
         }
     }
 
-    /// Adds an audit annotation, cut to a length that no audit log minds.
+    /// Adds an audit annotation, truncated to a length that every audit backend takes.
     pub fn audit(&mut self, key: &'static str, value: &str) {
         self.audit_annotations.insert(key, shortened(value, MAX_AUDIT));
     }
@@ -107,11 +105,11 @@ impl Answer {
 pub struct Refusal {
     /// HTTP status that the client sees.
     pub code: u16,
-    /// Machine-readable word for it.
+    /// Machine-readable reason.
     pub reason: &'static str,
-    /// For a person.
     pub message: String,
-    /// One entry per broken rule: what `kubectl` prints line by line, and `kubectl edit` puts above the text.
+    /// One entry per broken rule: what `kubectl` prints line by line, and `kubectl edit` puts above
+    /// the text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<Details>,
 }
@@ -119,9 +117,7 @@ pub struct Refusal {
 /// `metav1.StatusDetails`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Details {
-    /// The pod's.
     pub name: String,
-    /// `Pod`.
     pub kind: &'static str,
     /// In the order of the annotation.
     pub causes: Vec<Cause>,
@@ -130,9 +126,7 @@ pub struct Details {
 /// `metav1.StatusCause`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Cause {
-    /// Machine-readable.
     pub reason: &'static str,
-    /// For a person.
     pub message: String,
     /// Path into the object.
     pub field: String,

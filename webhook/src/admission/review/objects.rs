@@ -1,4 +1,5 @@
-//! JSON objects only: serde would take a list for a struct, too, field by field in the order of the source.
+//! JSON objects only: serde would take a list for a struct, too, field by field in the order of the
+//! source.
 
 use std::{fmt, marker::PhantomData};
 
@@ -30,7 +31,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
-/// For a field that must be there.
+/// For a required field.
 pub(super) fn required<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {

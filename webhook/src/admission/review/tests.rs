@@ -11,7 +11,7 @@ fn read_text(review: &Value) -> Result<(), Unreadable> {
 }
 
 #[test]
-fn the_keys_that_are_read_are_those_of_the_rule_book() {
+fn the_keys_read_match_shared_annotations() {
     let pod: Pod = serde_json::from_value(json!({ "metadata": {
         "annotations": {
             (annotations::NETWORKS): "n",
@@ -54,7 +54,7 @@ fn without_a_readable_envelope_there_is_no_review(#[case] body: &str) {
 }
 
 #[test]
-fn another_version_is_told_which_one_is_spoken() {
+fn another_review_version_gets_the_supported_one_named() {
     let body = r#"{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview","request":{"uid":"1"}}"#;
 
     let message = read::<Pod>(body.as_bytes()).unwrap_err().to_string();
@@ -88,7 +88,7 @@ fn a_broken_content_is_reported_under_the_reviews_uid(#[case] pointer: &str, #[c
 }
 
 #[test]
-fn a_key_that_occurs_twice_is_not_read_one_way_or_the_other() {
+fn a_duplicate_key_makes_a_review_unreadable() {
     let body = create(&pod("a")).to_string().replace(
         r#""other":"annotation""#,
         r#""other":"annotation","k8s.v1.cni.cncf.io/networks":"b""#,
@@ -113,7 +113,7 @@ fn a_null_means_absent(#[case] key: &str) {
 }
 
 #[test]
-fn depth_is_bounded_where_it_is_read_and_harmless_where_it_is_skipped() {
+fn deep_nesting_is_refused_if_read_and_skipped_otherwise() {
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let skipped = create(&pod("a"))
         .to_string()
@@ -194,7 +194,7 @@ fn what_does_not_touch_the_annotation_is_not_judged() {
 }
 
 #[test]
-fn a_pod_request_without_its_objects_is_not_admitted_as_if_it_were_nothing() {
+fn a_pod_request_without_its_objects_is_refused() {
     let mut homeless = create(&pod("a"));
     homeless["request"]["namespace"] = Value::Null;
     for review in [

@@ -103,7 +103,7 @@ async fn a_list_and_its_changes_are_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resource_that_is_not_installed_is_seen_when_it_is() {
+async fn notices_a_resource_that_is_installed_later() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
     let cache = follow(move |_, path| match count.fetch_add(1, Ordering::SeqCst) {
@@ -132,7 +132,7 @@ async fn without_permission_the_reason_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_listed_is_kept_while_the_api_server_is_away() {
+async fn keeps_listed_objects_without_an_api_server() {
     let listed = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&listed);
     let cache = follow(move |_, _| match count.fetch_add(1, Ordering::SeqCst) {

@@ -2,8 +2,8 @@
 //! exist, rests. A NetworkAttachmentDefinition and a pod that uses it are often applied together,
 //! and the watch may lag or be lost.
 //!
-//! Bounded: the program makes few lookups at once, those of one review take at most two seconds, and
-//! a missing network is not looked up again within two seconds.
+//! Bounded: the program makes few lookups at once, those of one review take at most two seconds,
+//! and a missing network is not looked up again within two seconds.
 
 use std::{
     collections::HashMap,

@@ -63,7 +63,7 @@ fn a_network_without_a_config_has_it_on_the_node(#[case] object: Value) {
 }
 
 #[test]
-fn a_config_that_cannot_run_is_kept_as_the_reason() {
+fn keeps_why_a_config_cannot_run() {
     let found = knowing(&[network("x", "n", &json!({ "plugins": [] }))]).network(&name("x/n"));
 
     assert!(

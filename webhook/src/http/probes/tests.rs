@@ -50,7 +50,7 @@ async fn get_path(fixture: &Fixture, path: &str) -> (StatusCode, String) {
 }
 
 #[tokio::test]
-async fn a_replica_that_starts_is_alive_but_not_ready_and_names_every_reason() {
+async fn a_starting_replica_is_alive_and_names_unready_reasons() {
     let fixture = starting();
 
     assert_eq!(get_path(&fixture, "/livez").await.0, StatusCode::OK);
@@ -62,7 +62,7 @@ async fn a_replica_that_starts_is_alive_but_not_ready_and_names_every_reason() {
 }
 
 #[tokio::test]
-async fn with_certificate_and_caches_it_is_ready_until_it_drains() {
+async fn ready_with_certificate_and_caches_until_draining() {
     let fixture = started();
     assert_eq!(
         get_path(&fixture, "/readyz").await,

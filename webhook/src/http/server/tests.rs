@@ -162,7 +162,7 @@ async fn a_body_that_trickles_is_given_up() {
 }
 
 #[tokio::test]
-async fn bodies_that_trickle_hold_up_nobody_else() {
+async fn trickling_bodies_do_not_delay_others() {
     let app = app(&json!({}));
     know(&app, &[]);
     let metrics = app.metrics.clone();
@@ -184,7 +184,7 @@ async fn bodies_that_trickle_hold_up_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_refused_announced_or_not() {
+async fn a_body_over_the_limit_is_refused() {
     let server = server(Limits::default()).await;
     let too_large = Bytes::from(vec![b' '; MAX_BODY + 1]);
 
@@ -225,7 +225,7 @@ async fn nearly_whole(mut stream: impl AsyncWriteExt + Unpin, size: usize) {
 #[case::usual(150, 255 * 1024)]
 #[case::large(20, MAX_BODY)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bodies_that_stall_before_their_end_hold_up_nobody_else(#[case] count: usize, #[case] size: usize) {
+async fn stalled_bodies_do_not_delay_others(#[case] count: usize, #[case] size: usize) {
     let app = App {
         bodies: Bodies::with_deadline(PATIENCE),
         ..app(&json!({}))
@@ -254,7 +254,7 @@ async fn bodies_that_stall_before_their_end_hold_up_nobody_else(#[case] count: u
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn more_large_bodies_than_fit_into_memory_at_once_are_all_answered() {
+async fn answers_more_large_bodies_than_fit_into_memory() {
     let app = App {
         bodies: Bodies::with_deadline(PATIENCE),
         ..app(&json!({}))
@@ -265,7 +265,7 @@ async fn more_large_bodies_than_fit_into_memory_at_once_are_all_answered() {
         ..Limits::default()
     };
     let server = TestServer::of_app(app, limits).await;
-    // A valid review, most of whose bytes nobody needs.
+    // A valid review, most of whose bytes are not read.
     let mut pod = pod("a");
     pod["spec"]["filler"] = "x".repeat(MAX_BODY - 10_000).into();
     let body = Bytes::from(create(&pod).to_string());
@@ -298,7 +298,8 @@ async fn a_packed_body_is_refused_unopened() {
     assert_eq!(response.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
 }
 
-/// A router whose `/slow` answers when the second is notified, and notifies the first when it begins.
+/// A router whose `/slow` answers when the second is notified, and notifies the first when it
+/// begins.
 fn slow_router() -> (Router, Arc<Notify>, Arc<Notify>) {
     let (arrived, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (begun, go) = (Arc::clone(&arrived), Arc::clone(&release));
@@ -411,7 +412,7 @@ async fn open_connections_and_requests_are_counted_and_counted_down() {
 }
 
 #[tokio::test]
-async fn while_draining_new_connections_are_served_and_told_to_close() {
+async fn draining_serves_new_connections_and_asks_to_close() {
     let server = server(short_limits()).await;
     let mut old = server.http1().await;
     read(old.send_request(post("/mutate", review())).await.unwrap()).await;
@@ -425,7 +426,7 @@ async fn while_draining_new_connections_are_served_and_told_to_close() {
 }
 
 #[tokio::test]
-async fn while_draining_http2_connections_are_asked_to_go_after_an_answer() {
+async fn draining_closes_http2_connections_after_an_answer() {
     let server = server(Limits {
         idle: PATIENCE,
         headers: PATIENCE,
@@ -454,7 +455,7 @@ async fn while_draining_http2_connections_are_asked_to_go_after_an_answer() {
 }
 
 #[tokio::test]
-async fn the_server_stops_when_no_request_has_come_for_a_while() {
+async fn draining_ends_after_a_period_without_requests() {
     let limits = short_limits();
     let server = server(limits).await;
     server.drain.cancel();
@@ -497,7 +498,7 @@ async fn draining_ends_also_under_endless_requests() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_under_way_at_the_end_is_answered() {
+async fn a_running_request_is_answered_during_shutdown() {
     let limits = Limits {
         drain_idle: Duration::ZERO,
         close_timeout: PATIENCE,

@@ -10,7 +10,7 @@ fn a_network(config: &str) -> String {
 }
 
 #[rstest]
-#[case::in_single_quotes(r#"'{"type":"macvlan","mtu":"x"}'"#, "5:36")]
+#[case::in_single_quotes(r#"'{"type":"macvlan","mtu":"x","ipam":{"type":"dhcp"}}'"#, "5:36")]
 #[case::in_double_quotes(r#""{\"type\":\"macvlan\",\"mtu\":\"x\"}""#, "5:42")]
 #[case::in_a_block("|\n    { \"type\": \"macvlan\",\n      \"mtu\": \"x\" }", "7:14")]
 #[case::in_a_folded_block(">-\n    { \"type\": \"macvlan\",\n      \"mtu\": \"x\" }", "7:14")]
@@ -32,7 +32,7 @@ fn a_problem_is_at_its_place_in_the_file(#[case] config: &str, #[case] place: &s
 
 #[test]
 fn every_problem_of_a_config_is_said() {
-    let config = r#"'{"plugins":[{"type":"macvlan","mtu":"x"},{"type":"bridge","vlan":5000}]}'"#;
+    let config = r#"'{"plugins":[{"type":"macvlan","mtu":"x","ipam":{"type":"dhcp"}},{"type":"bridge","vlan":5000}]}'"#;
     let (_, out) = lint_text(&a_network(config));
 
     assert_eq!(out.matches("  error at 5:").count(), 2, "{out}");
@@ -56,7 +56,7 @@ fn what_runs_but_not_as_meant_is_a_warning() {
 #[test]
 fn enforcement_makes_a_config_that_cannot_run_a_warning() {
     let config = Config::parse(r#"{"enforcement":"warn"}"#).unwrap();
-    let text = a_network(r#"'{"type":"macvlan","mtu":"x"}'"#);
+    let text = a_network(r#"'{"type":"macvlan","mtu":"x","ipam":{"type":"dhcp"}}'"#);
     let (outcome, out) = lint_files(&[("f", &text)], &settings(Some(config)));
 
     assert_eq!(outcome, Outcome::Admitted, "{out}");

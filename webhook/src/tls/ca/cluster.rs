@@ -25,9 +25,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Reads and writes these objects. Implemented by [`ApiServer`] and, in tests, in memory.
 pub trait Cluster: Send + Sync {
-    /// The registrations that exist.
     fn registrations(&self) -> impl Future<Output = Result<Vec<Registration>, ClusterError>> + Send;
-    /// The CA's Secret.
     fn secret(&self) -> impl Future<Output = Result<SecretData, ClusterError>> + Send;
     /// Replaces the Secret's content, unless it has changed since it was read.
     fn write_secret(&self, secret: &SecretData) -> impl Future<Output = Result<(), ClusterError>> + Send;
@@ -44,7 +42,6 @@ pub trait Cluster: Send + Sync {
 pub struct Registration {
     /// `MutatingWebhookConfiguration` or `ValidatingWebhookConfiguration`
     pub kind: &'static str,
-    /// Its resourceVersion.
     pub version: String,
     /// The `caBundle` of each of its webhooks (PEM), empty where there is none.
     pub bundles: Vec<String>,
@@ -65,9 +62,7 @@ impl Registration {
 /// The fields of the Secret that are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretData {
-    /// Its resourceVersion.
     pub version: String,
-    /// Its content.
     pub data: Data,
 }
 
@@ -80,20 +75,16 @@ pub enum ClusterError {
     /// The Secret, which the manifest creates, does not exist.
     #[error("the Secret {0}/{SECRET} does not exist; apply the manifest, which creates it")]
     NoSecret(String),
-    /// No answer in time.
     #[error("cannot {0}: no answer from the API server within 10 s")]
     Timeout(&'static str),
-    /// Anything else.
     #[error("cannot {verb}: {source}")]
     Api {
-        /// what was tried
         verb: &'static str,
         /// the API server's or the client's words
         source: Box<kube::Error>,
     },
 }
 
-/// The API server.
 pub struct ApiServer {
     client: Client,
     namespace: String,

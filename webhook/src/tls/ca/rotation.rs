@@ -1,4 +1,5 @@
-//! The state machine of CA rotation, without I/O: which CAs exist, which one signs, which step is next.
+//! The state machine of CA rotation, without I/O: which CAs exist, which one signs, which step is
+//! next.
 //!
 //! # Flow
 //! 1. The *next* CA is created and only added to the bundle.
@@ -8,8 +9,8 @@
 //!    *previous* until it expires, so a replica that is cut off from the API server stays trusted.
 //!
 //! # Guarantees
-//! During a rotation no replica serves a pair that any API server does not trust. Emptying the Secret
-//! withdraws all trust at once: a new CA is created without overlap.
+//! During a rotation no replica serves a pair that any API server does not trust. Emptying the
+//! Secret withdraws all trust at once: a new CA is created without overlap.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -19,7 +20,6 @@ use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 /// Time for every API server to see a changed registration; their watches take less than a second.
 pub const GRACE: Duration = Duration::seconds(60);
 
-/// Keys of the Secret.
 mod key {
     pub(super) const ACTIVE: (&str, &str) = ("ca.crt", "ca.key");
     pub(super) const NEXT: (&str, &str) = ("next-ca.crt", "next-ca.key");
@@ -41,7 +41,8 @@ pub struct CaState {
     next_trusted_since: Option<OffsetDateTime>,
     /// Certificate of the former CA, PEM.
     previous: Option<String>,
-    /// Set when the validity of a CA begins in the future, at this time: one of the clocks is wrong.
+    /// Set when the validity of a CA begins in the future, at this time: one of the clocks is
+    /// wrong.
     pub not_yet_valid: Option<OffsetDateTime>,
 }
 
@@ -70,8 +71,8 @@ impl fmt::Display for Step {
 }
 
 impl CaState {
-    /// Reads the Secret. A CA that is absent, unreadable or expired is ignored and replaced by a new
-    /// one: clients would reject its certificates anyway.
+    /// Reads the Secret. A CA that is absent, unreadable or expired is ignored and replaced by a
+    /// new one: clients would reject its certificates anyway.
     pub fn read(data: &Data, now: OffsetDateTime) -> Self {
         let text = |key: &str| data.get(key).and_then(|value| std::str::from_utf8(value).ok());
         let mut not_yet_valid = None;
@@ -122,8 +123,8 @@ impl CaState {
         data
     }
 
-    /// Takes the next step of the CA's life, if one is due; `trusted_everywhere` says whether all registrations carry a
-    /// certificate (PEM).
+    /// Takes the next step of the CA's life, if one is due; `trusted_everywhere` says whether all
+    /// registrations carry a certificate (PEM).
     ///
     /// # Errors
     /// A CA could not be made.

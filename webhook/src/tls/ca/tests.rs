@@ -161,7 +161,7 @@ impl Replica {
             memory: Arc::clone(memory),
             cut: Arc::clone(&cut),
         };
-        let manager = Manager::new(connection, "gate", "ns", Arc::clone(&certificates));
+        let manager = Manager::new(connection, "webhook", "ns", Arc::clone(&certificates));
         Self {
             manager,
             certificates,
@@ -190,7 +190,7 @@ impl Replica {
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()));
         let pair = self.certificates.pair().unwrap();
-        let name = ServerName::try_from("gate.ns.svc").unwrap();
+        let name = ServerName::try_from("webhook.ns.svc").unwrap();
         let now = UnixTime::since_unix_epoch(Duration::from_secs(now.unix_timestamp().unsigned_abs()));
         verifier
             .build()
@@ -255,12 +255,12 @@ async fn a_replica_that_was_overtaken_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_registration_that_was_applied_again_gets_the_ca_again() {
+async fn reapplied_registrations_get_the_ca_again() {
     let memory = Memory::new();
     let mut replica = Replica::of(&memory);
     replica.settle(start()).await;
     let before = memory.bundles();
-    memory.change(|content| content.registrations[1].bundles = vec![String::new(), "stranger".to_owned()]);
+    memory.change(|content| content.registrations[1].bundles = vec![String::new(), "foreign".to_owned()]);
 
     replica.settle(start()).await;
 
@@ -284,7 +284,7 @@ async fn a_second_pass_changes_nothing() {
 }
 
 #[tokio::test]
-async fn the_serving_pair_is_renewed_also_while_the_api_server_is_away() {
+async fn renews_the_serving_pair_without_an_api_server() {
     let memory = Memory::new();
     let mut replica = Replica::of(&memory);
     replica.settle(start()).await;
@@ -300,7 +300,7 @@ async fn the_serving_pair_is_renewed_also_while_the_api_server_is_away() {
 }
 
 #[tokio::test]
-async fn without_the_secret_nothing_is_served_and_readiness_says_why() {
+async fn readiness_names_the_missing_secret() {
     let memory = Memory::new();
     memory.change(|content| content.secret = None);
     let mut replica = Replica::of(&memory);
@@ -324,7 +324,7 @@ async fn without_registrations_a_pair_is_served_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_damaged_or_emptied_secret_gets_a_new_ca_and_strangers_keys_stay() {
+async fn replaces_an_unusable_ca_and_keeps_foreign_keys() {
     let memory = Memory::new();
     let mut replica = Replica::of(&memory);
     replica.settle(start()).await;
@@ -335,7 +335,7 @@ async fn a_damaged_or_emptied_secret_gets_a_new_ca_and_strangers_keys_stay() {
             ("mine".to_owned(), b"x".to_vec()),
         ]),
     ] {
-        let stranger = damaged.get("mine").cloned();
+        let foreign = damaged.get("mine").cloned();
         let before = memory.bundles();
         memory.set_data(damaged);
 
@@ -343,7 +343,7 @@ async fn a_damaged_or_emptied_secret_gets_a_new_ca_and_strangers_keys_stay() {
 
         assert_ne!(memory.bundles(), before);
         assert!(replica.is_trusted_by_all(&memory, start()));
-        assert_eq!(memory.data().get("mine").cloned(), stranger);
+        assert_eq!(memory.data().get("mine").cloned(), foreign);
     }
 }
 
@@ -359,10 +359,11 @@ async fn an_expired_ca_is_replaced_at_a_cold_start() {
     assert!(replica.is_trusted_by_all(&memory, years_later));
 }
 
-/// Three replicas over more than two rotations; one of them is cut off through the whole first one. API servers may use
-/// bundles that are up to nearly the grace period old. At every moment every replica is trusted by all of them.
+/// Three replicas over more than two rotations; one of them is cut off through the whole first one.
+/// API servers may use bundles that are up to nearly the grace period old. At every moment every
+/// replica is trusted by all of them.
 #[tokio::test]
-async fn through_rotations_every_replica_is_trusted_by_every_api_server() {
+async fn api_servers_trust_every_replica_through_rotations() {
     let memory = Memory::new();
     let mut replicas = [Replica::of(&memory), Replica::of(&memory), Replica::of(&memory)];
     let mut now = start();
@@ -459,7 +460,7 @@ impl Cluster for Undone {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_writer_that_undoes_each_write_is_answered_ever_more_slowly() {
+async fn backs_off_from_a_writer_that_undoes_each_write() {
     let (changed, writes) = (Arc::<Notify>::default(), Arc::default());
     let cluster = Undone {
         connection: Connection {
@@ -480,7 +481,7 @@ async fn a_writer_that_undoes_each_write_is_answered_ever_more_slowly() {
 
 /// A replica whose clock is behind finds CAs that are not valid yet.
 #[tokio::test]
-async fn a_ca_that_is_not_valid_yet_stays_where_it_is() {
+async fn a_ca_not_valid_yet_is_not_replaced() {
     let now = OffsetDateTime::now_utc();
     let memory = Memory::new();
     let replica = |memory: &Arc<Memory>| {

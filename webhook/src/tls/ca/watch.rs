@@ -1,5 +1,5 @@
-//! Triggers a reconcile when the Secret or a registration changes: another replica rotated the CA, or
-//! a user applied the manifest again.
+//! Triggers a reconcile when the Secret or a registration changes: another replica rotated the CA,
+//! or a user applied the manifest again.
 
 use std::fmt::Debug;
 
@@ -19,8 +19,8 @@ use tokio::sync::Notify;
 use super::cluster::{REGISTRATION, SECRET};
 use crate::cluster::client::watching;
 
-/// Notifies `changed` of every change; watches metadata only. Never returns. Errors need no handling:
-/// the certificates are reconciled periodically, too.
+/// Notifies `changed` of every change; watches metadata only. Never returns. Errors need no
+/// handling: the certificates are reconciled periodically, too.
 pub async fn watch(client: Client, namespace: &str, changed: &Notify) {
     let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(client.clone(), namespace);
     let mutating: Api<PartialObjectMeta<MutatingWebhookConfiguration>> = Api::all(client.clone());

@@ -23,7 +23,8 @@ use crate::{
 
 type Files = (String, String);
 
-/// A directory as the kubelet lays out a Secret volume: the files are links through `..data`, which is swapped.
+/// A directory as the kubelet lays out a Secret volume: the files are links through `..data`, which
+/// is swapped.
 struct Volume {
     directory: TempDir,
     generation: usize,
@@ -178,7 +179,7 @@ fn premature(_: &Files, _: &Authority) -> Files {
 #[case::expired(expired, "expired")]
 #[case::premature(premature, "not_yet_valid")]
 #[tokio::test]
-async fn a_bad_pair_leaves_the_old_one_in_place_and_is_counted_once(
+async fn a_bad_pair_is_counted_once_and_not_served(
     #[case] spoil: fn(&Files, &Authority) -> Files,
     #[case] outcome: &str,
 ) {

@@ -26,7 +26,7 @@ fn a_young_ca_is_left_alone() {
 }
 
 #[test]
-fn a_successor_signs_only_after_it_was_trusted_everywhere_for_the_grace_period() {
+fn a_successor_signs_after_a_grace_period_of_trust() {
     let (mut state, now) = old();
     let first = state.active.as_ref().unwrap().certificate_pem().to_owned();
     let active = |state: &CaState| state.active.as_ref().unwrap().certificate_pem().to_owned();
@@ -97,7 +97,7 @@ fn the_former_ca_is_forgotten_when_it_expires() {
 }
 
 #[test]
-fn a_lost_ca_is_replaced_by_the_successor_that_is_already_there() {
+fn an_existing_successor_replaces_a_lost_ca() {
     let (mut state, now) = old();
     state.step(now, |_| true).unwrap();
     let mut data = state.write(&Data::new());

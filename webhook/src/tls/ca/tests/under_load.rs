@@ -1,4 +1,5 @@
-//! Renewal on a socket: clients that shake hands without a pause, and trust what the registrations say.
+//! Renewal on a socket: clients that shake hands without a pause, and trust what the registrations
+//! say.
 
 use std::sync::atomic::AtomicUsize;
 
@@ -34,7 +35,7 @@ async fn a_hundred_renewals_under_load_fail_no_handshake() {
         memory: Arc::clone(&memory),
         cut: Arc::default(),
     };
-    let mut manager = Manager::new(connection, "gate", "ns", Arc::clone(&server.certificates));
+    let mut manager = Manager::new(connection, "webhook", "ns", Arc::clone(&server.certificates));
     manager.reconcile(start()).await.unwrap();
     let clock = Arc::new(Clock(Mutex::new(start())));
     let counts: Vec<_> = (0..CLIENTS).map(|_| Arc::new(AtomicUsize::new(0))).collect();
@@ -63,7 +64,8 @@ async fn a_hundred_renewals_under_load_fail_no_handshake() {
                 server.certificates.pair().unwrap().certified().cert,
                 pair.certified().cert
             );
-            // Every client has shaken hands with the new pair before the next one comes: two, as one may have been under way.
+            // Every client has shaken hands with the new pair before the next one comes: two, as
+            // one may have been under way.
             let before: Vec<_> = counts.iter().map(|count| count.load(Ordering::SeqCst)).collect();
             join_all(counts.iter().zip(before).map(|(count, before)| {
                 until("two handshakes", move || {

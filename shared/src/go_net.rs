@@ -19,7 +19,7 @@ pub(crate) fn parse_cidr(text: &str) -> Option<(IpAddr, u8)> {
     (prefix <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, prefix))
 }
 
-/// As `net.IP.String` writes it: an IPv4 address in IPv6 clothes comes out as IPv4.
+/// As `net.IP.String` writes it: an IPv4-mapped IPv6 address is written as IPv4.
 pub(crate) fn go_string(address: IpAddr) -> String {
     address.to_canonical().to_string()
 }

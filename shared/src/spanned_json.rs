@@ -1,5 +1,6 @@
-//! JSON that borrows from its source: reads what Go's encoding/json reads, tells where every value lies, and stops at a depth
-//! instead of the end of the stack. The annotations are edited by these places, so that foreign bytes stay as they are.
+//! A JSON parser that borrows from its source and keeps the byte span of every value. It accepts
+//! what Go's encoding/json accepts and limits the depth. Annotations are edited by these spans, so
+//! that foreign bytes do not change; serde_json has neither spans nor duplicates in source order.
 
 use std::borrow::Cow;
 
@@ -61,8 +62,8 @@ pub(crate) fn parse(source: &str, depth: usize) -> Result<Node<'_>, JsonError> {
     Ok(node)
 }
 
-/// Reads a document that should be a list, and shows its items one by one: those ahead of a mistake, too. What the document is instead
-/// comes back.
+/// Reads a document that should be a list, and passes on its items one by one, also those before a
+/// syntax error. Returns a document that is not a list.
 pub(crate) fn items<'a>(
     source: &'a str,
     depth: usize,
@@ -160,7 +161,8 @@ pub(crate) fn is_exact(number: &str) -> bool {
         .is_ok_and(|magnitude| magnitude <= MAX_EXACT as f64)
 }
 
-/// Which bytes do not stand for themselves in a string: one look at each, not three comparisons.
+/// The bytes that end or escape a run of a string: one table lookup per byte, not three
+/// comparisons.
 const SPECIAL: [bool; 256] = {
     let mut special = [false; 256];
     let mut control = 0;
@@ -189,7 +191,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Keeps the memory of what is done with: a list of objects needs that of one.
+    /// Reuses the memory of a finished object: a list of objects needs that of one.
     fn recycle(&mut self, node: &mut Node<'a>) {
         if let Tree::Object(members) = &mut node.tree {
             members.clear();
@@ -235,7 +237,7 @@ impl<'a> Scanner<'a> {
         Ok(node)
     }
 
-    /// Reads a value to the place where it stays: moving it there would cost more than reading it.
+    /// Reads a value in place: moving it would cost more than reading it.
     fn read(&mut self, node: &mut Node<'a>, depth: usize) -> Result<(), JsonError> {
         self.skip_whitespace();
         node.start = self.position;
@@ -372,7 +374,7 @@ impl<'a> Scanner<'a> {
         Ok(text)
     }
 
-    /// What stands for itself, up to the end of the string or something else.
+    /// A run without escapes, up to the end of the string or the next escape.
     fn unescaped(&mut self) -> &'a str {
         let start = self.position;
         let rest = self.source.as_bytes().get(start..).unwrap_or_default();
@@ -412,7 +414,7 @@ impl<'a> Scanner<'a> {
         Ok(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER))
     }
 
-    /// `uXXXX`; `None` leaves the position where it was.
+    /// `uXXXX`; `None` does not move the position.
     fn code_unit(&mut self) -> Option<u32> {
         let hex = self
             .source

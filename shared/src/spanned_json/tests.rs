@@ -59,7 +59,7 @@ fn reads_surrogates_like_go(#[case] source: &str, #[case] text: &str) {
 }
 
 #[test]
-fn stops_at_the_depth_and_not_at_the_end_of_the_stack() {
+fn stops_at_the_depth_limit() {
     assert_eq!(parse(&"[".repeat(10_000), 16), Err(JsonError::Depth));
     assert_eq!(parse(&"{\"a\":".repeat(10_000), 16), Err(JsonError::Depth));
     let sixteen = "[".repeat(16) + &"]".repeat(16);
