@@ -265,28 +265,48 @@ async fn an_address_without_prefix_fails_at_the_static_plugin() -> Result<()> {
     .await
 }
 
+/// At pod start multus cannot read a result without addresses at the version that such a network runs
+/// at; the webhook says so. A hot-plug runs at a newer version.
 #[tokio::test]
-async fn a_list_with_its_version_inside_starts_and_is_plugged() -> Result<()> {
+async fn a_network_without_version_starts_no_pod() -> Result<()> {
     in_namespace("version", async |ns| {
         ns.apply_case("18-cniversion-inside-the-plugin.yaml").await?;
         let hot = ns.running_pod("hot", NO_NETWORKS).await?;
-        let cold = ns.running_pod("cold", "inside@net1,none-at-all@net2").await?;
+        for network in ["inside", "none-at-all"] {
+            ns.create_pod(network, Some(&*format!("{network}@net1"))).await?;
+            let selector = format!("involvedObject.name={network},reason=FailedCreatePodSandBox");
+            let path = "jsonpath={.items[*].message}";
+            let command = [
+                "get",
+                "events",
+                "--namespace",
+                &ns.name,
+                "--field-selector",
+                &selector,
+                "-o",
+                path,
+            ];
+            eventually(
+                PLUG,
+                format!("multus refuses {network} at pod start"),
+                async || {
+                    let told = ns.cluster.kubectl(&command).await?;
+                    told.contains("no valid IP addresses")
+                        .then_some(())
+                        .ok_or(Error::Unexpected(told))
+                },
+            )
+            .await?;
+        }
 
         hot.annotate("inside@net1,none-at-all@net2").await?;
 
-        for pod in [&cold, &hot] {
-            pod.has_exactly(&["net1", "net2"]).await?;
+        hot.has_exactly(&["net1", "net2"]).await?;
+        let shown = hot.network_status().await?;
+        for name in ["net1", "net2"] {
+            let entry = shown.iter().find(|entry| entry.interface == name);
+            assert!(entry.is_some_and(|entry| !entry.mac.is_empty()), "{shown:?}");
         }
-        let shown = async |pod: &Pod| -> Result<Vec<_>> {
-            let entries = pod.network_status().await?;
-            let ours = entries
-                .into_iter()
-                .filter(|entry| entry.interface.starts_with("net"));
-            Ok(ours
-                .map(|entry| (entry.interface, !entry.mac.is_empty()))
-                .collect())
-        };
-        assert_eq!(shown(&hot).await?, shown(&cold).await?);
         Ok(())
     })
     .await
