@@ -1,8 +1,10 @@
 //! The networks annotation as data: both formats into elements and back, byte for byte.
 
+mod draft;
 mod fields;
 mod json;
 mod parse;
+mod reader;
 mod same;
 mod syntax;
 mod text;

@@ -45,6 +45,7 @@ pub mod operation;
 pub mod plan;
 pub mod pod;
 pub mod pod_state;
+pub mod publication;
 pub mod publish;
 pub mod record;
 mod release;

@@ -15,7 +15,7 @@ use crate::{
     operation::{Flow, Operation},
     plan::Problem,
     pod::{Pod, PodObservation, SeenElements},
-    publish::Publication,
+    publication::Publication,
     record::SandboxRecords,
     retry::{Failure, Retry},
     sandbox::{Sandbox, newest_ready},

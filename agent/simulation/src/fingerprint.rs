@@ -20,7 +20,7 @@ use agent_core::{
 };
 use shared::names::NetworkName;
 
-use crate::{Harness, Node, TICK, UID, snapshot::Agent};
+use crate::{Harness, Node, TICK, UID, agent::Agent};
 
 struct Print<'a> {
     hasher: DefaultHasher,

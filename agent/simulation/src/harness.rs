@@ -14,8 +14,8 @@ use agent_core::{
 use shared::config::Config;
 
 use crate::{
-    Crash, Disturbance, EffectKind, Fingerprints, Incident, Mutant, Node, Pool, TICK, UID, crash::Crashes,
-    snapshot::Agent,
+    Crash, Disturbance, EffectKind, Fingerprints, Incident, Mutant, Node, Pool, TICK, UID, agent::Agent,
+    crash::Crashes,
 };
 
 /// How many calls a node may run at once, where a test does not say otherwise.

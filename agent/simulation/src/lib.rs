@@ -14,6 +14,7 @@
     reason = "everything here is a test: a broken assumption has to stop it"
 )]
 
+mod agent;
 mod change;
 mod crash;
 mod delegate_file;

@@ -6,7 +6,7 @@ use agent_core::{
     pod_state::PodState,
 };
 
-use crate::{Disturbance, EffectKind, Fault, Harness, UID, snapshot::Agent};
+use crate::{Disturbance, EffectKind, Fault, Harness, UID, agent::Agent};
 
 /// I8: so many effects may follow one incident or one tick.
 const MOST_EFFECTS: u32 = 60;

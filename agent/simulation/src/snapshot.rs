@@ -2,20 +2,7 @@
 
 use std::rc::Rc;
 
-use agent_core::pod_state::PodState;
-
-use crate::{Harness, Incident, Node, Pool, sandbox_id};
-
-/// The agent of a node.
-#[derive(Clone)]
-pub(crate) enum Agent {
-    /// It is away.
-    Away,
-    /// It has just started, and has not done anything.
-    Started,
-    /// It waits for something to do.
-    Waits(Box<PodState>),
-}
+use crate::{Harness, Incident, Node, Pool, agent::Agent, sandbox_id};
 
 /// See the module.
 #[derive(Clone)]

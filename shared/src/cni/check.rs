@@ -106,7 +106,7 @@ fn cannot_parse<'n>(findings: &mut Findings<'n>, document: &'n Node<'_>, error: 
         _ => None,
     });
     let plugin = in_list.map_or(document, |(_, plugin)| plugin);
-    let near_type = chain::members(plugin)
+    let near_type = schema::members(plugin)
         .iter()
         .find(|member| is_nearly_type(member.key.as_ref()));
     let (start, hint) = match (error, near_type) {
@@ -152,7 +152,10 @@ fn is_nearly_type(key: &str) -> bool {
 
 /// The value of `key` as in a Go map: exact spelling, the last one of duplicates.
 fn last<'n, 's>(node: &'n Node<'s>, key: &str) -> Option<&'n Node<'s>> {
-    let found = chain::members(node).iter().rev().find(|member| member.key == key);
+    let found = schema::members(node)
+        .iter()
+        .rev()
+        .find(|member| member.key == key);
     found.map(|member| &member.value)
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde_json::{Map, Value};
 
 use super::{
-    Attributes, Bandwidth, MAX_DEFAULT_ROUTES, MAX_IPS, MAX_PORT_MAPPINGS, PortMapping, json::Reader,
+    Attributes, Bandwidth, MAX_DEFAULT_ROUTES, MAX_IPS, MAX_PORT_MAPPINGS, PortMapping, reader::Reader,
 };
 use crate::{
     go_net,

@@ -1,23 +1,19 @@
 //! The JSON format: a list of objects, with the keys that Go's encoding/json would recognise.
 
-use std::collections::HashSet;
-
 use serde_json::Value;
 
 use super::{
-    Attributes, InsertionPoint, MAX_DEPTH, MAX_ELEMENTS, Prefix, Selection, fields,
-    parse::{Draft, check_count},
-    syntax,
-    unknown::UnknownKeys,
+    Attributes, InsertionPoint, MAX_DEPTH, MAX_ELEMENTS, Prefix, Selection,
+    draft::{Draft, check_count},
+    fields,
+    reader::{Reader, folded},
+    syntax::{self, EXAMPLE},
 };
 use crate::{
     names::{InterfaceName, NetworkName, NetworkNameError, is_label, is_subdomain},
     spanned_json::{self, Member, Node, Tree},
-    violation::{Rule, Violation, Violations, shown},
-    work,
+    violation::{Rule, Violation, Violations},
 };
-
-pub(super) const EXAMPLE: &str = r#"[{"name":"macvlan1","interface":"net1"}]"#;
 
 /// The keys that multus, or the network-attachment-definition-client, knows.
 pub(super) const KEYS: &[&str] = &[
@@ -38,10 +34,6 @@ pub(super) const KEYS: &[&str] = &[
 
 /// Bytes of the shortest element, `{"name":"a"}`.
 const SHORTEST: usize = 12;
-
-/// Up to this many members, comparing each with all before it is the quickest way to find
-/// duplicates.
-const FEW: usize = 16;
 
 pub(super) fn read(source: &str, pod_namespace: &str, draft: &mut Draft) -> Result<(), Violations> {
     draft.expect(MAX_ELEMENTS.min(source.len() / SHORTEST));
@@ -82,15 +74,6 @@ fn no_list(node: &Node<'_>) -> String {
         }
         _ => format!("the annotation is {kind}, not a list; write a list, also for one network: {EXAMPLE}"),
     }
-}
-
-/// Reads one element, and reports what it cannot read as violations.
-pub(super) struct Reader<'a> {
-    source: &'a str,
-    pod_namespace: &'a str,
-    index: usize,
-    members: &'a [Member<'a>],
-    draft: &'a mut Draft,
 }
 
 impl<'a> Reader<'a> {
@@ -135,18 +118,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// `namespace/name` for messages.
-    fn network_as_written(&self) -> String {
-        let written = |key| match self.find(key).map(|member| &member.value.tree) {
-            Some(Tree::Text(text)) => text.as_ref(),
-            _ => "",
-        };
-        let namespace = Some(written("namespace"))
-            .filter(|text| !text.is_empty())
-            .unwrap_or(self.pod_namespace);
-        format!("{namespace}/{}", written("name"))
-    }
-
     fn network_name(&mut self) -> Option<NetworkName> {
         let namespace = self.text("namespace").unwrap_or(self.pod_namespace);
         let said_of_namespace = self.draft.violations.len();
@@ -189,116 +160,6 @@ impl<'a> Reader<'a> {
             }
         }
     }
-
-    fn find(&self, key: &str) -> Option<&'a Member<'a>> {
-        // The last one, as in Go; duplicates are refused anyway.
-        work::add(self.members.len());
-        self.members.iter().rfind(|member| member.key == key)
-    }
-
-    /// Whether it has no key but those.
-    pub fn has_only(&self, keys: &[&str]) -> bool {
-        work::add(self.members.len());
-        self.members
-            .iter()
-            .all(|member| keys.contains(&member.key.as_ref()))
-    }
-
-    /// The value of `key`; a null counts as absent.
-    pub fn value(&self, key: &str) -> Option<&'a Node<'a>> {
-        self.find(key)
-            .map(|member| &member.value)
-            .filter(|value| value.tree != Tree::Null)
-    }
-
-    /// The string under `key`; an empty one counts as absent.
-    pub fn text(&mut self, key: &'static str) -> Option<&'a str> {
-        let value = self.value(key)?;
-        let Tree::Text(text) = &value.tree else {
-            self.refuse_type(key, value, "a string");
-            return None;
-        };
-        Some(text.as_ref()).filter(|text| !text.is_empty())
-    }
-
-    pub fn refuse_type(&mut self, field: &'static str, value: &Node<'_>, wanted: &str) {
-        let message = format!("must be {wanted}, not {}", value.kind());
-        self.refuse(Rule::FieldType, field, value.shown(), message);
-    }
-
-    pub fn refuse(&mut self, rule: Rule, field: &'static str, value: &str, message: String) {
-        let violation = Violation::of_element(rule, self.index, message)
-            .field(field)
-            .value(value);
-        self.push(violation);
-    }
-
-    fn push(&mut self, mut violation: Violation) {
-        // Finding the name takes as long as the element has members: not for a violation that is
-        // only counted.
-        if !self.draft.violations.is_full() {
-            violation = violation.network(self.network_as_written());
-        }
-        self.draft.violations.push(violation);
-    }
-
-    /// Refuses keys that Go would take for one of `known` although they are written differently,
-    /// and reports the keys that it would ignore.
-    pub fn check_keys(
-        &mut self,
-        members: &[Member<'_>],
-        known: &'static [&'static str],
-    ) -> Option<UnknownKeys> {
-        work::add(members.len());
-        let mut unknown = None;
-        for member in members {
-            let key = member.key.as_ref();
-            if known.contains(&key) {
-                continue;
-            }
-            let Some(meant) = known.iter().find(|known| folded(known).eq(folded(key))) else {
-                UnknownKeys::add(&mut unknown, key, known);
-                continue;
-            };
-            let message = format!(
-                "multus reads the key \"{}\" as \"{meant}\"; write \"{meant}\"",
-                shown(key)
-            );
-            self.push(Violation::of_element(Rule::KeySpelling, self.index, message));
-        }
-        unknown
-    }
-
-    /// Duplicate keys and inexact numbers, at any depth (which is bounded by [`MAX_DEPTH`]).
-    fn check_values(&mut self, node: &Node<'_>) {
-        match &node.tree {
-            Tree::Number if !spanned_json::is_exact(node.raw) => {
-                let message = "must be at most 2^53 (9007199254740992) in magnitude, or multus would change it; write it as a string";
-                let violation = Violation::of_element(Rule::NumberRange, self.index, message);
-                self.push(violation.value(node.raw));
-            }
-            Tree::List(items) => items.iter().for_each(|item| self.check_values(item)),
-            Tree::Object(members) => {
-                let mut seen = HashSet::new();
-                for (index, member) in members.iter().enumerate() {
-                    work::add(index.min(FEW));
-                    let repeated = if members.len() <= FEW {
-                        members.iter().take(index).any(|other| other.key == member.key)
-                    } else {
-                        !seen.insert(member.key.as_ref())
-                    };
-                    if repeated {
-                        let key = shown(&member.key);
-                        let message =
-                            format!("the key \"{key}\" occurs twice in one object; keep one of them");
-                        self.push(Violation::of_element(Rule::DuplicateKey, self.index, message));
-                    }
-                    self.check_values(&member.value);
-                }
-            }
-            _ => {}
-        }
-    }
 }
 
 /// What to write instead of a name in the text format's form, `namespace/name@interface`.
@@ -328,17 +189,6 @@ fn in_own_keys(text: &str) -> Option<String> {
         "in JSON each part has a key of its own; write {}",
         written.join(", ")
     ))
-}
-
-/// Two keys are the same to Go's encoding/json when these are equal: letters without case, and the
-/// two characters beyond ASCII that fold to a letter (the long s and the Kelvin sign).
-fn folded(key: &str) -> impl Iterator<Item = char> {
-    let fold = |c| match c {
-        '\u{17f}' => 's',
-        '\u{212a}' => 'k',
-        c => c.to_ascii_lowercase(),
-    };
-    key.chars().map(fold)
 }
 
 /// In place of an `interface` without a value, else after the last member, in the style of the

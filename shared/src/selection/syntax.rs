@@ -1,11 +1,13 @@
 //! What is wrong with an annotation that is not JSON: the place, what is expected there, and what
 //! to write, for the mistakes that people make.
 
-use super::{MAX_DEPTH, json::EXAMPLE};
+use super::MAX_DEPTH;
 use crate::{
     spanned_json::JsonError,
     violation::{Rule, Violation},
 };
+
+pub(super) const EXAMPLE: &str = r#"[{"name":"macvlan1","interface":"net1"}]"#;
 
 /// What word processors make of `"` and `'`.
 const TYPOGRAPHIC: [char; 7] = ['“', '”', '„', '‟', '‘', '’', '‚'];

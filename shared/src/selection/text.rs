@@ -3,7 +3,7 @@
 
 use super::{
     InsertionPoint, Prefix, Selection,
-    parse::{Draft, check_count},
+    draft::{Draft, check_count},
 };
 use crate::{
     names::{InterfaceName, NetworkName, NetworkNameError, is_label, is_label_of_any_length, is_subdomain},

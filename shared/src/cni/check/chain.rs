@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{
     last, plugin,
     problem::{Findings, Severity, Step},
-    schema::{self, is_given, text, value},
+    schema::{self, is_given, members, text, value},
     tables,
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
         NetworkConfig,
         config::{NEWEST_VERSION, parse_version},
     },
-    spanned_json::{Member, Node, Tree},
+    spanned_json::{Node, Tree},
 };
 
 /// The versions of the CNI specification.
@@ -21,14 +21,6 @@ const SPECIFICATIONS: [&str; 7] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", 
 
 /// The versions whose results have addresses always.
 const OLD_RESULTS: [&str; 2] = ["0.1.0", "0.2.0"];
-
-/// The members of an object; nothing else has any.
-pub(super) fn members<'n, 's>(node: &'n Node<'s>) -> &'n [Member<'s>] {
-    match &node.tree {
-        Tree::Object(members) => members,
-        _ => &[],
-    }
-}
 
 /// As multus decides: a `type` makes it a single configuration.
 pub(super) fn is_single(document: &Node<'_>) -> bool {

@@ -1,11 +1,10 @@
 //! One plugin: its keys, what it needs of the others, and its IPAM.
 
 use super::{
-    chain::members,
     last,
     problem::{Findings, Severity, Step},
     ranges,
-    schema::{self, integer, is_given, text, value},
+    schema::{self, integer, is_given, members, text, value},
     tables::{self, Ipam, PluginSchema},
 };
 use crate::{

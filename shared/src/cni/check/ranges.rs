@@ -169,7 +169,7 @@ fn judge_range<'n, 's>(
 /// The subnet of a range; `None`: there is none to judge the rest by.
 fn subnet<'n>(findings: &mut Findings<'n>, range: &'n Node<'_>) -> Option<Subnet> {
     let is_absent = |member: &crate::spanned_json::Member<'_>| !member.key.eq_ignore_ascii_case("subnet");
-    if super::chain::members(range).iter().all(is_absent) {
+    if super::schema::members(range).iter().all(is_absent) {
         findings.cannot_run(
             range.start,
             Some(range),

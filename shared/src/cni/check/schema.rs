@@ -5,10 +5,7 @@
 
 use std::{borrow::Cow, collections::HashSet};
 
-use super::{
-    chain::members,
-    problem::{Findings, Step},
-};
+use super::problem::{Findings, Step};
 use crate::{
     go_net::{parse_cidr, parse_ip},
     spanned_json::{Member, Node, Tree},
@@ -188,5 +185,13 @@ fn wanted(kind: &Kind) -> Cow<'static, str> {
         Kind::Object(_) => "an object".into(),
         Kind::Map(Kind::Bool) => "an object of booleans".into(),
         Kind::Map(_) => "an object of strings".into(),
+    }
+}
+
+/// The members of an object; nothing else has any.
+pub(super) fn members<'n, 's>(node: &'n Node<'s>) -> &'n [Member<'s>] {
+    match &node.tree {
+        Tree::Object(members) => members,
+        _ => &[],
     }
 }
