@@ -1,5 +1,5 @@
-//! Two webhooks that allow everything and change nothing, one mutating and one validating: what any
-//! pair of webhooks adds to a request. They run in a thread of their own and keep connections, as ours
+//! Two webhooks that allow everything, one mutating and one validating: what any pair of webhooks
+//! adds to a request. They change nothing, or the first one replaces the networks annotation. They run in a thread of their own and keep connections, as ours
 //! do; the API server reaches them over the wire between this machine and the node.
 
 use std::convert::Infallible;
@@ -18,6 +18,7 @@ use hyper_util::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+use shared::annotations::NETWORKS;
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -37,11 +38,11 @@ pub struct AllowAll<'a> {
 }
 
 impl<'a> AllowAll<'a> {
-    /// Starts and registers them.
+    /// Starts and registers them. `patched`: pods that have this label too get a patch.
     ///
     /// # Errors
     /// [`Error::Unexpected`] without a socket or a certificate, or when kubectl fails.
-    pub async fn for_label(ns: &'a Namespace, label: &str) -> Result<Self> {
+    pub async fn for_label(ns: &'a Namespace, label: &str, patched: &'static str) -> Result<Self> {
         let here = ns.cluster.variable("HOST_ADDRESS").unwrap_or_default();
         let listener = std::net::TcpListener::bind((here, 0)).map_err(unexpected)?;
         listener.set_nonblocking(true).map_err(unexpected)?;
@@ -52,7 +53,7 @@ impl<'a> AllowAll<'a> {
             .enable_all()
             .build()
             .map_err(unexpected)?;
-        std::thread::spawn(move || runtime.block_on(serve(listener, acceptor)));
+        std::thread::spawn(move || runtime.block_on(serve(listener, acceptor, patched)));
         for kind in KINDS {
             let registration = json!({
                 "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": NAME},
@@ -60,7 +61,7 @@ impl<'a> AllowAll<'a> {
                     "name": "allow-all.tests.invalid", "admissionReviewVersions": ["v1"], "sideEffects": "None",
                     "failurePolicy": "Fail", "timeoutSeconds": 5,
                     "clientConfig": {
-                        "url": format!("https://{here}:{port}/"),
+                        "url": format!("https://{here}:{port}/{kind}"),
                         "caBundle": BASE64_STANDARD.encode(authority.certificate_pem()),
                     },
                     "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": ns.name}},
@@ -95,7 +96,7 @@ impl<'a> AllowAll<'a> {
     }
 }
 
-async fn serve(listener: std::net::TcpListener, acceptor: TlsAcceptor) {
+async fn serve(listener: std::net::TcpListener, acceptor: TlsAcceptor, patched: &'static str) {
     let Ok(listener) = TcpListener::from_std(listener) else {
         return;
     };
@@ -108,13 +109,19 @@ async fn serve(listener: std::net::TcpListener, acceptor: TlsAcceptor) {
             };
             let builder = Builder::new(TokioExecutor::new());
             let _ = builder
-                .serve_connection(TokioIo::new(stream), service_fn(answer))
+                .serve_connection(
+                    TokioIo::new(stream),
+                    service_fn(move |request| answer(request, patched)),
+                )
                 .await;
         });
     }
 }
 
-async fn answer(request: Request<Incoming>) -> std::result::Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+    patched: &str,
+) -> std::result::Result<Response<Full<Bytes>>, Infallible> {
     #[derive(Deserialize)]
     struct Review {
         request: Asked,
@@ -122,13 +129,24 @@ async fn answer(request: Request<Incoming>) -> std::result::Result<Response<Full
     #[derive(Deserialize)]
     struct Asked {
         uid: String,
+        object: Value,
     }
+    let mutates = request.uri().path().contains("Mutating");
     let body = request.into_body().collect().await;
     let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let uid = serde_json::from_slice(&body).map_or(Value::Null, |review: Review| review.request.uid.into());
-    let answer = json!({
+    let review: Option<Review> = serde_json::from_slice(&body).ok();
+    let (uid, object) = review.map_or((String::new(), Value::Null), |review| {
+        (review.request.uid, review.request.object)
+    });
+    let mut answer = json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": {"uid": uid, "allowed": true},
     });
+    if mutates && object["metadata"]["labels"].get(patched).is_some() {
+        let path = format!("/metadata/annotations/{}", NETWORKS.replace('/', "~1"));
+        let patch = json!([{"op": "replace", "path": path, "value": "blue@net1"}]);
+        answer["response"]["patchType"] = "JSONPatch".into();
+        answer["response"]["patch"] = BASE64_STANDARD.encode(patch.to_string()).into();
+    }
     let response = Response::builder().header("content-type", "application/json");
     Ok(response
         .body(Full::new(answer.to_string().into()))

@@ -30,8 +30,9 @@ const BUDGET: usize = 32 * 1024 * 1024;
 const LARGE: usize = 256 * 1024;
 /// Large bodies that are read at once.
 const LARGE_AT_ONCE: usize = 3;
-/// Granularity of the budget, in bytes. A body takes at least one unit, which also covers its
-/// answer: an answer exceeds its body by at most 16 KiB of refusals and warnings.
+/// Granularity of the budget, in bytes. A body takes at least one unit. Its share stands for its
+/// answer, too, which is written after the body is gone: that is at most a third longer (a patch in
+/// base64) and has 16 KiB of refusals and warnings.
 const UNIT: usize = 16 * 1024;
 /// Bytes per second that a body must bring while others wait for memory: far less than any network
 /// between nodes carries.
