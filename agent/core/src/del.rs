@@ -6,7 +6,7 @@ use crate::{
     delegate::{Answer, Command, FailedPlugin, Refusal},
     effect::{Effect, Outcome},
     event::Event,
-    operation::{DelStage, Flow, Job, Operation, PATIENCE, Removing, Why},
+    operation::{DelStage, Flow, Job, MAX_OWED, Operation, PATIENCE, Removing, Why},
     record::{AttachmentRecord, Phase},
     retry::{Failure, RetryOn},
     site::Site,
@@ -183,6 +183,14 @@ impl Site<'_, '_> {
         let Some(mut record) = self.attachment.record().cloned() else {
             return self.end_del(removing);
         };
+        for given_up in removing.given_up() {
+            tracing::error!(
+                sandbox = %self.sandbox, pod = self.pod.map(tracing::field::display),
+                network = %given_up.network, interface = %self.interface,
+                "more than {MAX_OWED} releases are owed for this interface name; giving up the oldest: \
+                 its address may stay allocated on the node"
+            );
+        }
         record.owed = removing.owed_now();
         self.attachment.set_record(record.clone());
         match &removing.why {
@@ -221,6 +229,10 @@ impl Site<'_, '_> {
     }
 
     fn note_owed(&mut self, record: &AttachmentRecord, refused: Option<String>) {
+        let was_owed = self.attachment.retry(Verb::ReleaseOwed).is_some();
+        if let Some(cause) = refused.as_ref().filter(|_| was_owed && record.owed.is_empty()) {
+            self.note_given_up(record, cause);
+        }
         match refused.filter(|_| !record.owed.is_empty()) {
             Some(error) => {
                 let network = record
@@ -232,6 +244,15 @@ impl Site<'_, '_> {
             }
             None => self.attachment.set_retry(Verb::ReleaseOwed, None),
         }
+    }
+
+    /// A plugin that is missing for long never ran: nothing is owed any more, though no DEL succeeded.
+    fn note_given_up(&self, record: &AttachmentRecord, cause: &str) {
+        tracing::warn!(
+            sandbox = %self.sandbox, pod = self.pod.map(tracing::field::display), network = %record.network,
+            interface = %self.interface, %cause,
+            "giving up an owed release: the plugin is not on the node, or nothing is left to release"
+        );
     }
 
     fn unplugged(&mut self, record: AttachmentRecord) {

@@ -236,6 +236,19 @@ impl Removing {
     /// What would be owed if the operation ended here. The attachment's own list counts only once it is taken apart:
     /// until then its record stands for it.
     pub fn owed_now(&self) -> Vec<OwedRelease> {
+        let mut owed = self.all_owed();
+        let surplus = owed.len().saturating_sub(MAX_OWED);
+        owed.split_off(surplus)
+    }
+
+    /// What is owed beyond [`MAX_OWED`].
+    pub fn given_up(&self) -> Vec<OwedRelease> {
+        let mut owed = self.all_owed();
+        owed.truncate(owed.len().saturating_sub(MAX_OWED));
+        owed
+    }
+
+    fn all_owed(&self) -> Vec<OwedRelease> {
         let open = self.jobs.iter().filter(|job| job.teardown.is_apart());
         let known = self.earlier.iter().chain(&self.owed).cloned();
         let mut owed: Vec<OwedRelease> = Vec::new();
@@ -244,14 +257,6 @@ impl Removing {
             if !owed.contains(&release) {
                 owed.push(release);
             }
-        }
-        let surplus = owed.len().saturating_sub(MAX_OWED);
-        for given_up in owed.drain(..surplus) {
-            tracing::error!(
-                network = %given_up.network, config = %given_up.config,
-                "more than {MAX_OWED} releases are owed for one interface name; giving up the oldest: \
-                 its address may stay allocated on the node"
-            );
         }
         owed
     }
@@ -327,5 +332,6 @@ mod tests {
         removing.owed.push(owed(MAX_OWED));
         let now = removing.owed_now();
         assert_eq!((now.len(), &*now[0].config), (MAX_OWED, "1"));
+        assert_eq!(removing.given_up(), earlier[..1]);
     }
 }
