@@ -7,7 +7,7 @@ use std::{fmt, path::PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::violation::shown;
+use crate::violation::{json_type, shown};
 
 /// Where the file is mounted in both programs.
 pub const DEFAULT_PATH: &str = "/etc/dynamic-networks-controller/dynamic-networks-config.json";
@@ -178,7 +178,7 @@ impl Config {
         let document = match serde_json::from_str(json).map_err(|error| syntax_error(&error))? {
             Value::Object(members) => members,
             other => {
-                let kind = values::kind(&other);
+                let kind = json_type(&other);
                 return Err(ConfigFileError(format!(
                     "the configuration must be a JSON object such as {{}}, not {kind}"
                 )));

@@ -4,6 +4,8 @@ mod rule;
 
 use std::fmt;
 
+use serde_json::Value;
+
 pub use self::rule::{Outcome, Rule};
 
 /// Values are shown up to this many characters.
@@ -117,6 +119,12 @@ impl Violations {
         }
     }
 
+    /// Each in words, and how many more there are.
+    pub fn texts(&self) -> impl Iterator<Item = String> {
+        let more = (self.unlisted > 0).then(|| format!("and {} more violations", self.unlisted));
+        self.listed.iter().map(Violation::to_string).chain(more)
+    }
+
     /// How many violations there are beyond those that are listed.
     pub fn unlisted(&self) -> usize {
         self.unlisted
@@ -166,6 +174,18 @@ impl<'a> IntoIterator for &'a Violations {
 impl<const N: usize> PartialEq<[Violation; N]> for Violations {
     fn eq(&self, other: &[Violation; N]) -> bool {
         self.unlisted == 0 && self.listed == other
+    }
+}
+
+/// The JSON type of a value for a message, with its article.
+pub fn json_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use agent_core::delegate::{Answer, Call, Command, Refusal};
+use shared::violation::json_type;
 
 use super::{exchange::Reply, refusal};
 
@@ -38,7 +39,7 @@ fn result(body: &[u8]) -> Answer {
     match serde_json::from_slice::<Value>(body) {
         Ok(mut answer) => match answer.get_mut("Result").map(mem::take) {
             Some(result @ Value::Object(_)) => Answer::Done(result),
-            Some(other) => Answer::Lost(format!("the result is {}, not an object", kind(&other))),
+            Some(other) => Answer::Lost(format!("the result is {}, not an object", json_type(&other))),
             None => Answer::Lost("the answer has no result".to_owned()),
         },
         Err(_) if body.is_empty() => Answer::Lost("the answer is empty".to_owned()),
@@ -67,16 +68,5 @@ fn words(body: &[u8]) -> Cow<'_, str> {
         Ok(error) if error.details.is_empty() => error.msg.into(),
         Ok(error) => format!("{}; {}", error.msg, error.details).into(),
         Err(_) => String::from_utf8_lossy(body),
-    }
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
     }
 }

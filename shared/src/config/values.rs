@@ -105,15 +105,3 @@ fn must_be<E: Error>(value: &Value, allowed: impl fmt::Display) -> E {
     let value = shown(&value.to_string());
     E::custom(format_args!("has the value {value}; it must be {allowed}"))
 }
-
-/// What kind of value this is, with its article.
-pub(super) fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
-}

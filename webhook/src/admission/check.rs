@@ -116,10 +116,7 @@ pub fn answer(uid: &str, target: Target, findings: Findings, enforcement: Enforc
         warnings.into_texts()
     } else {
         // The texts of the refusal, first.
-        let unlisted = violations.unlisted();
-        let more = (unlisted > 0).then(|| format!("and {unlisted} more violations"));
-        let words = violations.iter().map(Violation::to_string).chain(more);
-        let all: Warnings = words.chain(warnings.into_texts()).collect();
+        let all: Warnings = violations.texts().chain(warnings.into_texts()).collect();
         all.into_texts()
     };
     answer

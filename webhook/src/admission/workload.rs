@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use shared::{
     annotations::NETWORKS,
     validate::Warnings,
-    violation::{Rule, Violation, shown},
+    violation::{Rule, shown},
 };
 
 use super::{
@@ -208,10 +208,8 @@ impl Admission {
             })
             .await;
         let rules = check::broken_rules(&findings);
-        let unlisted = findings.violations.unlisted();
-        let more = (unlisted > 0).then(|| format!("and {unlisted} more violations"));
         let path = template.path;
-        for text in findings.violations.iter().map(Violation::to_string).chain(more) {
+        for text in findings.violations.texts() {
             warnings.push(&format!("{path}: its pods will be refused: {text}"));
         }
         for text in findings.warnings.into_texts() {
