@@ -2,8 +2,8 @@
 //! edits at once is answered by it.
 //!
 //! Pods that are never scheduled are edited, so that no agent has a part in it. For the comparison, both registrations get an object
-//! selector that leaves two pods out. One of them passes two webhooks that allow everything instead. The same PATCH then goes through
-//! ours, through those two, and through none, in turn.
+//! selector that leaves the others out. Each of them passes two webhooks that allow everything instead, but for one. The same PATCH then
+//! goes through ours, through each of those pairs, and through none, in turn.
 //!
 //! `cargo bench -p tests --bench gate` on a cluster with the manifests installed prints the rows of the table of `make bench`. Figures are
 //! for people: nothing is asserted but that the gate was asked.
@@ -17,7 +17,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use tests::{
-    AllowAll, Error, LONG, Namespace, Result, alone_in_namespace, eventually,
+    AllowAll, Error, LONG, Labels, Namespace, Result, alone_in_namespace, eventually,
     figures::{milliseconds, quantile, row},
     macvlan,
 };
@@ -32,10 +32,12 @@ const EDITORS: usize = 8;
 const EDITS_UNDER_LOAD: usize = 250;
 /// Pods with this label are left out.
 const WITHOUT: &str = "without-the-gate";
-/// Pods with this label, too, pass two others.
-const ALLOWED: &str = "allow-all";
-/// Pods with this label, too, get a patch of theirs: so much of what ours add is the API server's work.
-const PATCHED: &str = "allow-all-and-patch";
+/// Pods with one of these, too, pass two others.
+const OTHERS: Labels = Labels {
+    plain: "plain",
+    patching: "patching",
+    as_ours: "as-ours",
+};
 const REGISTRATIONS: [&str; 2] = ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"];
 
 #[tokio::main(flavor = "current_thread")]
@@ -127,7 +129,7 @@ async fn leave_out(ns: &Namespace, selector: Value) -> Result<()> {
 
 /// The same edit with the gate, with two others, and with none, in turn.
 async fn compare(ns: &Namespace) -> Result<()> {
-    let others = AllowAll::for_label(ns, ALLOWED, PATCHED).await?;
+    let others = AllowAll::start(ns, OTHERS).await?;
     let compared = compare_with_others(ns).await;
     others.leave().await?;
     compared
@@ -136,8 +138,9 @@ async fn compare(ns: &Namespace) -> Result<()> {
 async fn compare_with_others(ns: &Namespace) -> Result<()> {
     let mut with = Edited::new(ns, json!({})).await?;
     let mut without = Edited::new(ns, json!({WITHOUT: ""})).await?;
-    let mut allowed = Edited::new(ns, json!({WITHOUT: "", ALLOWED: ""})).await?;
-    let mut patched = Edited::new(ns, json!({WITHOUT: "", ALLOWED: "", PATCHED: ""})).await?;
+    let mut plain = Edited::new(ns, json!({WITHOUT: "", OTHERS.plain: ""})).await?;
+    let mut patching = Edited::new(ns, json!({WITHOUT: "", OTHERS.patching: ""})).await?;
+    let mut as_ours = Edited::new(ns, json!({WITHOUT: "", OTHERS.as_ours: ""})).await?;
     eventually(LONG, "one pod is left out, the other is not", async || {
         match (with.edit().await?.1, without.edit().await?.1) {
             (true, false) => Ok(()),
@@ -149,9 +152,9 @@ async fn compare_with_others(ns: &Namespace) -> Result<()> {
         "{EDITS} edits with the gate, as many with two that allow everything, and without any, in turn"
     );
     let reviews = ns.cluster.reviews().await?;
-    let mut times = [const { Vec::new() }; 4];
+    let mut times = [const { Vec::new() }; 5];
     for round in 0..WARM_UP + EDITS {
-        let pods = [&mut with, &mut allowed, &mut patched, &mut without];
+        let pods = [&mut with, &mut plain, &mut patching, &mut as_ours, &mut without];
         for (pod, times) in pods.into_iter().zip(&mut times) {
             let (took, _) = pod.edit().await?;
             times.extend((round >= WARM_UP).then_some(took));
@@ -164,13 +167,16 @@ async fn compare_with_others(ns: &Namespace) -> Result<()> {
         )));
     }
     for hundredths in [50, 99] {
-        let [with, allowed, patched, without] = times.each_ref().map(|times| quantile(times, hundredths));
-        let [added, floor, patched] = [with, allowed, patched].map(|time| time.saturating_sub(without));
+        let [ours, plain, patching, as_ours, without] =
+            times.each_ref().map(|times| quantile(times, hundredths));
+        let [added, floor, patching, as_ours] =
+            [ours, plain, patching, as_ours].map(|time| time.saturating_sub(without));
         let ratio = added.as_secs_f64() / floor.as_secs_f64().max(1e-6);
         let held = format!(
-            "two that allow all add {}, ratio {ratio:.2}; with a patch {}; {} without any",
+            "two that allow all add {}, ratio {ratio:.2}; with a patch {}; and registered as ours {}; {} without any",
             milliseconds(floor),
-            milliseconds(patched),
+            milliseconds(patching),
+            milliseconds(as_ours),
             milliseconds(without)
         );
         let (goal, met) = match hundredths {

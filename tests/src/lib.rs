@@ -45,12 +45,13 @@ pub mod refused;
 mod repository;
 mod sight;
 mod teardown;
+mod tls_endpoint;
 mod traffic;
 mod victim;
 mod vitals;
 mod wait;
 
-pub use allow_all::AllowAll;
+pub use allow_all::{AllowAll, Labels};
 pub use api_double::{Answer, ApiDouble, RequestKind};
 pub use cases::Case;
 pub use checker::{Breach, LiveSandbox, Scene, SeenCall, breaches};

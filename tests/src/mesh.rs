@@ -1,21 +1,13 @@
 //! Another mutating webhook, as a service mesh brings one: it appends a network to the list of every pod that is created in one namespace. Runs
 //! in the test's own process; the API server reaches it over the wire between this machine and the node.
 
-use std::sync::Arc;
-
 use base64::prelude::{BASE64_STANDARD, Engine};
-use certs::Authority;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::{
     Api,
     api::{DeleteParams, PostParams},
 };
-use rustls::{
-    ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-};
 use serde_json::{Value, json};
-use time::OffsetDateTime;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -26,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     error::{Doing, Error, Result},
     namespace::{Namespace, object},
+    tls_endpoint::TlsEndpoint,
 };
 
 /// A mesh's webhook, registered for one namespace.
@@ -41,22 +34,17 @@ impl Mesh {
     /// # Errors
     /// [`Error::Api`], [`Error::Command`], [`Error::Unexpected`] without a socket or a certificate.
     pub async fn appends(ns: &Namespace, prefix: &str, network: &str) -> Result<Self> {
-        let here = ns.cluster.variable("HOST_ADDRESS").unwrap_or_default();
-        let listener = TcpListener::bind((here, 0)).await.map_err(unexpected)?;
-        let port = listener.local_addr().map_err(unexpected)?.port();
-        let authority = Authority::generate(OffsetDateTime::now_utc()).map_err(unexpected)?;
-        let acceptor = acceptor(&authority, here)?;
-        let server = tokio::spawn(serve(listener, acceptor, network.to_owned()));
+        let endpoint = TlsEndpoint::open(ns, "mesh")?;
+        let called = endpoint.by_address("");
+        let listener = TcpListener::from_std(endpoint.listener).map_err(unexpected)?;
+        let server = tokio::spawn(serve(listener, endpoint.acceptor, network.to_owned()));
         let name = format!("{prefix}-{}", ns.name);
         let registration = object(json!({
             "metadata": {"name": name},
             "webhooks": [{
                 "name": "mesh.tests.invalid", "admissionReviewVersions": ["v1"], "sideEffects": "None",
                 "failurePolicy": "Fail", "timeoutSeconds": 5,
-                "clientConfig": {
-                    "url": format!("https://{here}:{port}/"),
-                    "caBundle": BASE64_STANDARD.encode(authority.certificate_pem()),
-                },
+                "clientConfig": called,
                 "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": ns.name}},
                 "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
             }],
@@ -83,21 +71,6 @@ impl Mesh {
         self.server.abort();
         deleted.map(drop).doing("take the other webhook away")
     }
-}
-
-pub(crate) fn acceptor(authority: &Authority, name: &str) -> Result<TlsAcceptor> {
-    let signed = authority.sign_pem(&[name.to_owned()], OffsetDateTime::now_utc());
-    let (certificate, key) = signed.map_err(unexpected)?;
-    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(unexpected)?;
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(unexpected)?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(unexpected)?
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .map_err(unexpected)?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 async fn serve(listener: TcpListener, acceptor: TlsAcceptor, network: String) {
