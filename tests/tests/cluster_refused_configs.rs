@@ -48,16 +48,11 @@ async fn a_refused_configuration_blocks_nothing() -> Result<()> {
         let observer = Observer::new(ns);
         let runs = groups.iter().map(|group| async {
             let outcome = group.run(ns, &observer, &good).await;
-            outcome.map_err(|error| format!("{} ({:?}): {error}", group.pod, group.follows))
+            outcome.inspect_err(|error| println!("{} ({:?}): {error}", group.pod, group.follows))
         });
         let all = futures::stream::iter(runs).buffer_unordered(AT_ONCE);
         let outcomes: Vec<_> = observer.during(all.collect()).await;
-        let failed: Vec<_> = outcomes
-            .into_iter()
-            .filter_map(std::result::Result::err)
-            .collect();
-        assert!(failed.is_empty(), "{}", failed.join("\n"));
-        Ok(())
+        outcomes.into_iter().collect()
     })
     .await
 }
