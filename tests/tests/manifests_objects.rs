@@ -31,6 +31,9 @@ fn the_agent_takes_over_the_predecessors_objects_in_place() -> Result<()> {
             pod["containers"][0]["terminationMessagePolicy"],
             "FallbackToLogsOnError"
         );
+        // A merge keeps what it does not mention, and the predecessor has both.
+        assert_eq!(pod["containers"][0]["args"], json!([]));
+        assert_eq!(pod["containers"][0]["securityContext"]["privileged"], false);
         let everywhere = json!([{"operator": "Exists", "effect": "NoSchedule"}, {"operator": "Exists", "effect": "NoExecute"}]);
         assert_eq!(pod["tolerations"], everywhere);
         for kind in ["ServiceAccount", "ClusterRole", "ClusterRoleBinding"] {
@@ -140,6 +143,8 @@ fn webhook_pods_carry_none_of_the_agents_labels() -> Result<()> {
         assert_eq!(labels[predecessors], Value::Null);
     }
     assert_eq!(webhook.data["spec"]["replicas"], 2);
+    let spread = &webhook.data["spec"]["template"]["spec"]["topologySpreadConstraints"];
+    assert_eq!(spread[0]["matchLabelKeys"], json!(["pod-template-hash"]));
     let container = &webhook.data["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(
         (&container["name"], &container["ports"][0]["name"]),
