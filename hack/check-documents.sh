@@ -23,7 +23,8 @@ extract() {
         inside             { print > (into name) }' "$1"
 }
 
-for document in README.md docs/*.md; do
+for document in README.md docs/*.md docs/*/*.md; do
+    [[ -e "$document" ]] || continue
     extract "$document"
     for block in "$scratch"/blocks/*; do
         [[ -e "$block" ]] || continue
@@ -36,10 +37,11 @@ for example in examples/*.yaml; do
     [[ "${shown:-}" == *" $example "* ]] || complain "README.md does not show $example"
 done
 
+rm -rf "$scratch/blocks"
 hack/render-manifests.sh "$scratch"
-for manifest in "$scratch"/*.yaml; do
-    diff -u "manifests/$(basename "$manifest")" "$manifest" >&2 ||
-        complain "manifests/$(basename "$manifest") is not what the templates give: make manifests"
-done
+while IFS= read -r -d "" manifest; do
+    file="manifests/${manifest#"$scratch/"}"
+    diff -u "$file" "$manifest" >&2 || complain "$file is not what the templates give: make manifests"
+done < <(find "$scratch" -name "*.yaml" -print0)
 
 exit "$failed"

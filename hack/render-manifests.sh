@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Renders the manifests from manifests/templates/ into manifests/, or the directory given, for the variables that
-# `make manifests` passes. With its defaults the result is what the repository holds.
+# Renders the manifests, and what the kustomizations beside them are made of, from manifests/templates/ into
+# manifests/, or the directory given, for the variables that `make manifests` passes. With its defaults the result is
+# what the repository holds.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../manifests"
 into="${1:-.}"
@@ -43,6 +44,21 @@ render() { # CRI_SOCKET_PATH TEMPLATE...
         -e 's|\[kube-system, kube-system\]|[kube-system]|'
 }
 
-render "$containerd" agent.yaml.in webhook.yaml.in >"$into/dynamic-networks-controller.yaml"
-render "$crio" agent.yaml.in webhook.yaml.in >"$into/crio-dynamic-networks-controller.yaml"
-render "$containerd" scc.yaml.in >"$into/scc.yaml"
+output() { # FILE CRI_SOCKET_PATH TEMPLATE...
+    local file="$into/$1"
+    shift
+    mkdir -p "$(dirname "$file")"
+    render "$@" >"$file"
+}
+
+output dynamic-networks-controller.yaml "$containerd" agent.yaml.in webhook.yaml.in
+output crio-dynamic-networks-controller.yaml "$crio" agent.yaml.in webhook.yaml.in
+output scc.yaml "$crio" scc.yaml.in
+# A kustomization may read files of its own directory only.
+output base/agent.yaml "$containerd" agent.yaml.in
+output base/webhook.yaml "$containerd" webhook.yaml.in
+output overlays/crio/config.yaml "$crio" config.yaml.in
+output overlays/openshift/scc.yaml "$crio" scc.yaml.in
+output components/cert-manager/certificates.yaml "$containerd" certificates.yaml.in
+output components/cert-manager/injection.yaml "$containerd" injection.yaml.in
+output components/monitoring/podmonitors.yaml "$containerd" podmonitors.yaml.in

@@ -216,7 +216,10 @@ async fn life(api: &Api<ApiPod>, index: usize) -> Result<()> {
 /// As the documentation tells it. It is undone at the end of the test.
 async fn fail_closed(cluster: &Cluster) -> Result<()> {
     cluster
-        .documented("docs/operations.md", "overlays/fail-closed | kubectl apply")
+        .documented(
+            "docs/operations.md",
+            "kubectl apply -k manifests/overlays/fail-closed",
+        )
         .await?;
     cluster.installed().await
 }
