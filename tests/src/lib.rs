@@ -36,6 +36,7 @@ mod namespace;
 mod network;
 mod node;
 pub mod oracle;
+mod others;
 mod parity;
 mod pod;
 mod process;

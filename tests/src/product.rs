@@ -217,6 +217,7 @@ impl Cluster {
         self.start_what_is_stopped().await?;
         self.restore_multus().await?;
         self.restore_networks_kind().await?;
+        self.has_no_other_controller().await?;
         if self.program_is_missing().await? {
             self.install().await?;
         }
