@@ -28,8 +28,11 @@ use crate::{
 };
 
 const NAME: &str = "allow-all-of-the-benchmark";
-/// The two kinds, with the registration of ours.
-const KINDS: [&str; 2] = ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"];
+/// The two kinds, and the paths that they call here.
+const KINDS: [(&str, &str); 2] = [
+    ("MutatingWebhookConfiguration", "mutate"),
+    ("ValidatingWebhookConfiguration", "validate"),
+];
 
 /// What distinguishes the pairs: each is registered for updates of pods with its label.
 #[derive(Clone, Copy)]
@@ -55,16 +58,16 @@ impl<'a> AllowAll<'a> {
     pub async fn start(ns: &'a Namespace, labels: Labels) -> Result<Self> {
         let endpoint = TlsEndpoint::open(ns, NAME)?;
         apply(ns, &endpoint.service(ns, NAME)).await?;
-        for kind in KINDS {
+        for (kind, path) in KINDS {
             let conditions = ns
                 .cluster
                 .kubectl(&["get", kind, WEBHOOK, "--output=json"])
                 .await?;
             let conditions: Value = serde_json::from_str(&conditions).map_err(unexpected)?;
             let conditions = &conditions["webhooks"][0]["matchConditions"];
-            let patching = format!("{kind}/patch");
+            let patching = format!("{path}/patch");
             let pairs = [
-                (labels.plain, endpoint.by_address(kind), &Value::Null),
+                (labels.plain, endpoint.by_address(path), &Value::Null),
                 (labels.patching, endpoint.by_address(&patching), &Value::Null),
                 (
                     labels.as_ours,
@@ -95,7 +98,7 @@ impl<'a> AllowAll<'a> {
     /// # Errors
     /// [`Error::Command`].
     pub async fn leave(self) -> Result<()> {
-        for kind in KINDS {
+        for (kind, _) in KINDS {
             let command = ["delete", "--ignore-not-found", kind, NAME];
             self.ns.cluster.kubectl(&command).await?;
         }
