@@ -1,5 +1,6 @@
 //! The configuration file of both programs: its keys, defaults and possible values.
 
+mod effective;
 mod values;
 
 use std::{fmt, path::PathBuf};
@@ -9,8 +10,13 @@ use serde_json::{Map, Value};
 
 use crate::violation::{json_type, shown};
 
+pub use effective::{Effective, EffectiveError, Entry, Origin};
+
 /// Where the file is mounted in both programs.
 pub const DEFAULT_PATH: &str = "/etc/dynamic-networks-controller/dynamic-networks-config.json";
+
+/// Where the user's settings are mounted in both programs, if there are any.
+pub const SETTINGS_PATH: &str = "/etc/dynamic-networks-settings/settings.json";
 
 /// How elements without an interface name are treated at admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -63,13 +69,25 @@ pub enum MissingNetworks {
 }
 
 impl MissingNetworks {
+    const ALL: [Self; 2] = [Self::Warn, Self::Reject];
+
     /// Reads a value as the configuration writes it; `None` for any other text.
     fn parse(text: &str) -> Option<Self> {
-        match text {
-            "warn" => Some(Self::Warn),
-            "reject" => Some(Self::Reject),
-            _ => None,
+        Self::ALL.into_iter().find(|value| value.as_str() == text)
+    }
+
+    /// The value as written in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Warn => "warn",
+            Self::Reject => "reject",
         }
+    }
+}
+
+impl fmt::Display for MissingNetworks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -84,14 +102,26 @@ pub enum Enforcement {
 }
 
 impl Enforcement {
+    const ALL: [Self; 2] = [Self::Enforce, Self::Warn];
+
     /// Reads a value as the configuration and the namespace label write it; `None` for any other
     /// text.
     pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "enforce" => Some(Self::Enforce),
-            "warn" => Some(Self::Warn),
-            _ => None,
+        Self::ALL.into_iter().find(|value| value.as_str() == text)
+    }
+
+    /// The value as written in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Warn => "warn",
         }
+    }
+}
+
+impl fmt::Display for Enforcement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
