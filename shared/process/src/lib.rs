@@ -2,6 +2,7 @@
 
 mod listen;
 mod log;
+pub mod settings;
 
 pub use listen::listen;
 pub use log::{DroppedLines, LogError, LogFormat, Logging};
