@@ -33,9 +33,15 @@ pub enum Command {
 /// Flags of the server.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// The configuration file, read once at start.
+    /// The configuration file of the manifest.
     #[arg(long, env = "CONFIG", default_value = shared::config::DEFAULT_PATH)]
     pub config: PathBuf,
+    /// The file of the user's settings, whose values win; it may be absent.
+    #[arg(long, env = "SETTINGS", default_value = shared::config::SETTINGS_PATH)]
+    pub settings: PathBuf,
+    /// After a change of either file, the program restarts after a random part of so many seconds.
+    #[arg(long, env = "SETTINGS_DELAY", default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=3600))]
+    pub settings_delay: u64,
     /// Where admission reviews are answered (TLS).
     #[arg(long, env = "LISTEN", default_value = "[::]:8443")]
     pub listen: SocketAddr,
@@ -52,6 +58,12 @@ pub struct Serve {
     /// The namespace of this program.
     #[arg(long, env = "POD_NAMESPACE", default_value = "kube-system")]
     pub namespace: String,
+    /// The name of this program's own pod.
+    #[arg(long, env = "POD_NAME", default_value = "")]
+    pub pod_name: String,
+    /// The uid of this program's own pod.
+    #[arg(long, env = "POD_UID", default_value = "")]
+    pub pod_uid: String,
     /// A kubeconfig file; without it, the pod's service account.
     #[arg(long, env = "KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,

@@ -1,8 +1,9 @@
-//! What is known of the cluster: the client of the API server, and watch caches.
+//! What is known of the cluster: the client of the API server, watch caches, and the other replicas.
 
 mod cache;
 pub mod client;
 pub mod namespaces;
 pub mod networks;
+pub mod replicas;
 
 pub use cache::State;

@@ -5,12 +5,12 @@
 //!          │                         probes                      └─► check  (every rule: one answer)
 //!          ▼                           │                               │
 //!         tls ◄── tls::ca              ▼                               ▼
-//!                   └──────────► cluster: client, cache, networks, namespaces
+//!                   └──────────► cluster: client, cache, networks, namespaces, replicas
 //! ```
 //! `lint` passes files instead of reviews to `admission`; all modules may count in `metrics`. The
 //! rules are in the `shared` crate. While a review is answered the API server is called only to
 //! look up a network before a refusal that rests on it or a warning that it is missing, and to list
-//! the pods that use a deleted network.
+//! the pods that use a deleted network. `takeover` restarts the program for new settings.
 
 #![allow(
     missing_docs,
@@ -24,6 +24,7 @@ pub mod http;
 pub mod lint;
 pub mod metrics;
 pub mod run;
+pub mod takeover;
 #[cfg(test)]
 mod testing;
 pub mod tls;

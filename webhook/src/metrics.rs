@@ -20,6 +20,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use shared::violation::Rule;
+use shared_process::settings::SettingsMetrics;
 
 /// What a review was about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -75,6 +76,7 @@ pub struct Metrics {
     synced: Family<CacheLabels, Gauge>,
     age: Family<CacheLabels, Gauge<f64, AtomicU64>>,
     dropped_lines: Counter,
+    settings: SettingsMetrics,
 }
 
 /// From 50 µs to 1.6 s.
@@ -98,6 +100,7 @@ impl Default for Metrics {
             synced: Family::default(),
             age: Family::default(),
             dropped_lines: Counter::default(),
+            settings: SettingsMetrics::default(),
         };
         metrics.register(&mut registry);
         metrics.registry = Arc::new(registry);
@@ -141,6 +144,7 @@ impl Metrics {
         registry.register_with_unit("cache_age", help, Unit::Seconds, self.age.clone());
         let help = "Log lines dropped because standard error was not read fast enough";
         registry.register("log_lines_dropped", help, self.dropped_lines.clone());
+        self.settings.register(registry);
     }
 
     /// A review was answered: `verdict` is `allowed`, `filled`, `refused`, `unreadable` or
@@ -207,6 +211,11 @@ impl Metrics {
         self.age
             .get_or_create(&CacheLabels { cache })
             .set(age.as_secs_f64());
+    }
+
+    /// The configuration in use, and whether new settings were refused.
+    pub fn settings(&self) -> SettingsMetrics {
+        self.settings.clone()
     }
 
     /// How many log lines were dropped since the start.

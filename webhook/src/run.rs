@@ -1,12 +1,15 @@
 //! Wires the program and supervises its tasks: each runs until shutdown, so the first that ends
 //! ends the program.
 
-use std::{fs, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use certs::service_names;
 use kube::Client;
 use shared::config::Config;
-use shared_process::{DroppedLines, Logging};
+use shared_process::{
+    DroppedLines, Logging,
+    settings::{Files, Follower, Settings},
+};
 use tokio::{
     net::TcpListener,
     runtime,
@@ -21,7 +24,7 @@ use tracing::{Instrument, Span};
 use crate::{
     admission::Admission,
     args::Serve,
-    cluster::{client, namespaces::Namespaces, networks::Networks},
+    cluster::{client, namespaces::Namespaces, networks::Networks, replicas::Replicas},
     http::{
         Drain, Limits, Server,
         body::Bodies,
@@ -29,6 +32,7 @@ use crate::{
         routes::{self, App},
     },
     metrics::Metrics,
+    takeover::{self, OwnPod},
     tls::{
         self, CertificateStore,
         ca::{self, ApiServer, Manager},
@@ -62,11 +66,15 @@ pub fn run(arguments: Serve) -> ExitCode {
 async fn serve(arguments: Serve, dropped_lines: DroppedLines) -> Result<(), String> {
     let Serve {
         config,
+        settings,
+        settings_delay,
         listen,
         admin_listen,
         certificate_dir,
         service_name,
         namespace,
+        pod_name,
+        pod_uid,
         kubeconfig,
         log_level: _,
         log_format: _,
@@ -79,17 +87,29 @@ async fn serve(arguments: Serve, dropped_lines: DroppedLines) -> Result<(), Stri
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| "a TLS provider is already installed".to_owned())?;
-    let config = Arc::new(read_config(&config)?);
+    let (metrics, manifest) = (Metrics::default(), config);
+    let settings = Settings::load(Files { manifest, settings }, metrics.settings()).await;
+    let settings = settings.map_err(|error| error.to_string())?;
     let (client, api_server) = client::connect(kubeconfig.as_deref()).await?;
     // Bound before anything runs: an address in use ends the program at once.
     let (listener, admin_listener) = (bind(listen).await?, bind(admin_listen).await?);
     let shutdown = CancellationToken::new();
-    let parts = Parts::new(config, client, &api_server, shutdown.clone());
+    let parts = Parts::new(metrics, settings, client, &api_server, shutdown.clone());
 
     let mut tasks = JoinSet::new();
     let server = tasks.spawn(parts.server(listener)?.run()).id();
     tasks.spawn(parts.admin_server(admin_listener, dropped_lines).run());
     parts.follow_caches(&mut tasks);
+    let own = OwnPod::new(parts.client.clone(), &namespace, &pod_name, &pod_uid);
+    let replicas = Replicas {
+        client: parts.client.clone(),
+        namespace: namespace.clone(),
+        service: service_name.clone(),
+        own_name: pod_name,
+        admin_port: admin_listen.port(),
+    };
+    let follower = parts.settings.follower(Duration::from_secs(settings_delay));
+    tasks.spawn(restart_when_due(follower, own, replicas, shutdown.clone()));
     match certificate_dir {
         Some(directory) => parts.follow_directory(&mut tasks, directory, &service_name, &namespace),
         None => parts.manage_certificates(&mut tasks, &service_name, namespace),
@@ -100,6 +120,7 @@ async fn serve(arguments: Serve, dropped_lines: DroppedLines) -> Result<(), Stri
 /// What several tasks share.
 struct Parts {
     config: Arc<Config>,
+    settings: Settings,
     client: Client,
     /// Adds the address of the API server to the log lines of every task that talks to it.
     cluster_span: Span,
@@ -111,10 +132,16 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(config: Arc<Config>, client: Client, api_server: &str, shutdown: CancellationToken) -> Self {
-        let metrics = Metrics::default();
+    fn new(
+        metrics: Metrics,
+        settings: Settings,
+        client: Client,
+        api_server: &str,
+        shutdown: CancellationToken,
+    ) -> Self {
         Self {
-            config,
+            config: Arc::new(settings.config()),
+            settings,
             client,
             cluster_span: tracing::info_span!("cluster", %api_server),
             certificates: Arc::new(CertificateStore::new(metrics.clone())),
@@ -159,6 +186,7 @@ impl Parts {
             namespaces: Arc::clone(&self.namespaces),
             drain: self.drain.clone(),
             metrics: self.metrics.clone(),
+            settings: self.settings.clone(),
             dropped_lines,
         };
         Server {
@@ -206,6 +234,19 @@ impl Parts {
     }
 }
 
+/// Drains for new settings as for a signal: the kubelet starts the program again.
+async fn restart_when_due(
+    follower: Follower,
+    own: Option<OwnPod>,
+    replicas: Replicas,
+    shutdown: CancellationToken,
+) {
+    takeover::wait_until_due(follower, own, &replicas).await;
+    tracing::info!("restarting to use new settings; draining");
+    shutdown.cancel();
+    std::future::pending().await
+}
+
 /// Waits for shutdown: the first signal makes the server drain, and its end is the program's. Any
 /// other task that ends is a failure, and so is a second signal.
 async fn supervise(
@@ -217,6 +258,7 @@ async fn supervise(
         signal(SignalKind::terminate()).map_err(|error| format!("cannot handle signals: {error}"))?,
         signal(SignalKind::interrupt()).map_err(|error| format!("cannot handle signals: {error}"))?,
     ];
+    let mut was_signalled = false;
     loop {
         let signalled = async {
             tokio::select! {
@@ -226,9 +268,10 @@ async fn supervise(
         };
         tokio::select! {
             () = signalled => {
-                if shutdown.is_cancelled() {
+                if was_signalled {
                     return Err("stopped by a second signal".to_owned());
                 }
+                was_signalled = true;
                 tracing::info!("shutdown requested; draining");
                 shutdown.cancel();
             }
@@ -242,12 +285,6 @@ async fn supervise(
             },
         }
     }
-}
-
-fn read_config(path: &std::path::Path) -> Result<Config, String> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| format!("cannot read the configuration {}: {error}", path.display()))?;
-    Config::parse(&text).map_err(|error| format!("invalid configuration {}: {error}", path.display()))
 }
 
 async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, String> {

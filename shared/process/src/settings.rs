@@ -108,7 +108,19 @@ impl Settings {
         })
     }
 
-    /// Every key with its value and its file, one line each, for `/readyz?verbose`.
+    /// What `/readyz` says about the settings: [`Self::notices`], and with `verbose` in the query
+    /// also [`Self::values`].
+    pub fn lines(&self, query: Option<&str>) -> Vec<String> {
+        let mut lines = self.notices();
+        let names = query.unwrap_or_default().split('&');
+        let mut names = names.map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
+        if names.any(|name| name == "verbose") {
+            lines.extend(self.values());
+        }
+        lines
+    }
+
+    /// Every key with its value and its file, one line each.
     pub fn values(&self) -> Vec<String> {
         self.with(|shown| {
             let entries = shown.effective.entries();

@@ -5,11 +5,11 @@ use std::{fmt::Write, sync::Arc};
 use axum::{
     Router,
     extract::State as Extract,
-    http::{StatusCode, header},
+    http::{StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::get,
 };
-use shared_process::DroppedLines;
+use shared_process::{DroppedLines, settings::Settings};
 use time::OffsetDateTime;
 
 use super::drain::Drain;
@@ -32,6 +32,8 @@ pub struct Probes {
     pub drain: Drain,
     /// Served under `/metrics`.
     pub metrics: Metrics,
+    /// Shown, with what was refused; readiness does not depend on it.
+    pub settings: Settings,
     /// Counted by the log writer, and copied into the metrics when they are read.
     pub dropped_lines: DroppedLines,
 }
@@ -72,17 +74,21 @@ impl Probes {
     }
 }
 
-async fn ready(Extract(probes): Extract<Probes>) -> Response {
+async fn ready(Extract(probes): Extract<Probes>, uri: Uri) -> Response {
     let reasons = probes.reasons(OffsetDateTime::now_utc());
-    if reasons.is_empty() {
-        return "ok\n".into_response();
-    }
-    let mut body = String::new();
+    let (status, mut body) = if reasons.is_empty() {
+        (StatusCode::OK, "ok\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, String::new())
+    };
+    // Writing into a string does not fail.
     for reason in reasons {
-        // Writing into a string does not fail.
         let _ = writeln!(body, "not ready: {reason}");
     }
-    (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+    for line in probes.settings.lines(uri.query()) {
+        let _ = writeln!(body, "{line}");
+    }
+    (status, body).into_response()
 }
 
 async fn metrics(Extract(probes): Extract<Probes>) -> Response {

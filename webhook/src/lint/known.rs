@@ -3,9 +3,8 @@
 
 use std::collections::HashSet;
 
-use serde_json::{Map, Value};
 use shared::{
-    config::{Config, Enforcement, InterfaceNames},
+    config::{Config, Effective, Enforcement, InterfaceNames},
     names::NetworkName,
     selection::SelectionList,
     validate::{self, Network, NetworkFacts, Networks as _, isolation_allows},
@@ -172,12 +171,8 @@ fn unwatched(webhook_namespace: &str) -> HashSet<String> {
 
 /// The configuration of both ConfigMaps together; `None` when there is none, or it cannot be read.
 pub(super) fn merged(manifest: Option<&str>, user: Option<&str>) -> Option<Config> {
-    let mut all = Map::new();
-    for text in [manifest, user].into_iter().flatten() {
-        Config::parse(text).ok()?;
-        all.extend(serde_json::from_str::<Map<String, Value>>(text).ok()?);
-    }
-    Config::parse(&Value::Object(all).to_string()).ok()
+    let effective = Effective::merge(manifest.unwrap_or("{}"), user).ok()?;
+    Some(effective.config)
 }
 
 impl validate::Networks for Known {

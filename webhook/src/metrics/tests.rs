@@ -2,6 +2,7 @@
 
 use ::tests::metrics_page::{documented, exposed};
 use certs::PairError;
+use shared::config::Effective;
 
 use super::*;
 
@@ -24,6 +25,7 @@ fn everything() -> Metrics {
         synced: _,
         age: _,
         dropped_lines: _,
+        settings: _,
     } = &metrics;
     for path in ["mutate", "validate", "workload", "network"] {
         for operation in ["CREATE", "UPDATE", "DELETE", "other"] {
@@ -59,6 +61,8 @@ fn everything() -> Metrics {
         metrics.cache_age(cache, Duration::ZERO);
     }
     metrics.log_lines_dropped(1);
+    let effective = Effective::merge("{}", None).unwrap();
+    metrics.settings().loaded(&effective.entries());
     metrics
 }
 

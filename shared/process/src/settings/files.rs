@@ -2,16 +2,15 @@
 
 use std::{
     ffi::OsStr,
-    fs::{self, File},
-    io::{self, Read as _},
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use shared::config::{ConfigFileError, Effective, EffectiveError};
 use tokio::task::spawn_blocking;
 
-/// The API server takes no larger ConfigMap.
-const MAX_BYTES: u64 = 1024 * 1024;
+use crate::read_text;
+
 /// A ConfigMap volume has this link to its present content.
 const VOLUME_LINK: &str = "..data";
 /// So many names of files are shown.
@@ -112,15 +111,6 @@ impl Files {
             found: found.join(", "),
         })
     }
-}
-
-fn read_text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let mut file = File::open(path)?.take(MAX_BYTES + 1);
-    if file.read_to_string(&mut text)? as u64 > MAX_BYTES {
-        return Err(io::Error::other("larger than 1 MiB, the limit of a ConfigMap"));
-    }
-    Ok(text)
 }
 
 fn unreadable(path: &Path, error: &dyn ToString) -> SettingsError {

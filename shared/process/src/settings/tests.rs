@@ -76,7 +76,14 @@ async fn effective_values_are_shown_with_their_file() {
     ] {
         assert!(values.contains(line), "{values}");
     }
-    assert_eq!(settings.notices(), Vec::<String>::new());
+    for (query, count) in [
+        (None, 0),
+        (Some("x=verbose"), 0),
+        (Some("verbose"), 12),
+        (Some("a=b&verbose=1"), 12),
+    ] {
+        assert_eq!(settings.lines(query).len(), count, "{query:?}");
+    }
     let exposed = fixture.exposed();
     assert!(exposed.contains("# TYPE config info\n"), "{exposed}");
     assert!(exposed.contains("interfaceOffset=\"1\""), "{exposed}");
