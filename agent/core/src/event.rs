@@ -1,4 +1,5 @@
-//! The events that the agent writes on a pod. The reasons are the predecessor's five; the texts are ours and name the cause.
+//! The events that the agent writes on a pod. The reasons are the predecessor's five, and two for events on the agent's own pod; the
+//! texts are ours and name the cause.
 
 use std::time::Duration;
 
@@ -19,6 +20,10 @@ pub enum Reason {
     FailedRemovingInterface,
     /// It will not be done, however often it is tried.
     InterfaceAddRejected,
+    /// On the agent's own pod: new settings are not used.
+    SettingsRefused,
+    /// On the agent's own pod: multus' configuration differs from ours.
+    MultusConfigDiffers,
 }
 
 /// One event on a pod. Two with the same reason and text are one event that happened twice.
@@ -43,6 +48,8 @@ impl Reason {
             Self::FailedAddingInterface => "FailedAddingInterface",
             Self::FailedRemovingInterface => "FailedRemovingInterface",
             Self::InterfaceAddRejected => "InterfaceAddRejected",
+            Self::SettingsRefused => "SettingsRefused",
+            Self::MultusConfigDiffers => "MultusConfigDiffers",
         }
     }
 }
@@ -153,6 +160,17 @@ impl Event {
              the annotation's (its defaultNetworks)"
         );
         Self::warning(Reason::InterfaceAddRejected, text)
+    }
+
+    /// New settings are bad; the agent goes on with the ones that it has.
+    pub fn settings_refused(cause: &str) -> Self {
+        let text = format!("new settings are refused, the previous ones stay in use: {cause}");
+        Self::warning(Reason::SettingsRefused, text)
+    }
+
+    /// Multus' configuration has another value than ours.
+    pub fn multus_config_differs(difference: &str) -> Self {
+        Self::warning(Reason::MultusConfigDiffers, difference.to_owned())
     }
 
     /// A problem that the plan found.

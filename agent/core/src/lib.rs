@@ -40,6 +40,7 @@ pub mod explain;
 pub mod fingerprint;
 pub mod flap_damping;
 pub mod identity;
+pub mod multus_config;
 pub mod network;
 pub mod operation;
 pub mod plan;
