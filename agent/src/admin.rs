@@ -15,12 +15,14 @@ use std::{
 use axum::{
     Router,
     extract::{ConnectInfo, Path, State},
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{StatusCode, Uri, header::CONTENT_TYPE},
     response::IntoResponse,
     routing::get,
 };
 
-use crate::{health::Health, metrics::Metrics};
+use shared_process::settings::Settings;
+
+use crate::{health::Health, metrics::Metrics, multus_config::MultusDifferences};
 use reports::Reports;
 
 /// What the pages show.
@@ -30,6 +32,10 @@ pub struct Admin {
     pub health: Health,
     /// Metrics.
     pub metrics: Metrics,
+    /// The values in use; readiness does not depend on them.
+    pub settings: Settings,
+    /// Where multus' own configuration differs from them.
+    pub differences: MultusDifferences,
     /// Explanations.
     pub reports: Reports,
     /// The watch's last sign of life.
@@ -71,7 +77,7 @@ pub fn router(admin: Admin) -> Router {
         .with_state(admin)
 }
 
-async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
+async fn readyz(State(admin): State<Admin>, uri: Uri) -> impl IntoResponse {
     let reasons = admin.health.reasons();
     let (status, mut lines) = if reasons.is_empty() {
         (StatusCode::OK, vec!["ok".to_owned()])
@@ -81,6 +87,8 @@ async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
     if admin.metrics.is_offset_contradicted() {
         lines.push(WRONG_OFFSET.to_owned());
     }
+    lines.extend(admin.differences.notices());
+    lines.extend(admin.settings.lines(uri.query()));
     (status, lines.join("\n") + "\n")
 }
 

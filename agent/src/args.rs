@@ -12,9 +12,22 @@ pub struct Arguments {
     /// What to do instead of running the agent.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// The configuration file, read once at start.
+    /// The configuration file of the manifest.
     #[arg(long, env = "CONFIG", default_value = shared::config::DEFAULT_PATH)]
     pub config: PathBuf,
+    /// The file of the user's settings, whose values win; it may be absent.
+    #[arg(long, env = "SETTINGS", default_value = shared::config::SETTINGS_PATH)]
+    pub settings: PathBuf,
+    /// After a change of either file, the program restarts after a random part of so many seconds.
+    #[arg(long, env = "SETTINGS_DELAY", default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=3600))]
+    pub settings_delay: u64,
+    /// The multus daemon's own configuration, compared with ours; it may be absent.
+    #[arg(
+        long,
+        env = "MULTUS_CONFIG",
+        default_value = "/etc/multus-daemon-config/daemon-config.json"
+    )]
+    pub multus_config: PathBuf,
     /// The node that this agent runs on.
     #[arg(long, env = "NODE_NAME", default_value = "")]
     pub node_name: String,

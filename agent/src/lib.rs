@@ -20,6 +20,7 @@ pub mod health;
 pub mod kubernetes;
 pub mod metrics;
 pub mod multus;
+pub mod multus_config;
 pub mod node;
 pub mod pods;
 pub mod run;

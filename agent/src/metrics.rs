@@ -24,6 +24,7 @@ use agent_core::{
 pub use dependency::Dependency;
 use process::Process;
 use register::{counter, counters, gauge, gauges, histogram, histograms};
+use shared_process::settings::SettingsMetrics;
 
 /// The metrics, shared.
 #[derive(Clone, Debug)]
@@ -38,6 +39,7 @@ struct Inner {
     events: Events,
     node: Node,
     process: Process,
+    settings: SettingsMetrics,
     registry: Registry,
 }
 
@@ -75,6 +77,7 @@ struct Node {
     set_aside: Counter,
     delegate_file_failures: Counter,
     offset_contradicted: Gauge,
+    multus_config_differences: Gauge,
     dependencies: Family<DependencyLabels, Gauge>,
     watch_age: Gauge<f64, AtomicU64>,
     panics: Counter,
@@ -144,12 +147,15 @@ impl Metrics {
             commit: crate::COMMIT,
         };
         ours.register("build", "Version and commit of this build", Info::new(build));
+        let settings = SettingsMetrics::default();
+        settings.register(ours);
         let inner = Inner {
             calls: Calls::register(ours),
             pods: Pods::register(ours),
             events: Events::register(ours),
             node: Node::register(ours),
             process,
+            settings,
             registry: root,
         };
         Self {
@@ -298,6 +304,17 @@ impl Metrics {
         self.inner.node.offset_contradicted.get() != 0
     }
 
+    /// So many settings differ from multus' own configuration.
+    pub fn multus_config_differences(&self, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.inner.node.multus_config_differences.set(count);
+    }
+
+    /// The configuration in use, and whether new settings were refused.
+    pub fn settings(&self) -> SettingsMetrics {
+        self.inner.settings.clone()
+    }
+
     /// A dependency is, or is not, healthy.
     pub fn dependency(&self, dependency: Dependency, up: bool) {
         let dependency = dependency.as_str();
@@ -365,6 +382,7 @@ impl Node {
         let aside = "Records that could not be read and were moved away";
         let delegates = "Entries that could not be written into multus' delegate file or taken out of it";
         let offset = "Whether the delegates of a sandbox contradict interfaceOffset";
+        let multus = "Settings that differ from multus' own configuration, where its ConfigMap is mounted";
         let dependency = "Whether a dependency is healthy (1) or not (0)";
         let watch_age = Gauge::default();
         to.register_with_unit(
@@ -377,6 +395,7 @@ impl Node {
             set_aside: counter(to, "records_set_aside", aside),
             delegate_file_failures: counter(to, "delegate_file_failures", delegates),
             offset_contradicted: gauge(to, "interface_offset_contradicted", offset),
+            multus_config_differences: gauge(to, "multus_config_differences", multus),
             dependencies: gauges(to, "dependency_up", dependency),
             watch_age,
             panics: counter(to, "panics", "Panics that were caught; the agent runs on"),

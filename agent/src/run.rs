@@ -5,9 +5,8 @@ pub mod open_files;
 use std::{
     cell::Cell,
     collections::BTreeMap,
-    fs, io,
+    io,
     net::SocketAddr,
-    path::Path,
     process::ExitCode,
     rc::Rc,
     sync::Arc,
@@ -15,13 +14,17 @@ use std::{
 };
 
 use shared::config::Config;
-use shared_process::Logging;
+use shared_process::{
+    Logging,
+    settings::{Files, Follower, News, Settings},
+};
 use tokio::{
     net::TcpListener,
     runtime,
     signal::unix::{Signal, SignalKind, signal},
     task::{JoinSet, LocalSet},
 };
+use tokio_util::sync::CancellationToken;
 
 use agent_core::{
     effect::{Timing, Trigger},
@@ -46,12 +49,13 @@ use crate::{
     health::{Health, probes::Probes, sandbox_poller::SandboxPoller},
     kubernetes::{
         client::ApiServer,
-        events::{EventSink, EventWriter},
+        events::{Event, EventSink, EventWriter},
         networks::{NetworkEvent, Networks},
         pod_watch::{PodEvent, pod_events},
     },
     metrics::{Dependency, Metrics},
     multus::{Multus, limiter::DelegateLimiter},
+    multus_config::{self, MultusDifferences},
     node::Node,
     pods::{Pods, worker::WorkerContext},
 };
@@ -92,6 +96,9 @@ async fn serve(arguments: Arguments) -> Result<(), String> {
     let Arguments {
         command: _,
         config,
+        settings,
+        settings_delay,
+        multus_config,
         node_name,
         admin_listen,
         host_run,
@@ -114,20 +121,26 @@ async fn serve(arguments: Arguments) -> Result<(), String> {
     if node_name.is_empty() {
         return Err("the node's name is not given (--node-name, NODE_NAME)".to_owned());
     }
-    let config = read_config(&config)?;
+    let (metrics, manifest) = (Metrics::new(), config);
+    let settings = Settings::load(Files { manifest, settings }, metrics.settings()).await;
+    let settings = settings.map_err(|error| error.to_string())?;
     let own = own_identity(&pod_namespace, &pod_name, &pod_uid)?;
     let api = ApiServer::new(kubeconfig.as_deref()).await?;
     let listener = bind(admin_listen).await?;
-    let mut stop = Stop::new().map_err(|error| format!("signals cannot be handled: {error}"))?;
+    let restart = CancellationToken::new();
+    let mut stop =
+        Stop::new(restart.clone()).map_err(|error| format!("signals cannot be handled: {error}"))?;
 
     if let Err(error) = open_files::raise_limit() {
         tracing::warn!(%error, "raising the limit of open files failed");
     }
-    let metrics = Metrics::new();
     let health = Health::new(metrics.clone());
     let (heartbeat, (reports, questions)) = (WatchHeartbeat::default(), reports::channel());
     let mut tasks = JoinSet::new();
+    let differences = MultusDifferences::default();
     let pages = Admin {
+        settings: settings.clone(),
+        differences: differences.clone(),
         health: health.clone(),
         metrics: metrics.clone(),
         reports,
@@ -139,11 +152,21 @@ async fn serve(arguments: Arguments) -> Result<(), String> {
         limits: Limits::default(),
     };
     tasks.spawn_local(async move { match server.run().await {} });
+    let (events, writer) = EventSink::new(api.watches.clone(), &node_name, metrics.clone());
+    let config = settings.config();
+    let on_own_pod = report_on(own.clone(), events.clone());
+    let follower = settings.follower(Duration::from_secs(settings_delay));
+    tasks.spawn_local(restart_when_due(follower, on_own_pod.clone(), restart));
+    let (ours, counted) = (config.clone(), metrics.clone());
+    tasks.spawn_local(async move {
+        let report = move |text: &str| on_own_pod(&Event::multus_config_differs(text));
+        multus_config::follow(multus_config, ours, counted, differences, report).await;
+        "the comparison with multus ended".to_owned()
+    });
 
     let Some(records) = stop.or(open_records(&config, &health)).await.transpose()? else {
         return Ok(());
     };
-    let (events, writer) = EventSink::new(api.watches.clone(), &node_name, metrics.clone());
     let agent = Agent {
         config,
         own,
@@ -372,6 +395,29 @@ impl Agent {
     }
 }
 
+/// Writes events on the agent's own pod, if that is known.
+fn report_on(own: Option<PodIdentity>, events: EventSink) -> impl Fn(&Event) + Clone {
+    move |event| {
+        if let Some(own) = &own {
+            events.send(own, event);
+        }
+    }
+}
+
+/// Cancels `restart` when new settings are to be used. Those that are refused are reported.
+async fn restart_when_due(
+    mut follower: Follower,
+    report: impl Fn(&Event),
+    restart: CancellationToken,
+) -> String {
+    while let News::Refused(cause) = follower.next().await {
+        report(&Event::settings_refused(&cause));
+    }
+    tracing::info!("restarting to use new settings");
+    restart.cancel();
+    std::future::pending().await
+}
+
 /// Why the first task ended. None should before it is told to.
 async fn first_end(tasks: &mut JoinSet<String>, writing: &mut JoinSet<String>) -> String {
     let ended = tokio::select! {
@@ -407,26 +453,29 @@ fn report_network(pods: &Pods, event: NetworkEvent) {
     }
 }
 
-/// The signals to stop.
+/// The signals to stop, and the wish to start again with new settings.
 struct Stop {
     terminate: Signal,
     interrupt: Signal,
+    restart: CancellationToken,
 }
 
 impl Stop {
-    fn new() -> io::Result<Self> {
+    fn new(restart: CancellationToken) -> io::Result<Self> {
         Ok(Self {
+            restart,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
 
-    /// The outcome of `work`, or `None` when a signal comes first.
+    /// The outcome of `work`, or `None` when a signal or new settings come first.
     async fn or<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             outcome = work => Some(outcome),
             _ = self.terminate.recv() => None,
             _ = self.interrupt.recv() => None,
+            () = self.restart.cancelled() => None,
         }
     }
 }
@@ -449,12 +498,6 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
     shared_process::listen(address)
         .await
         .map_err(|error| format!("cannot listen on {address}: {error}"))
-}
-
-fn read_config(path: &Path) -> Result<Config, String> {
-    let text =
-        fs::read_to_string(path).map_err(|error| format!("the configuration {}: {error}", path.display()))?;
-    Config::parse(&text).map_err(|error| format!("the configuration {}: {error}", path.display()))
 }
 
 /// All three parts, or none: without them, what a vanished pod left cannot be released.

@@ -2,6 +2,7 @@
 
 use ::tests::metrics_page::{documented, exposed};
 use serde_json::Value;
+use shared::config::Effective;
 
 use super::*;
 use agent_core::delegate::Refusal;
@@ -39,11 +40,13 @@ fn everything() -> Metrics {
                 set_aside: _,
                 delegate_file_failures: _,
                 offset_contradicted: _,
+                multus_config_differences: _,
                 dependencies: _,
                 watch_age: _,
                 panics: _,
             },
         process: _,
+        settings: _,
         registry: _,
     } = &*metrics.inner;
     let refused = Answer::Refused {
@@ -70,6 +73,8 @@ fn everything() -> Metrics {
         Reason::FailedAddingInterface,
         Reason::FailedRemovingInterface,
         Reason::InterfaceAddRejected,
+        Reason::SettingsRefused,
+        Reason::MultusConfigDiffers,
     ] {
         metrics.event(reason, true);
         metrics.event(reason, false);
@@ -80,6 +85,8 @@ fn everything() -> Metrics {
     for dependency in Dependency::ALL {
         metrics.dependency(dependency, true);
     }
+    let effective = Effective::merge("{}", None).unwrap();
+    metrics.settings().loaded(&effective.entries());
     metrics
 }
 
