@@ -44,6 +44,7 @@ mod product;
 mod recorder;
 pub mod refused;
 mod repository;
+mod settings;
 mod sight;
 mod teardown;
 mod tls_endpoint;

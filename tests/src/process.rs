@@ -197,6 +197,17 @@ impl Running {
         }
     }
 
+    /// Waits until it ends without being asked to.
+    ///
+    /// # Errors
+    /// [`Error::Unexpected`] with its output when it does not.
+    pub async fn ended_by_itself(mut self) -> Result<Output> {
+        match tokio::time::timeout(ENDS, self.ended()).await {
+            Ok(output) => output,
+            Err(_) => Err(Error::Unexpected(format!("it goes on running:\n{}", self.text()))),
+        }
+    }
+
     pub(crate) async fn ended(&mut self) -> Result<Output> {
         let status = self
             .child

@@ -221,11 +221,12 @@ impl Cluster {
         if self.program_is_missing().await? {
             self.install().await?;
         }
+        let had_settings = self.remove_settings().await?;
         let changed = self.is_reconfigured().await?;
         if changed.configuration || changed.failure_policy {
             self.install().await?;
         }
-        if changed.configuration {
+        if changed.configuration || had_settings {
             futures::try_join!(self.restart_webhook(), self.restart_agent())?;
         }
         self.select_nowhere(Value::Null).await?;

@@ -244,6 +244,35 @@ fn the_shipped_configuration_is_a_valid_one() -> Result<()> {
     Ok(())
 }
 
+/// A `kubectl apply` of the manifest leaves them alone.
+#[test]
+fn settings_are_mounted_where_they_exist_and_never_shipped() -> Result<()> {
+    for manifest in [MANIFEST, CRIO] {
+        let objects = documents(&read(manifest)?)?;
+        assert!(find(&objects, "ConfigMap", "dynamic-networks-settings").is_err());
+        for workload in workloads(&objects) {
+            let pod = &workload["spec"]["template"]["spec"];
+            let volumes = pod["volumes"].as_array().into_iter().flatten();
+            let of_settings = |v: &&Value| v["configMap"]["name"] == "dynamic-networks-settings";
+            let volume = volumes.clone().find(of_settings);
+            let volume =
+                volume.ok_or_else(|| Error::Unexpected(format!("{manifest}: no settings in {pod}")))?;
+            assert_eq!(volume["configMap"]["optional"], true);
+            let mounts = pod["containers"][0]["volumeMounts"]
+                .as_array()
+                .into_iter()
+                .flatten();
+            let mounted = mounts
+                .into_iter()
+                .find(|mount| mount["name"] == volume["name"])
+                .and_then(|mount| mount["mountPath"].as_str());
+            let expected = std::path::Path::new(shared::config::SETTINGS_PATH).parent();
+            assert_eq!(mounted.map(std::path::Path::new), expected);
+        }
+    }
+    Ok(())
+}
+
 /// What the templates give for `variables`, with the defaults of the Makefile for the others.
 async fn rendered(variables: &[(&str, &str)]) -> Result<Vec<DynamicObject>> {
     let directory = tempfile::tempdir().map_err(|e| Error::Unexpected(e.to_string()))?;

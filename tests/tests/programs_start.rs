@@ -64,6 +64,67 @@ async fn neither_program_starts_without_its_configuration_file() -> Result<()> {
 }
 
 #[tokio::test]
+async fn neither_program_starts_with_bad_settings() -> Result<()> {
+    let place = Place::new()?;
+    let config = place.config(json!({}))?;
+    for (content, words) in BAD_FILES {
+        let settings = place.file("settings.json", content)?;
+        for program in both(&place)? {
+            let program = program.flag("--config", &config);
+            let output = program.flag("--settings", &settings).run().await?;
+            ends_with_one_message(&output, content, words);
+            assert!(output.text.contains("settings.json"), "{}", output.text);
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_running_program_refuses_bad_settings_and_takes_good_ones() -> Result<()> {
+    let place = Place::new()?;
+    let config = place.config(json!({}))?;
+    for program in both(&place)? {
+        let settings = place.file("settings.json", r#"{"interfaceOffset": 0}"#)?;
+        let admin = free_address()?;
+        let mut program = program
+            .flag("--config", &config)
+            .flag("--settings", &settings)
+            .flag("--settings-delay", "0")
+            .flag("--admin-listen", admin.to_string())
+            .start()?;
+        shows(admin, "/readyz?verbose", "interfaceOffset=0 (settings.json)").await?;
+
+        place.file("settings.json", r#"{"interfaceOffset": "one"}"#)?;
+        let refused = "settings.json: the key \"interfaceOffset\" has the value \"one\"";
+        shows(admin, "/readyz", refused).await?;
+        shows(admin, "/metrics", "_settings_refused 1").await?;
+        program.still_runs()?;
+
+        place.file("settings.json", r#"{"interfaceOffset": 1}"#)?;
+        let output = program.ended_by_itself().await?;
+        assert_eq!(output.code, Some(0), "{}", output.text);
+        assert!(
+            output.text.contains("interfaceOffset=1 (settings.json)"),
+            "{}",
+            output.text
+        );
+    }
+    Ok(())
+}
+
+/// Waits until a page has these words.
+async fn shows(admin: std::net::SocketAddr, path: &str, words: &str) -> Result<()> {
+    eventually(PLUG, format!("{path} shows {words:?}"), async || {
+        let (code, body) = get(admin, path).await?;
+        let shown = body.contains(words);
+        shown
+            .then_some(())
+            .ok_or_else(|| Error::Unexpected(format!("{code} {body}")))
+    })
+    .await
+}
+
+#[tokio::test]
 async fn neither_program_starts_with_a_flag_that_it_does_not_know() -> Result<()> {
     let place = Place::new()?;
     for program in both(&place)? {
@@ -242,7 +303,9 @@ fn both(place: &Place) -> Result<[Program; 2]> {
         .to_string(),
     )?;
     let agent = Program::agent()?.flag("--node-name", "a-node-of-no-cluster");
-    let webhook = Program::webhook()?.flag("--namespace", "kube-system");
+    let webhook = Program::webhook()?
+        .flag("--namespace", "kube-system")
+        .flag("--listen", free_address()?.to_string());
     Ok([
         agent.flag("--kubeconfig", &kubeconfig),
         webhook.flag("--kubeconfig", &kubeconfig),
