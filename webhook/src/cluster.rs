@@ -1,4 +1,4 @@
-//! What is known of the cluster: the client of the API server, watch caches, and the other replicas.
+//! What is known of the cluster: the client of the API server, watch caches, the other replicas.
 
 mod cache;
 pub mod client;

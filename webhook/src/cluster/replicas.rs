@@ -1,9 +1,11 @@
 //! Whether this replica may restart by itself: another one has to answer meanwhile.
 //!
-//! The list of the namespace's pods says which replicas there are; each that it calls ready is asked
-//! itself, because it knows at once that it is about to restart, and the list only seconds later.
+//! The list of the namespace's pods says which replicas there are; each that it calls ready is
+//! asked itself, because it knows at once that it is about to restart, and the list only seconds
+//! later. Two replicas that ask each other within the same milliseconds may both restart: random
+//! delays make that rare.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{io::ErrorKind, net::SocketAddr, time::Duration};
 
 use http_body_util::Empty;
 use hyper::{Request, StatusCode, body::Bytes, client::conn::http1};
@@ -92,17 +94,24 @@ fn has_ended(pod: &Pod) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-/// Where the replica does not answer, the cluster's word counts: a NetworkPolicy may keep replicas
-/// apart.
 async fn answers_ready(address: SocketAddr) -> bool {
-    match timeout(ANSWER_DEADLINE, readiness(address)).await {
-        Ok(Some(status)) => status == StatusCode::OK,
-        Ok(None) | Err(_) => true,
+    match timeout(ANSWER_DEADLINE, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => {
+            let answer = timeout(ANSWER_DEADLINE, readiness(stream, address)).await;
+            answer.is_ok_and(|status| status == Some(StatusCode::OK))
+        }
+        Ok(Err(error)) => counts_unreached(error.kind()),
+        Err(_elapsed) => counts_unreached(ErrorKind::TimedOut),
     }
 }
 
-async fn readiness(address: SocketAddr) -> Option<StatusCode> {
-    let stream = TcpStream::connect(address).await.ok()?;
+/// Whether the cluster's word counts for a replica that cannot be reached: a NetworkPolicy may keep
+/// replicas apart. One that refuses a connection restarts, which the cluster sees seconds later.
+fn counts_unreached(error: ErrorKind) -> bool {
+    error != ErrorKind::ConnectionRefused
+}
+
+async fn readiness(stream: TcpStream, address: SocketAddr) -> Option<StatusCode> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
     let request = Request::get("/readyz").header("Host", address.to_string());
     let request = request.body(Empty::<Bytes>::new()).ok()?;

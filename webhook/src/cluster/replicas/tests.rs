@@ -68,17 +68,23 @@ async fn restarts_only_while_another_is_ready(
 }
 
 #[tokio::test]
-async fn a_replica_that_cannot_be_asked_counts_as_listed() {
-    // Nothing listens there.
-    let nowhere = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let address = nowhere.local_addr().unwrap();
-    drop(nowhere);
+async fn a_replica_that_refuses_connections_is_not_ready() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
     let pods = json!([
         pod(OWN, "True", address.ip()),
         pod("webhook-b", "True", address.ip())
     ]);
 
-    assert_eq!(replicas(address.port(), pods).may_restart().await, Ok(()));
+    assert!(replicas(address.port(), pods).may_restart().await.is_err());
+}
+
+#[test]
+fn a_replica_that_cannot_be_reached_counts_as_listed() {
+    for error in [ErrorKind::TimedOut, ErrorKind::HostUnreachable] {
+        assert!(counts_unreached(error), "{error}");
+    }
 }
 
 #[tokio::test]
