@@ -23,8 +23,8 @@ const SYNC: &str = "tests.dynamic-networks.invalid/sync";
 const TAKEOVER: std::time::Duration = std::time::Duration::from_secs(150);
 
 impl Cluster {
-    /// Writes the user's settings, and has the kubelets write them into the pods of both programs. They are removed at the end of the
-    /// test.
+    /// Writes the user's settings, and has the kubelets write them into the pods of both programs.
+    /// They are removed at the end of the test.
     ///
     /// # Errors
     /// [`Error::Api`].

@@ -1,5 +1,5 @@
-//! The user's settings on the cluster: taken over by running programs, refused when they are bad, and kept by an
-//! upgrade.
+//! The user's settings on the cluster: taken over by running programs, refused when they are bad,
+//! and kept by an upgrade.
 
 use std::time::Duration;
 

@@ -112,6 +112,35 @@ async fn a_running_program_refuses_bad_settings_and_takes_good_ones() -> Result<
     Ok(())
 }
 
+#[tokio::test]
+async fn the_agent_says_where_multus_configuration_differs() -> Result<()> {
+    let place = Place::new()?;
+    let config = place.config(json!({}))?;
+    let multus = place.file("daemon-config.json", r#"{"namespaceIsolation": true}"#)?;
+    let [agent, _] = both(&place)?;
+    let admin = free_address()?;
+    let mut agent = agent
+        .flag("--config", &config)
+        .flag("--multus-config", &multus)
+        .flag("--admin-listen", admin.to_string())
+        .start()?;
+    shows(admin, "/readyz", "warning: namespaceIsolation is false").await?;
+    shows(
+        admin,
+        "/metrics",
+        "dynamic_networks_agent_multus_config_differences 1",
+    )
+    .await?;
+    agent.still_runs()?;
+    let output = agent.terminate().await?;
+    assert!(
+        output.text.contains("multus' configuration differs from ours"),
+        "{}",
+        output.text
+    );
+    Ok(())
+}
+
 /// Waits until a page has these words.
 async fn shows(admin: std::net::SocketAddr, path: &str, words: &str) -> Result<()> {
     eventually(PLUG, format!("{path} shows {words:?}"), async || {

@@ -1,5 +1,5 @@
-//! The events that the agent writes on a pod. The reasons are the predecessor's five, and two for events on the agent's own pod; the
-//! texts are ours and name the cause.
+//! The events that the agent writes on a pod. The reasons are the predecessor's five, and two for
+//! events on the agent's own pod; the texts are ours and name the cause.
 
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
 //! What multus' own configuration says about the settings that both must have alike. A network that
 //! multus would refuse at pod start must not be plugged later, and the other way round.
 //!
-//! The thick daemon copies every key of its `daemon-config.json` over the CNI configuration. So a key
-//! that is there holds. One that is absent has multus' default only where the daemon generates the
-//! CNI configuration (`multusConfigFile: auto`, its default): otherwise nothing is said about it.
+//! The thick daemon copies every key of its `daemon-config.json` over the CNI configuration. So a
+//! key that is there holds. One that is absent has multus' default only where the daemon generates
+//! the CNI configuration (`multusConfigFile: auto`, its default): otherwise nothing is said of it.
 
 use std::{collections::BTreeSet, fmt};
 

@@ -69,7 +69,7 @@ pub struct Effective {
 }
 
 impl Effective {
-    /// Each file is judged by itself; then a key of `settings` wins over the same key of `manifest`.
+    /// Each file is judged by itself; a key of `settings` wins over the same key of `manifest`.
     ///
     /// # Errors
     /// See [`EffectiveError`].
