@@ -3,6 +3,7 @@
 
 pub mod probes;
 pub mod sandbox_poller;
+pub mod sole_controller;
 
 use std::{
     collections::BTreeMap,

@@ -13,6 +13,7 @@ use agent_core::{
     effect::Trigger,
     explain::AttachmentCounts,
     identity::SandboxId,
+    other_controller::Hold,
     pod::{Annotation, PodObservation},
     pod_state::PodState,
     record::SandboxRecords,
@@ -41,6 +42,7 @@ pub struct Pods {
     uids: RefCell<BTreeMap<Id, String>>,
     listed: RefCell<BTreeSet<String>>,
     stopping: Cell<bool>,
+    held: RefCell<Option<Hold>>,
     hired: Notify,
 }
 
@@ -60,6 +62,7 @@ impl Pods {
             uids: RefCell::default(),
             listed: RefCell::default(),
             stopping: Cell::new(false),
+            held: RefCell::default(),
             hired: Notify::new(),
         };
         for (uid, sandboxes) in by_pod(remembered) {
@@ -90,6 +93,15 @@ impl Pods {
                 unlisted.iter().for_each(|uid| self.gone(uid));
             }
             PodEvent::Healthy | PodEvent::Unhealthy(_) | PodEvent::Progress => {}
+        }
+    }
+
+    /// All pods are held, or not any more: see [`PodState::hold`].
+    pub fn hold(&self, hold: Option<&Hold>) {
+        self.held.replace(hold.cloned());
+        for worker in self.workers() {
+            let hold = hold.cloned();
+            worker.report(|state, now| state.hold(hold, now));
         }
     }
 
@@ -292,6 +304,8 @@ impl Pods {
             .spawn_local(Rc::clone(&worker).run(arriving));
         self.uids.borrow_mut().insert(task.id(), uid.to_owned());
         self.hired.notify_one();
+        let held = self.held.borrow().clone();
+        worker.report(|state, now| state.hold(held, now));
         worker.report(|state, now| state.observe_pod(pod, now));
     }
 

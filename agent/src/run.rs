@@ -46,7 +46,7 @@ use crate::{
     cri::{Cri, Listing},
     disk::records::{Records, RecordsError},
     failpoint::call_timeout,
-    health::{Health, probes::Probes, sandbox_poller::SandboxPoller},
+    health::{Health, probes::Probes, sandbox_poller::SandboxPoller, sole_controller::SoleController},
     kubernetes::{
         client::ApiServer,
         events::{Event, EventSink, EventWriter},
@@ -285,7 +285,19 @@ impl Agent {
             });
         };
         let of = Rc::clone(&pods);
-        spawn("the pod watch", self.watch_pods(of).boxed_local());
+        let sole = Rc::new(SoleController::new(
+            self.own.clone(),
+            self.api.calls.clone(),
+            self.health.clone(),
+            events.clone(),
+            move |hold| of.hold(hold),
+        ));
+        let of = Rc::clone(&sole);
+        let run = async move { match of.run().await {} };
+        spawn("the watch for other controllers", run.boxed_local());
+        let of = Rc::clone(&pods);
+        let observe = move |event: &PodEvent| sole.observe(event);
+        spawn("the pod watch", self.watch_pods(of, observe).boxed_local());
         let of = Rc::clone(&pods);
         let run = async move { networks.run(|event| report_network(&of, event)).await };
         spawn("the network watch", run.boxed_local());
@@ -373,8 +385,8 @@ impl Agent {
         }
     }
 
-    /// Follows the watch of this node's pods, without end.
-    fn watch_pods(&self, pods: Rc<Pods>) -> impl Future<Output = ()> + use<> {
+    /// Follows the watch of this node's pods, without end. `observe` is given each event first.
+    fn watch_pods<O: Fn(&PodEvent)>(&self, pods: Rc<Pods>, observe: O) -> impl Future<Output = ()> + use<O> {
         let mut events = Box::pin(pod_events(&self.api, &self.node, self.own.as_ref()));
         let (health, heartbeat) = (self.health.clone(), self.heartbeat.clone());
         async move {
@@ -389,6 +401,7 @@ impl Agent {
                     }
                     _ => {}
                 }
+                observe(&event);
                 pods.apply(event);
             }
         }
@@ -434,7 +447,11 @@ async fn first_end(tasks: &mut JoinSet<String>, writing: &mut JoinSet<String>) -
 fn trigger_of(returned: Dependency) -> Trigger {
     match returned {
         Dependency::Multus => Trigger::Multus,
-        Dependency::Records | Dependency::Cri | Dependency::CniCache | Dependency::Pods => Trigger::Anything,
+        Dependency::Records
+        | Dependency::Cri
+        | Dependency::CniCache
+        | Dependency::Pods
+        | Dependency::SoleController => Trigger::Anything,
     }
 }
 

@@ -126,6 +126,7 @@ impl PodState {
         if turn.stopping {
             return false;
         }
+        let held = self.held().is_some();
         let operation = sandbox
             .attachments
             .get(interface)
@@ -137,7 +138,7 @@ impl PodState {
                 ..
             }))
         );
-        if sandbox.has_ended() || release {
+        if sandbox.has_ended() || release || held {
             return release;
         }
         let step = sandbox.step.clone();

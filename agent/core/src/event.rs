@@ -173,6 +173,11 @@ impl Event {
         Self::warning(Reason::MultusConfigDiffers, difference.to_owned())
     }
 
+    /// Another controller works on the node; for the agent's own pod.
+    pub fn other_controller(text: &str) -> Self {
+        Self::warning(Reason::InterfaceAddRejected, text.to_owned())
+    }
+
     /// A problem that the plan found.
     pub fn problem(problem: &Problem) -> Self {
         match problem {

@@ -82,6 +82,9 @@ impl PodState {
             let _ = writeln!(text, "  {line}");
         };
         wanted(self.pod()).into_iter().for_each(&mut say);
+        if let Some(held) = self.held() {
+            say(format!("held: {held}"));
+        }
         if let Some(blocked) = self.blocked() {
             say(format!(
                 "blocked: {}; next try {}",

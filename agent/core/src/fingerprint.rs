@@ -101,6 +101,7 @@ impl Print<'_> {
             self.until(retry.due);
         }
         self.add((&state.reported, state.reported_host_network));
+        self.add(state.held().is_some());
         for purpose in state.in_flight().purposes() {
             self.add(std::mem::discriminant(purpose));
         }
@@ -125,6 +126,7 @@ impl Print<'_> {
         if let Some(step) = &sandbox.step {
             self.add(format!("{step:?}"));
         }
+        self.add(sandbox.takes_over);
         self.add(match &sandbox.sight {
             Sight::Unseen => 0,
             Sight::AskingNetwork => 1,

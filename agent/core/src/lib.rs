@@ -43,6 +43,7 @@ pub mod identity;
 pub mod multus_config;
 pub mod network;
 pub mod operation;
+pub mod other_controller;
 pub mod plan;
 pub mod pod;
 pub mod pod_state;

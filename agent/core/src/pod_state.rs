@@ -13,6 +13,7 @@ use crate::{
     event::Event,
     identity::{AttachmentKey, PodIdentity, SandboxId},
     operation::{Flow, Operation},
+    other_controller::Hold,
     plan::Problem,
     pod::{Pod, PodObservation, SeenElements},
     publication::Publication,
@@ -40,6 +41,7 @@ pub struct PodState {
     pub(crate) blocked: Option<Retry>,
     /// When the present annotation arrived, until everything that it asks for is attached.
     pub(crate) edited_at: Option<Duration>,
+    held: Option<Hold>,
     in_flight: InFlight,
     stopping: bool,
     wake: Option<Duration>,
@@ -77,6 +79,7 @@ impl PodState {
             reported_host_network: false,
             blocked: None,
             edited_at: None,
+            held: None,
             in_flight: InFlight::default(),
             stopping: false,
             wake: None,
@@ -106,6 +109,11 @@ impl PodState {
     /// Why nothing can be decided.
     pub fn blocked(&self) -> Option<&Retry> {
         self.listing.blocked.as_ref().or(self.blocked.as_ref())
+    }
+
+    /// Why the agent leaves the pod's running sandboxes unchanged, also when the annotation changes.
+    pub fn held(&self) -> Option<&Hold> {
+        self.held.as_ref()
     }
 
     /// When the next turn is due without a report.
@@ -207,8 +215,31 @@ impl PodState {
     /// The agent is to stop: what runs is finished, nothing new is begun.
     pub fn stop(&mut self, now: Now) -> Vec<Action> {
         self.stopping = true;
+        let waiting = self.waiting_operations(|_| true);
+        self.drop_operations(&waiting, now)
+    }
+
+    /// While `hold` stands, what runs is finished, and nothing is begun in a sandbox that lives: no first sight, no ADD,
+    /// no DEL, no network-status. Sandboxes that have ended are released all the same.
+    ///
+    /// When another controller is gone, every sandbox is seen once more: what that one plugged is adopted.
+    pub fn hold(&mut self, hold: Option<Hold>, now: Now) -> Vec<Action> {
+        let others = |hold: &Option<Hold>| matches!(hold, Some(Hold::Other(_)));
+        let before = std::mem::replace(&mut self.held, hold);
+        if others(&before) && !others(&self.held) {
+            self.sandboxes.values_mut().for_each(SandboxState::see_again);
+        }
+        let lives = |id: &SandboxId| self.sandboxes.get(id).is_some_and(|one| !one.has_ended());
+        let waiting = if self.held.is_some() {
+            self.waiting_operations(lives)
+        } else {
+            Vec::new()
+        };
+        self.drop_operations(&waiting, now)
+    }
+
+    fn drop_operations(&mut self, keys: &[AttachmentKey], now: Now) -> Vec<Action> {
         let mut actions = Vec::new();
-        let keys: Vec<AttachmentKey> = self.waiting_operations(|_| true);
         self.with_turn(now, &mut actions, |state, turn| {
             keys.iter().for_each(|key| state.drop_operation(key, turn));
         });
@@ -309,7 +340,7 @@ impl PodState {
         }
         self.follow_ends(turn);
         let mut again = false;
-        if let Some(pod) = present.filter(|pod| !pod.terminating)
+        if let Some(pod) = present.filter(|pod| !pod.terminating && self.held.is_none())
             && let Some(ready) = self.ready_sandbox()
         {
             let paused = self
@@ -524,7 +555,7 @@ impl PodState {
         with: impl FnOnce(&mut Site<'_, '_>) -> T,
     ) -> Option<T> {
         let pod: Option<PodIdentity> = self.pod.pod().map(|pod| pod.identity.clone());
-        let lives = self.pod.pod().is_some_and(|pod| !pod.terminating);
+        let lives = self.pod.pod().is_some_and(|pod| !pod.terminating) && self.held.is_none();
         let state = self.sandboxes.get_mut(sandbox)?;
         let (order, ended) = (state.next_order(), state.has_ended());
         let config_bytes = state.config_bytes(interface);

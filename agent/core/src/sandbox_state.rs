@@ -22,6 +22,8 @@ pub struct SandboxState {
     pub(crate) id: SandboxId,
     pub(crate) record: Option<SandboxRecord>,
     pub(crate) sight: Sight,
+    /// Another controller may have plugged something since the last sight.
+    pub(crate) takes_over: bool,
     pub(crate) attachments: BTreeMap<InterfaceName, Attachment>,
     /// The step of the plan that is being carried out. While the sandbox lives there is one at a time.
     pub(crate) step: Option<Step>,
@@ -133,6 +135,7 @@ impl SandboxState {
             id,
             record: sandbox,
             sight: Sight::Unseen,
+            takes_over: false,
             attachments: attachments.into_iter().map(recorded).collect(),
             step: None,
             unclaimed: Vec::new(),
@@ -201,6 +204,14 @@ impl SandboxState {
             .collect();
         ordered.sort();
         ordered.into_iter().map(|(_, interface)| interface).collect()
+    }
+
+    /// Another controller was here: what multus and libcni keep is read once more. A sight that has begun goes on.
+    pub(crate) fn see_again(&mut self) {
+        self.takes_over = true;
+        if self.sight == Sight::Seen {
+            self.sight = Sight::Unseen;
+        }
     }
 
     /// The attachment under a name, made when there is none.

@@ -150,10 +150,12 @@ impl PodState {
         }
     }
 
-    /// What libcni knows beyond the delegate file is taken over at the very first sight, and in place of damaged records.
+    /// What libcni knows beyond the delegate file is taken over at the very first sight, after another controller was
+    /// here, and in place of damaged records.
     fn takes_over(&self, id: &SandboxId) -> bool {
         let sandbox = self.sandboxes.get(id);
-        sandbox.is_some_and(|sandbox| !sandbox.is_adopted() || !sandbox.damaged.is_empty())
+        sandbox
+            .is_some_and(|sandbox| sandbox.takes_over || !sandbox.is_adopted() || !sandbox.damaged.is_empty())
     }
 
     fn sight_of<'a>(&'a self, state: &'a CniState, turn: &Turn<'_>) -> Option<FirstSight<'a>> {
@@ -333,6 +335,7 @@ impl PodState {
         }
         if record.adopted && record.foreign == foreign {
             sandbox.sight = Sight::Seen;
+            sandbox.takes_over = false;
             self.seen_sandbox();
             return;
         }

@@ -26,7 +26,7 @@ pub struct Site<'a, 't> {
     pub attachment: &'a mut Attachment,
     /// The pod that events are written on; `None`: it does not exist any more.
     pub pod: Option<&'a PodIdentity>,
-    /// The pod and the sandbox live, and the agent is not to stop: an ADD may be sent.
+    /// The pod and the sandbox live, and the agent is neither held nor to stop: an ADD may be sent.
     pub may_add: bool,
     /// The path of the network namespace; empty after the sandbox has ended.
     pub netns: &'a str,

@@ -6,6 +6,7 @@ use agent_core::{
     delegate::{Call, Command},
     effect::{Action, Effect, EffectId, Now, Outcome, Timing, Trigger},
     identity::PodIdentity,
+    other_controller::Hold,
     pod::PodObservation,
     pod_state::PodState,
     record::Phase,
@@ -288,6 +289,11 @@ impl Harness {
     /// The agent is asked to stop.
     pub fn stop(&mut self) {
         self.with_state(PodState::stop);
+    }
+
+    /// The agent has to hold back, or may go on.
+    pub fn hold(&mut self, hold: Option<Hold>) {
+        self.with_state(|state, now| state.hold(hold, now));
     }
 
     /// Everything that may be asked about the pod, in words.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use futures::{Stream, StreamExt as _};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use serde::Deserialize;
 
 use crate::kubernetes::{
@@ -47,6 +47,7 @@ struct PodMetadata {
     deletion_timestamp: Option<Time>,
     annotations: Option<BTreeMap<String, String>>,
     labels: Option<BTreeMap<String, String>>,
+    owner_references: Option<Vec<OwnerReference>>,
 }
 
 impl Metadata for PodMetadata {
@@ -65,6 +66,7 @@ impl From<PodMetadata> for Box<ObjectMeta> {
             deletion_timestamp: kept.deletion_timestamp,
             annotations: kept.annotations,
             labels: kept.labels,
+            owner_references: kept.owner_references,
             ..ObjectMeta::default()
         })
     }
@@ -239,7 +241,8 @@ mod tests {
         let kept: PodMetadata = serde_json::from_value(serde_json::json!({
             "namespace": "ns", "name": "p", "uid": "u", "resourceVersion": "1",
             "deletionTimestamp": "2026-01-01T00:00:00Z", "annotations": {"a": "b"}, "labels": {"c": "d"},
-            "managedFields": [{"fieldsV1": {"f:metadata": {}}}], "ownerReferences": [],
+            "managedFields": [{"fieldsV1": {"f:metadata": {}}}],
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "d", "uid": "u2", "controller": true}],
         }))
         .unwrap();
         let metadata: Box<ObjectMeta> = kept.into();
@@ -247,9 +250,10 @@ mod tests {
         assert_eq!(
             (
                 metadata.annotations.unwrap().len(),
-                metadata.labels.unwrap().len()
+                metadata.labels.unwrap().len(),
+                metadata.owner_references.unwrap()[0].uid.as_str(),
             ),
-            (1, 1)
+            (1, 1, "u2")
         );
     }
 }

@@ -13,11 +13,20 @@ pub enum Dependency {
     CniCache,
     /// The watch of this node's pods.
     Pods,
+    /// That no other dynamic-networks controller works on the node.
+    SoleController,
 }
 
 impl Dependency {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Multus, Self::Cri, Self::Records, Self::CniCache, Self::Pods];
+    pub const ALL: [Self; 6] = [
+        Self::Multus,
+        Self::Cri,
+        Self::Records,
+        Self::CniCache,
+        Self::Pods,
+        Self::SoleController,
+    ];
 
     /// Its name.
     pub fn as_str(self) -> &'static str {
@@ -27,6 +36,7 @@ impl Dependency {
             Self::Records => "records",
             Self::CniCache => "cni-cache",
             Self::Pods => "pods",
+            Self::SoleController => "sole-controller",
         }
     }
 }

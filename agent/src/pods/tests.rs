@@ -178,3 +178,19 @@ async fn an_add_has_the_pods_other_networks_read() {
         assert!(path.ends_with(&format!("/{}", name.name())), "{asked:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_comes_while_others_are_held_is_held() {
+    let (dir, metrics) = (tempfile::tempdir().unwrap(), Metrics::new());
+    let records = Arc::new(Records::open(dir.path()).unwrap());
+    let test = async {
+        let pods = Pods::new(context(&records, &metrics), BTreeMap::new());
+        pods.hold(Some(&Hold::Unknown));
+        pods.apply(pod("u1"));
+        let worker = worker_of(&pods, "u1").unwrap();
+        assert!(worker.with_state(|state| state.held().is_some()));
+        pods.hold(None);
+        assert!(worker.with_state(|state| state.held().is_none()));
+    };
+    LocalSet::new().run_until(test).await;
+}

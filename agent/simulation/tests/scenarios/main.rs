@@ -2,6 +2,7 @@
 
 mod edits;
 mod failures;
+mod held;
 mod refused;
 mod sandboxes;
 mod waits;
