@@ -1,6 +1,7 @@
 //! Which dependencies are healthy, and what probes them. An unhealthy one makes the agent not
 //! ready, and never restarts it.
 
+pub mod drift_scanner;
 pub mod probes;
 pub mod sandbox_poller;
 pub mod sole_controller;

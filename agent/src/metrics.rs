@@ -58,6 +58,7 @@ struct Pods {
     step_failures: Counter,
     attachments: Family<StateLabels, Gauge>,
     owed_releases: Gauge,
+    drifted: Family<KindLabels, Gauge>,
     pods: Gauge,
     edit_to_attached: Histogram,
     status_patches: Family<OutcomeLabels, Counter>,
@@ -98,6 +99,11 @@ struct OperationLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabels {
     state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    kind: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -223,6 +229,8 @@ impl Metrics {
             unplugging,
             unreleased,
             owed,
+            lost_results,
+            lost_delegates,
         } = counts;
         for (state, count) in [
             ("plugged", plugged),
@@ -235,6 +243,13 @@ impl Metrics {
                 .pods
                 .attachments
                 .get_or_create(&StateLabels { state })
+                .set(count);
+        }
+        for (kind, count) in [("result", lost_results), ("delegate_file", lost_delegates)] {
+            self.inner
+                .pods
+                .drifted
+                .get_or_create(&KindLabels { kind })
                 .set(count);
         }
         self.inner.pods.pods.set(pods);
@@ -351,6 +366,7 @@ impl Pods {
         let failures = "Steps that failed and are tried again";
         let attachments = "Attachments that have a record or are wanted, by state";
         let owed = "Releases that are owed: what a failed ADD left behind, or an ended sandbox still holds";
+        let drifted = "Plugged attachments of which multus or libcni has lost what it keeps, by kind";
         let pods = "Pods of this node that have networks or attachments";
         let attached = "Time from the watch event of an edit to the complete attachment";
         let patches = "Patches of network-status, by outcome";
@@ -358,6 +374,7 @@ impl Pods {
             step_failures: counter(to, "step_failures", failures),
             attachments: gauges(to, "attachments", attachments),
             owed_releases: gauge(to, "owed_releases", owed),
+            drifted: gauges(to, "attachments_drifted", drifted),
             pods: gauge(to, "pods", pods),
             edit_to_attached: histogram(to, "edit_to_attached", attached),
             status_patches: counters(to, "status_patches", patches),

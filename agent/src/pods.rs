@@ -26,6 +26,7 @@ use tokio::{
 };
 
 use crate::{
+    cni::cache::{KeptFiles, LookedFor},
     disk::{blocking::blocking, records::Records},
     kubernetes::{pod_object, pod_watch::PodEvent},
 };
@@ -169,6 +170,31 @@ impl Pods {
             if news {
                 let sandboxes = of_pods.remove(uid.as_str()).unwrap_or_default();
                 worker.report(|state, now| state.observe_sandboxes(sandboxes, now));
+            }
+        }
+    }
+
+    /// What multus and libcni have to keep now, by pod.
+    pub fn kept_files(&self) -> KeptFiles {
+        let workers = self.workers();
+        let of_pods = workers
+            .iter()
+            .map(|worker| worker.with_state(|state| (state.uid().to_owned(), state.kept_files())));
+        of_pods.filter(|(_, files)| !files.is_empty()).collect()
+    }
+
+    /// Files were looked for.
+    pub fn observe_files(&self, looked: &LookedFor) {
+        for (uid, files) in looked {
+            let worker = self
+                .entries
+                .borrow()
+                .get(uid)
+                .and_then(|entry| entry.worker.clone());
+            if let Some(worker) =
+                worker.filter(|worker| worker.with_state(|state| state.is_drift_news(files)))
+            {
+                worker.report(|state, now| state.observe_files(files, now));
             }
         }
     }

@@ -46,7 +46,10 @@ use crate::{
     cri::{Cri, Listing},
     disk::records::{Records, RecordsError},
     failpoint::call_timeout,
-    health::{Health, probes::Probes, sandbox_poller::SandboxPoller, sole_controller::SoleController},
+    health::{
+        Health, drift_scanner::DriftScanner, probes::Probes, sandbox_poller::SandboxPoller,
+        sole_controller::SoleController,
+    },
     kubernetes::{
         client::ApiServer,
         events::{Event, EventSink, EventWriter},
@@ -274,6 +277,9 @@ impl Agent {
             runtime: Rc::clone(&listing),
             health: self.health.clone(),
         };
+        let scanner = DriftScanner {
+            cache: probes.cache.clone(),
+        };
         let networks = Networks::new(&self.api, self.config.multus_conf_dir.clone());
         let context = Rc::new(self.worker_context(&probes, listing, networks.clone(), events.clone()));
         let pods = Rc::new(Pods::new(Rc::clone(&context), loaded));
@@ -307,6 +313,13 @@ impl Agent {
             match poller.run(wanted, |listed| of.observe_sandboxes(listed)).await {}
         };
         spawn("the sandbox poller", run.boxed_local());
+        let of = Rc::clone(&pods);
+        let run = async move {
+            match scanner
+                .run(|| of.kept_files(), |looked| of.observe_files(looked))
+                .await {}
+        };
+        spawn("the drift scanner", run.boxed_local());
         let of = Rc::clone(&pods);
         let run = async move { match probes.run(|returned| of.trigger(&trigger_of(returned))).await {} };
         spawn("the probes", run.boxed_local());

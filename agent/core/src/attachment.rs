@@ -13,6 +13,7 @@ use shared::{
 use crate::{
     cni_state::Entry,
     delegate::{FailedPlugin, Refusal},
+    drift::Presence,
     effect::Trigger,
     flap_damping::FlapDamping,
     operation::{Job, Operation, PATIENCE},
@@ -37,6 +38,8 @@ pub struct Attachment {
     /// When a call without an answer counts as lost.
     doubt_ends: Option<Duration>,
     lookup: Lookup,
+    /// libcni's result of a plugged attachment.
+    result_file: Presence,
     /// How often libcni's cache was read since the last call, and when last.
     lookups: (u32, Duration),
     retries: [Option<Retry>; 3],
@@ -121,7 +124,10 @@ impl Attachment {
     pub fn set_record(&mut self, record: AttachmentRecord) {
         self.entries = match &record.phase {
             Phase::Plugged { result } => entries_of(&record, result),
-            _ => Vec::new(),
+            _ => {
+                self.result_file = Presence::Unknown;
+                Vec::new()
+            }
         };
         self.record = Some(record);
     }
@@ -135,6 +141,22 @@ impl Attachment {
         self.refused_add = None;
         self.doubt_ends = None;
         self.lookup = Lookup::Unknown;
+        self.result_file = Presence::Unknown;
+    }
+
+    /// Whether libcni's result was there when it was last looked for.
+    pub(crate) fn result_file(&self) -> Presence {
+        self.result_file
+    }
+
+    /// libcni's result was looked for.
+    pub(crate) fn set_result_file(&mut self, presence: Presence) {
+        self.result_file = presence;
+    }
+
+    /// Whether it is plugged, and libcni's result of it has gone.
+    pub fn is_drifted(&self) -> bool {
+        self.result_file == Presence::Gone
     }
 
     /// The entries of network-status for its result.

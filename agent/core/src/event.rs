@@ -173,6 +173,11 @@ impl Event {
         Self::warning(Reason::MultusConfigDiffers, difference.to_owned())
     }
 
+    /// What multus or libcni keeps about an attachment has gone: what the annotation asks for may not be attached.
+    pub fn drifted(text: String) -> Self {
+        Self::warning(Reason::FailedAddingInterface, text)
+    }
+
     /// Another controller works on the node; for the agent's own pod.
     pub fn other_controller(text: &str) -> Self {
         Self::warning(Reason::InterfaceAddRejected, text.to_owned())

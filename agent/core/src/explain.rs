@@ -29,6 +29,10 @@ pub struct AttachmentCounts {
     pub unreleased: i64,
     /// What an earlier attachment held is not released yet.
     pub owed: i64,
+    /// Plugged, and libcni's result has gone.
+    pub lost_results: i64,
+    /// Plugged, and multus' delegate file of its sandbox has gone.
+    pub lost_delegates: i64,
 }
 
 impl std::ops::AddAssign for AttachmentCounts {
@@ -39,6 +43,8 @@ impl std::ops::AddAssign for AttachmentCounts {
         self.unplugging += other.unplugging;
         self.unreleased += other.unreleased;
         self.owed += other.owed;
+        self.lost_results += other.lost_results;
+        self.lost_delegates += other.lost_delegates;
     }
 }
 
@@ -66,6 +72,10 @@ impl PodState {
                 let Some(record) = attachment.record() else {
                     continue;
                 };
+                if matches!(record.phase, Phase::Plugged { .. }) && !sandbox.has_ended() {
+                    counts.lost_results += i64::from(attachment.is_drifted());
+                    counts.lost_delegates += i64::from(sandbox.has_lost_delegates());
+                }
                 counts.owed += i64::try_from(record.owed.len()).unwrap_or(i64::MAX);
                 if let Some(count) = count_of(&mut counts, record, sandbox.has_ended()) {
                     *count += 1;
@@ -110,6 +120,9 @@ impl PodState {
             for interface in sandbox.foreign().keys() {
                 say(format!("observed: {interface}: foreign, left unchanged"));
             }
+        }
+        for line in self.drift() {
+            say(format!("drift: {line}"));
         }
         if let Some(retry) = self.publication.retry() {
             let due = wait(retry.due, now);

@@ -34,6 +34,7 @@ pub mod cni_state;
 mod converge;
 mod del;
 pub mod delegate;
+pub mod drift;
 pub mod effect;
 pub mod event;
 pub mod explain;

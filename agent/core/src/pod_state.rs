@@ -238,6 +238,20 @@ impl PodState {
         self.drop_operations(&waiting, now)
     }
 
+    /// Has the pod told what has gone.
+    pub(crate) fn report_drift(&mut self, events: Vec<Event>, now: Now) -> Vec<Action> {
+        let pod = self.pod.pod().map(|pod| pod.identity.clone());
+        let mut actions = Vec::new();
+        if let Some(pod) = pod {
+            for event in &events {
+                tracing::warn!(%pod, "{}", event.text);
+            }
+            actions.extend(events.into_iter().map(|event| Action::Event(pod.clone(), event)));
+        }
+        self.take_turns(now, &mut actions);
+        actions
+    }
+
     fn drop_operations(&mut self, keys: &[AttachmentKey], now: Now) -> Vec<Action> {
         let mut actions = Vec::new();
         self.with_turn(now, &mut actions, |state, turn| {

@@ -11,6 +11,7 @@ use crate::{
     adopt::Unclaimed,
     attachment::Attachment,
     cni_state::CniState,
+    drift::Presence,
     identity::{PodIdentity, SandboxId},
     plan::Step,
     record::{AttachmentRecord, SandboxRecord, SandboxRecords},
@@ -25,6 +26,7 @@ pub struct SandboxState {
     /// Another controller may have plugged something since the last sight.
     pub(crate) takes_over: bool,
     pub(crate) attachments: BTreeMap<InterfaceName, Attachment>,
+    pub(crate) delegate_file: Presence,
     /// The step of the plan that is being carried out. While the sandbox lives there is one at a time.
     pub(crate) step: Option<Step>,
     pub(crate) unclaimed: Vec<Unclaimed>,
@@ -137,6 +139,7 @@ impl SandboxState {
             sight: Sight::Unseen,
             takes_over: false,
             attachments: attachments.into_iter().map(recorded).collect(),
+            delegate_file: Presence::Unknown,
             step: None,
             unclaimed: Vec::new(),
             damaged,
@@ -169,6 +172,11 @@ impl SandboxState {
     /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
         matches!(self.end, End::Ended { .. } | End::Removing(_))
+    }
+
+    /// Whether multus' delegate file was there and has gone.
+    pub fn has_lost_delegates(&self) -> bool {
+        self.delegate_file == Presence::Gone
     }
 
     /// The path of its network namespace.

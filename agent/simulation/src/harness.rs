@@ -291,6 +291,16 @@ impl Harness {
         self.with_state(PodState::stop);
     }
 
+    /// The node's disk is scanned for what multus and libcni keep.
+    pub fn scan(&mut self) {
+        let kept = self.state().map(PodState::kept_files).unwrap_or_default();
+        let looked: Vec<_> = kept
+            .into_iter()
+            .map(|file| (file.clone(), self.node.has_file(&file)))
+            .collect();
+        self.with_state(|state, now| state.observe_files(&looked, now));
+    }
+
     /// The agent has to hold back, or may go on.
     pub fn hold(&mut self, hold: Option<Hold>) {
         self.with_state(|state, now| state.hold(hold, now));

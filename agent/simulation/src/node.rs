@@ -10,6 +10,7 @@ use std::{
 use agent_core::{
     cni_state::{Delegate, Entry},
     delegate::{Call, Command},
+    drift::KeptFile,
     effect::Count,
     identity::{AttachmentKey, PodIdentity, SandboxId},
     network::NetworkDefinition,
@@ -275,6 +276,21 @@ impl Node {
             resource_name: None,
         };
         Rc::make_mut(&mut self.networks).insert(network(name), definition);
+    }
+
+    /// Whether a file of multus or libcni is on the disk.
+    pub(crate) fn has_file(&self, file: &KeptFile) -> bool {
+        match file {
+            KeptFile::Result {
+                config_name,
+                sandbox,
+                interface,
+            } => {
+                let key = (config_name.clone(), sandbox.clone(), interface.clone());
+                self.cache.contains_key(&key)
+            }
+            KeptFile::Delegates(sandbox) => self.delegates.contains_key(sandbox),
+        }
     }
 
     /// Whether something is away, missing or full.

@@ -8,8 +8,8 @@ mod entries;
 mod listing;
 
 use std::{
-    fs::File,
-    io,
+    fs::{self, File},
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -19,12 +19,19 @@ use shared::names::InterfaceName;
 
 use crate::disk::regular_file::{self, FileError};
 use agent_core::cni_state::{Delegate, Entry};
+use agent_core::drift::KeptFile;
 use agent_core::identity::SandboxId;
 pub(crate) use delegates::{ATTACHED_BY, interface_name};
 use listing::Listing;
 
 /// The largest file that is read.
 pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Files to look for, by pod.
+pub type KeptFiles = Vec<(String, Vec<KeptFile>)>;
+
+/// The same with whether each is there. A file of which that is not known is left out.
+pub type LookedFor = Vec<(String, Vec<(KeptFile, bool)>)>;
 
 /// multus' data directory (`/var/lib/cni/multus`).
 #[derive(Clone, Debug)]
@@ -171,12 +178,56 @@ impl CniCache {
         .await
     }
 
+    /// Looks for files. It costs one question to the disk for each, however many others the directory has.
+    ///
+    /// # Errors
+    /// [`CacheError::Directory`]
+    pub async fn look_for(&self, kept: KeptFiles) -> Result<LookedFor, CacheError> {
+        let dir = self.dir.clone();
+        self.blocking(move || {
+            // Only a directory that can be read has no file.
+            open_dir(&dir)?;
+            let of_pod = |files: Vec<KeptFile>| {
+                let files = files.into_iter();
+                files
+                    .filter_map(|file| is_there(&dir, &file).map(|there| (file, there)))
+                    .collect()
+            };
+            Ok(kept
+                .into_iter()
+                .map(|(uid, files)| (uid, of_pod(files)))
+                .collect())
+        })
+        .await
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, CacheError> + Send + 'static,
     ) -> Result<T, CacheError> {
         let done = tokio::task::spawn_blocking(work).await;
         done.unwrap_or_else(|error| Err(unreachable_dir(&self.dir, io::Error::other(error))))
+    }
+}
+
+/// `None`: it is not known.
+fn is_there(dir: &Path, file: &KeptFile) -> Option<bool> {
+    let path = match file {
+        KeptFile::Result {
+            config_name,
+            sandbox,
+            interface,
+        } => {
+            // The name becomes a path.
+            let is_name = is_config_name(config_name);
+            let name = is_name.then(|| entries::file_name(config_name, sandbox, interface))?;
+            dir.join("results").join(name)
+        }
+        KeptFile::Delegates(sandbox) => dir.join(sandbox.as_str()),
+    };
+    match fs::symlink_metadata(path) {
+        Ok(_) => Some(true),
+        Err(error) => (error.kind() == ErrorKind::NotFound).then_some(false),
     }
 }
 

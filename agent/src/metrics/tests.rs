@@ -26,6 +26,7 @@ fn everything() -> Metrics {
                 step_failures: _,
                 attachments: _,
                 owed_releases: _,
+                drifted: _,
                 pods: _,
                 edit_to_attached: _,
                 status_patches: _,
