@@ -66,7 +66,7 @@ pub enum Hold {
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown => f.write_str("the pods of this node have not been listed completely"),
+            Self::Unknown => f.write_str("the pods of this node are not known yet"),
             Self::Other(text) => f.write_str(text),
         }
     }
@@ -80,6 +80,9 @@ pub struct Controllers {
     own_owner: Option<String>,
     sees_own: bool,
     is_listed: bool,
+    /// Everything was known once. From then on a candidate holds nothing back before its spec confirms it: any user may
+    /// make one after the other.
+    is_decided: bool,
     /// The candidates of a list that is not complete.
     listing: Option<BTreeSet<String>>,
     /// By uid.
@@ -113,6 +116,7 @@ impl Controllers {
             own_owner: None,
             sees_own: false,
             is_listed: false,
+            is_decided: false,
             listing: None,
             candidates: BTreeMap::new(),
         }
@@ -129,6 +133,7 @@ impl Controllers {
         if let Some(listed) = self.listing.take() {
             self.candidates.retain(|uid, _| listed.contains(uid));
         }
+        self.decide();
     }
 
     /// A pod exists, or has changed.
@@ -137,6 +142,7 @@ impl Controllers {
         if is(own, pod) {
             self.sees_own = true;
             self.own_owner = pod.owner.map(|owner| owner.uid.to_owned());
+            self.decide();
             return;
         }
         let identity = PodIdentity::new(pod.namespace, pod.name, pod.uid);
@@ -162,6 +168,7 @@ impl Controllers {
     /// The pod with this uid does not exist any more.
     pub fn gone(&mut self, uid: &str) {
         self.candidates.remove(uid);
+        self.decide();
     }
 
     /// The candidates whose spec has to be read. `again`: also those that may have changed since.
@@ -181,7 +188,7 @@ impl Controllers {
     }
 
     /// The spec of a candidate was read: whether it runs and mounts something of the node. `None`: it cannot be read.
-    /// What is not known holds nothing back: a list of pods came a moment ago, so it is known soon.
+    /// What cannot be read holds nothing back.
     pub fn spec_read(&mut self, pod: &PodIdentity, confirms: Option<bool>) {
         if let Some(candidate) = self.candidates.get_mut(pod.uid()) {
             candidate.spec = match (confirms, candidate.spec) {
@@ -190,26 +197,32 @@ impl Controllers {
                 (None, _) => Spec::Unknown,
             };
         }
+        self.decide();
+    }
+
+    fn decide(&mut self) {
+        let undecided = self.others().any(|candidate| candidate.spec == Spec::Unread);
+        self.is_decided |= self.is_listed && self.knows_own() && !undecided;
+    }
+
+    /// Until its own pod is seen it is not known which DaemonSet is its own.
+    fn knows_own(&self) -> bool {
+        let own = self.own.as_ref();
+        self.sees_own || own.is_none_or(|own| own.uid().is_empty())
     }
 
     /// What follows for the agent; `None`: it works.
     pub fn hold(&self) -> Option<Hold> {
-        let Some(own) = &self.own else {
-            return (!self.is_listed).then_some(Hold::Unknown);
-        };
         let confirmed: Vec<&Candidate> = self
             .others()
             .filter(|candidate| candidate.spec == Spec::Confirms)
             .collect();
-        if let [first, more @ ..] = confirmed.as_slice()
-            && self.is_listed
-        {
-            return Some(Hold::Other(text(first, more.len()).into()));
+        match confirmed.as_slice() {
+            [first, more @ ..] if self.is_listed && self.knows_own() => {
+                Some(Hold::Other(text(first, more.len()).into()))
+            }
+            _ => (!self.is_decided).then_some(Hold::Unknown),
         }
-        // Until its own pod is seen it is not known which DaemonSet is its own.
-        let knows_own = self.sees_own || own.uid().is_empty();
-        let undecided = self.others().any(|candidate| candidate.spec == Spec::Unread);
-        (!self.is_listed || !knows_own || undecided).then_some(Hold::Unknown)
     }
 
     /// The candidates that the agent's own DaemonSet did not make.
@@ -399,6 +412,28 @@ mod tests {
             (None, Vec::new()),
             "it is read once"
         );
+    }
+
+    /// Any user may make one after the other.
+    #[test]
+    fn a_later_candidate_holds_nothing_before_it_is_confirmed() {
+        let mut controllers = listed(|_| ());
+        see(&mut controllers, "u2", None);
+        assert_eq!((controllers.hold(), controllers.unread(false).len()), (None, 1));
+        answer(&mut controllers, Some(true));
+        assert!(matches!(controllers.hold(), Some(Hold::Other(_))));
+    }
+
+    #[test]
+    fn holds_until_its_own_pod_is_seen() {
+        let mut controllers = Controllers::new(Some(PodIdentity::new("kube-system", "own", "own").unwrap()));
+        controllers.list_begins();
+        see(&mut controllers, "old", Some(DAEMON_SET));
+        controllers.list_ends();
+        answer(&mut controllers, Some(true));
+        assert_eq!(controllers.hold(), Some(Hold::Unknown));
+        see(&mut controllers, "own", Some(DAEMON_SET));
+        assert_eq!(controllers.hold(), None);
     }
 
     #[test]
