@@ -1,4 +1,5 @@
-//! Another dynamic-networks controller on the node: the agent says so and holds back, and goes on when it is gone.
+//! Another dynamic-networks controller on the node: the agent says so and holds back, and goes on
+//! when it is gone.
 
 use serde_json::json;
 use tests::{Error, NO_NETWORKS, Namespace, PLUG, Pod, Result, alone_in_namespace, eventually, macvlan};

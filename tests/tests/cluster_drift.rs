@@ -1,4 +1,5 @@
-//! Drift: what goes without an edit is reported where the node shows it, and two edits bring it back.
+//! Drift: what goes without an edit is reported where the node shows it, and two edits bring it
+//! back.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,8 @@ async fn comes_back(ns: &Namespace, pod: &Pod, blue: &Nad) -> Result<()> {
     Ok(())
 }
 
-/// Case 12: the kernel deletes a macvlan together with its parent, which nothing outside the pod shows.
+/// Case 12: the kernel deletes a macvlan together with its parent, which nothing outside the pod
+/// shows.
 #[tokio::test]
 async fn an_interface_comes_back_after_its_parent_was_recreated() -> Result<()> {
     in_namespace("drift", async |ns| {

@@ -1,9 +1,10 @@
-//! Drift: what multus and libcni keep about an attachment has gone from the node's disk, although no DEL of the agent
-//! removed it. It is reported and counted; nothing is changed, because what is left in the pod is not known.
+//! Drift: what multus and libcni keep about an attachment has gone from the node's disk, although
+//! no DEL of the agent removed it. It is reported and counted; nothing is changed, because what is
+//! left in the pod is not known.
 //!
-//! Flow: the shell looks for [`PodState::kept_files`] every few seconds and reports what is there. The first miss has the
-//! sandboxes listed: multus removes the files of one that has ended. A file that is missing again in a sandbox that is
-//! still ready is gone.
+//! Flow: the shell looks for [`PodState::kept_files`] every few seconds and reports what is there.
+//! The first miss has the sandboxes listed: multus removes the files of one that has ended. A file
+//! that is missing again in a sandbox that is still ready is gone.
 //!
 //! A link that vanishes inside the pod cannot be seen without entering its namespace.
 

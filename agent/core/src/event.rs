@@ -173,7 +173,8 @@ impl Event {
         Self::warning(Reason::MultusConfigDiffers, difference.to_owned())
     }
 
-    /// What multus or libcni keeps about an attachment has gone: what the annotation asks for may not be attached.
+    /// What multus or libcni keeps about an attachment has gone: what the annotation asks for may
+    /// not be attached.
     pub fn drifted(text: String) -> Self {
         Self::warning(Reason::FailedAddingInterface, text)
     }

@@ -1,13 +1,15 @@
-//! Whether another dynamic-networks controller works on this node. Two that both ADD and DEL undo each other's work, so
-//! the agent holds back while there is another one.
+//! Whether another dynamic-networks controller works on this node. Two that both ADD and DEL undo
+//! each other's work, so the agent holds back while there is another one.
 //!
-//! Flow: the labels of a pod make it a candidate; the pod's spec, read once, confirms it. Any user may write labels, but
-//! a controller needs multus' socket, which is a file of the node: a pod that mounts nothing of the node is no controller.
+//! Flow: the labels of a pod make it a candidate; the pod's spec, read once, confirms it. Any user
+//! may write labels, but a controller needs multus' socket, which is a file of the node: a pod that
+//! mounts nothing of the node is no controller.
 //!
-//! Guarantees: the agent's own pod never counts, nor does one that terminates, nor another pod of the agent's own
-//! DaemonSet. The predecessor is replaced in place by a new revision of its DaemonSet: the DaemonSet controller waits for
-//! the new pod to be ready before it deletes the old one where it may surge, so counting the old one would stop the
-//! rollout for good. Two agents of ours are kept apart by the lock on the records.
+//! Guarantees: the agent's own pod never counts, nor does one that terminates, nor another pod of
+//! the agent's own DaemonSet. The predecessor is replaced in place by a new revision of its
+//! DaemonSet: the DaemonSet controller waits for the new pod to be ready before it deletes the old
+//! one where it may surge, so counting the old one would stop the rollout for good. Two agents of
+//! ours are kept apart by the lock on the records.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,8 +19,8 @@ use std::{
 
 use crate::identity::PodIdentity;
 
-/// The labels of controllers, as their manifests have them: the predecessor (and KubeVirt's network addons operator,
-/// which deploys it in a namespace of its own), and rke2's chart.
+/// The labels of controllers, as their manifests have them: the predecessor (and KubeVirt's network
+/// addons operator, which deploys it in a namespace of its own), and rke2's chart.
 const LABELS: [(&str, &str); 4] = [
     ("name", "dynamic-networks-controller"),
     ("app", "dynamic-networks-controller"),
@@ -80,8 +82,8 @@ pub struct Controllers {
     own_owner: Option<String>,
     sees_own: bool,
     is_listed: bool,
-    /// Everything was known once. From then on a candidate holds nothing back before its spec confirms it: any user may
-    /// make one after the other.
+    /// Everything was known once. From then on a candidate holds nothing back before its spec
+    /// confirms it: any user may make one after the other.
     is_decided: bool,
     /// The candidates of a list that is not complete.
     listing: Option<BTreeSet<String>>,
@@ -108,8 +110,8 @@ enum Spec {
 }
 
 impl Controllers {
-    /// Nothing was listed yet. `own`: the agent's own pod; without it, it could not be told from another controller, and
-    /// there are no candidates.
+    /// Nothing was listed yet. `own`: the agent's own pod; without it, it could not be told from
+    /// another controller, and there are no candidates.
     pub fn new(own: Option<PodIdentity>) -> Self {
         Self {
             own,
@@ -187,8 +189,8 @@ impl Controllers {
         !self.unread(true).is_empty()
     }
 
-    /// The spec of a candidate was read: whether it runs and mounts something of the node. `None`: it cannot be read.
-    /// What cannot be read holds nothing back.
+    /// The spec of a candidate was read: whether it runs and mounts something of the node. `None`:
+    /// it cannot be read. What cannot be read holds nothing back.
     pub fn spec_read(&mut self, pod: &PodIdentity, confirms: Option<bool>) {
         if let Some(candidate) = self.candidates.get_mut(pod.uid()) {
             candidate.spec = match (confirms, candidate.spec) {

@@ -111,7 +111,8 @@ impl PodState {
         self.listing.blocked.as_ref().or(self.blocked.as_ref())
     }
 
-    /// Why the agent leaves the pod's running sandboxes unchanged, also when the annotation changes.
+    /// Why the agent leaves the pod's running sandboxes unchanged, also when the annotation
+    /// changes.
     pub fn held(&self) -> Option<&Hold> {
         self.held.as_ref()
     }
@@ -219,10 +220,12 @@ impl PodState {
         self.drop_operations(&waiting, now)
     }
 
-    /// While `hold` stands, what runs is finished, and nothing is begun in a sandbox that lives: no first sight, no ADD,
-    /// no DEL, no network-status. Sandboxes that have ended are released all the same.
+    /// While `hold` stands, what runs is finished, and nothing is begun in a sandbox that lives: no
+    /// first sight, no ADD, no DEL, no network-status. Sandboxes that have ended are released all
+    /// the same.
     ///
-    /// When another controller is gone, every sandbox is seen once more: what that one plugged is adopted.
+    /// When another controller is gone, every sandbox is seen once more: what that one plugged is
+    /// adopted.
     pub fn hold(&mut self, hold: Option<Hold>, now: Now) -> Vec<Action> {
         let others = |hold: &Option<Hold>| matches!(hold, Some(Hold::Other(_)));
         let before = std::mem::replace(&mut self.held, hold);

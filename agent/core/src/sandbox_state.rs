@@ -214,7 +214,8 @@ impl SandboxState {
         ordered.into_iter().map(|(_, interface)| interface).collect()
     }
 
-    /// Another controller was here: what multus and libcni keep is read once more. A sight that has begun goes on.
+    /// Another controller was here: what multus and libcni keep is read once more. A sight that has
+    /// begun goes on.
     pub(crate) fn see_again(&mut self) {
         self.takes_over = true;
         if self.sight == Sight::Seen {

@@ -150,8 +150,8 @@ impl PodState {
         }
     }
 
-    /// What libcni knows beyond the delegate file is taken over at the very first sight, after another controller was
-    /// here, and in place of damaged records.
+    /// What libcni knows beyond the delegate file is taken over at the very first sight, after
+    /// another controller was here, and in place of damaged records.
     fn takes_over(&self, id: &SandboxId) -> bool {
         let sandbox = self.sandboxes.get(id);
         sandbox

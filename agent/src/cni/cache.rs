@@ -178,7 +178,8 @@ impl CniCache {
         .await
     }
 
-    /// Looks for files. It costs one question to the disk for each, however many others the directory has.
+    /// Looks for files. It costs one question to the disk for each, however many others the
+    /// directory has.
     ///
     /// # Errors
     /// [`CacheError::Directory`]

@@ -1,4 +1,5 @@
-//! Looks every few seconds for what multus and libcni keep about attachments. The core decides what its absence means.
+//! Looks every few seconds for what multus and libcni keep about attachments. The core decides what
+//! its absence means.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -18,8 +19,8 @@ pub struct DriftScanner {
 }
 
 impl DriftScanner {
-    /// Scans without end for what `kept` names, and tells `looked` what is there. While nothing is kept, the disk is not
-    /// touched.
+    /// Scans without end for what `kept` names, and tells `looked` what is there. While nothing is
+    /// kept, the disk is not touched.
     pub async fn run(&self, kept: impl Fn() -> KeptFiles, looked: impl Fn(&LookedFor)) -> Infallible {
         let mut pause = INTERVAL;
         loop {

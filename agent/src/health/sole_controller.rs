@@ -1,5 +1,5 @@
-//! Watches for another dynamic-networks controller on this node. While there is one, the agent is not ready and holds
-//! back. The core decides; here its questions about a pod's spec are answered.
+//! Watches for another dynamic-networks controller on this node. While there is one, the agent is
+//! not ready and holds back. The core decides; here its questions about a pod's spec are answered.
 
 use std::{cell::RefCell, convert::Infallible, time::Duration};
 
@@ -30,7 +30,8 @@ use crate::{
 
 /// For one request.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// How soon a controller that was found, or could not be read, is read again: it may have failed for good meanwhile.
+/// How soon a controller that was found, or could not be read, is read again: it may have failed
+/// for good meanwhile.
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// The part of a pod that shows whether it can be a controller.
