@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The README's story on a real cluster, from nothing. Every step is printed as it would be typed, and checked:
-# the status is 0 only when all of them were. KEEP=1 leaves the cluster up.
+# the status is 0 only when all of them were. KEEP=1 leaves the cluster up. IP_FAMILY=ipv6 or dual: on a cluster with
+# such addresses, and with IPv6 interfaces plugged at the end. MULTUS and CONTAINERD as in tests/cluster/up.sh.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=stages.sh
@@ -71,7 +72,7 @@ in_pod() { kubectl exec "$POD" -- "$@"; }
 # shellcheck disable=SC2016
 PLUGGED='for link in $(ls /sys/class/net); do case $link in
     lo | eth0) ;;
-    *) echo "$link=$(ip -o -4 addr show dev $link 2>/dev/null | awk "{ print \$4 }")" ;;
+    *) echo "$link=$(ip -o addr show dev $link scope global 2>/dev/null | awk "{ print \$4 }")" ;;
     esac; done | xargs'
 
 plugged() { in_pod sh -c "$PLUGGED"; }
@@ -115,7 +116,7 @@ expect() {
             ((SECONDS < end)) || wrong "there is no event $reason for $interface"
         done
     done
-    typed "kubectl exec $POD -- ip -o -4 addr"
+    typed "kubectl exec $POD -- ip -o ${SHOWN_FAMILY:--4} addr"
     typed "kubectl get pod $POD -o jsonpath='$STATUS_PATH' | tr -d ' \\n'"
     echo
     typed "kubectl get events --field-selector involvedObject.name=$POD --sort-by=.lastTimestamp -o $EVENT_COLUMNS | grep Interface"
@@ -172,6 +173,32 @@ story() {
     title "7  Unplug all"
     edit "kubectl apply -f examples/interface-remove.yaml" ""
     expect "" RemovedInterface net1
+    [[ ${IP_FAMILY:-ipv4} == ipv4 ]] || story_of_ipv6
+}
+
+IPV6_NETWORK='apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {name: macvlan6-config}
+spec:
+  config: |
+    {"cniVersion": "1.0.0", "name": "macvlan6-config", "type": "macvlan", "master": "eth1", "mode": "bridge",
+     "ipam": {"type": "host-local", "ranges": [[{"subnet": "fd00:10:2::/64", "rangeStart": "fd00:10:2::21"}]]}}'
+
+story_of_ipv6() {
+    local list='[{"name":"macvlan1-config","ips":["fd00:10:1::11/64"]},{"name":"macvlan6-config"}]'
+    local SHOWN_FAMILY=-6 both="net1=fd00:10:1::11/64 net2=fd00:10:2::21/64" families
+    title "8  Plug two with IPv6 addresses: one static, one from host-local"
+    typed "kubectl get pod $POD -o jsonpath='{.status.podIPs[*].ip}{\"\n\"}'"
+    families=$(kubectl get pod "$POD" -o 'jsonpath={.status.podIPs[*].ip}')
+    [[ $families == *:* ]] || wrong "the pod has no IPv6 address"
+    [[ $IP_FAMILY == ipv6 ]] && [[ $families == *.* ]] && wrong "the pod has an IPv4 address"
+    typed "kubectl apply -f - <<<\"\$IPV6_NETWORK\""
+    edit "kubectl annotate pod $POD --overwrite $NETWORKS='$list'" "$both"
+    expect "$both" AddedInterface net1 net2
+
+    title "9  Unplug them"
+    edit "kubectl apply -f examples/interface-remove.yaml" ""
+    expect "" RemovedInterface net1 net2
 }
 
 # is_untouched MAC: net1 was not plugged anew.

@@ -21,6 +21,10 @@ STATE=$CHECKOUT/.cluster${CLUSTER:+-$CLUSTER}
 # Two clusters on one machine differ in this, and so in the names of their links and cgroups.
 CLUSTER_ID=$(printf %s "$STATE" | sha256sum | cut -c1-8)
 
+# ipv4, ipv6 or dual: what pods, services and nodes have addresses of. In dual, IPv4 comes first.
+IP_FAMILY=${IP_FAMILY:-ipv4}
+[[ $IP_FAMILY =~ ^(ipv4|ipv6|dual)$ ]] || { echo "error: IP_FAMILY=$IP_FAMILY: ipv4, ipv6 or dual" >&2 && exit 1; }
+
 # Under it, one directory per hash of the pins, and the toolchain where the machine has none.
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/dynamic-networks
 
@@ -29,6 +33,11 @@ PAUSE_IMAGE=localhost/pause:1
 BUSYBOX_IMAGE=docker.io/library/busybox:latest
 
 say() { printf '%s\n' "$*"; }
+
+# The address as it stands in a URL.
+url_host() {
+    if [[ $1 == *:* ]]; then echo "[$1]"; else echo "$1"; fi
+}
 
 say_how_to_use() { say "  export KUBECONFIG=$(printf %q "$STATE/kubeconfig")"; }
 
@@ -42,7 +51,7 @@ as_root() {
     if ((EUID == 0)); then
         "$@"
     else
-        sudo -- env CLUSTER="$CLUSTER" "$@"
+        sudo -- env CLUSTER="$CLUSTER" IP_FAMILY="$IP_FAMILY" "$@"
     fi
 }
 

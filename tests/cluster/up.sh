@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Brings up the cluster of this checkout: a real Kubernetes node made of namespaces (NODES=2: that many; MULTUS=4.2.2:
 # with the multus of components/multus-4.2.2; CONTAINERD=debian: with the distribution's containerd, which preflight.sh
-# unpacks; CLUSTER=NAME: one more, beside the unnamed one). Builds first what is not in the cache. Run as yourself: only
-# the nodes need root, by sudo.
+# unpacks; IP_FAMILY=ipv6 or dual: with such addresses; CLUSTER=NAME: one more, beside the unnamed one). Builds first
+# what is not in the cache. Run as yourself: only the nodes need root, by sudo.
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -31,7 +31,7 @@ esac
 
 began=$SECONDS
 "$CLUSTER_SOURCE/images.sh" "$STATE/images"
-say "Starting ${NODES:-1} node(s)..."
+say "Starting ${NODES:-1} node(s), $IP_FAMILY..."
 if ! as_root "$CLUSTER_SOURCE/host/start.sh" "$built/bin" "$containerd" "$multus/bin" "${NODES:-1}"; then
     "$CLUSTER_SOURCE/down.sh" --quiet
     fail "the cluster did not start; the logs are in $STATE/logs"

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # read by those who source this file
 # Who may talk to whom: a CA, the serving certificates, and one token per client. Made anew for every cluster.
-# To be sourced after lib.sh.
+# To be sourced after lib.sh and network.sh.
 
 CREDENTIALS=$STATE/credentials
 
@@ -35,7 +35,7 @@ kind: Config
 clusters:
 - name: local
   cluster:
-    server: https://$API_ADDRESS:6443
+    server: https://$(url_host "$API_ADDRESS"):6443
     certificate-authority-data: $(base64 -w0 "$CREDENTIALS/ca.crt")
 users:
 - name: $1
@@ -55,7 +55,7 @@ cluster_credentials() {
     new_ca
     new_key service-accounts
     new_certificate api-server /CN=kube-apiserver serverAuth \
-        "IP:$API_ADDRESS,IP:10.96.0.1,IP:127.0.0.1,DNS:localhost,DNS:kubernetes.default.svc"
+        "IP:$API_ADDRESS,IP:$(api_service_address),IP:127.0.0.1,DNS:localhost,DNS:kubernetes.default.svc"
     new_certificate api-server-to-kubelet /O=system:masters/CN=kube-apiserver clientAuth DNS:kube-apiserver
     new_user admin admin system:masters
     new_user controller-manager system:kube-controller-manager ""
@@ -64,7 +64,7 @@ cluster_credentials() {
     new_user multus system:serviceaccount:kube-system:multus system:serviceaccounts
 }
 
-node_credentials() { # NUMBER ADDRESS
-    new_certificate "node$1" "/O=system:nodes/CN=system:node:node$1" serverAuth "IP:$2,DNS:node$1"
+node_credentials() { # NUMBER ADDRESSES
+    new_certificate "node$1" "/O=system:nodes/CN=system:node:node$1" serverAuth "IP:${2//,/,IP:},DNS:node$1"
     new_user "node$1" "system:node:node$1" system:nodes
 }

@@ -21,12 +21,12 @@ overlay_on_memory() {
 }
 
 # The kinds of rules that kube-proxy writes.
-service_rules() {
-    nft -f - <<'EOT'
-table ip kernel-check {
-    map services { type ipv4_addr . inet_proto . inet_service : verdict; }
+service_rules() { # FAMILY ADDRESS_TYPE
+    nft -f - <<EOT
+table $1 kernel-check {
+    map services { type $2_addr . inet_proto . inet_service : verdict; }
     chain pod { numgen random mod 1 vmap { 0 : accept }; }
-    chain output { type nat hook output priority -100; ip daddr . meta l4proto . th dport vmap @services; fib daddr type local goto pod; }
+    chain output { type nat hook output priority -100; $1 daddr . meta l4proto . th dport vmap @services; fib daddr type local goto pod; }
     chain postrouting { type nat hook postrouting priority 100; meta mark & 0x4000 != 0 masquerade fully-random; }
     chain forward { type filter hook forward priority -110; ct state new reject; }
 }
@@ -53,5 +53,9 @@ try veth "CONFIG_VETH (modprobe veth)" ip link add check0 type veth peer name ch
 try bridge "CONFIG_BRIDGE (modprobe bridge)" ip link add check2 type bridge
 try macvlan "CONFIG_MACVLAN (modprobe macvlan)" ip link add link check2 name check3 type macvlan mode bridge
 try overlayfs "CONFIG_OVERLAY_FS (modprobe overlay); in a container, --privileged" overlay_on_memory
-try nftables "CONFIG_NF_TABLES with NAT, fib, numgen and reject (modprobe nf_tables)" service_rules
+try nftables "CONFIG_NF_TABLES with NAT, fib, numgen and reject (modprobe nf_tables)" service_rules ip ipv4
+[[ ${IP_FAMILY:-ipv4} == ipv4 ]] || {
+    try IPv6 "CONFIG_IPV6, not switched off (net.ipv6.conf.all.disable_ipv6=0)" ip addr add fd00::1/64 dev check2
+    try nftables6 "CONFIG_NF_TABLES_IPV6 with NAT, fib and reject" service_rules ip6 ipv6
+}
 try cgroups "the controllers cpu, cpuset, memory and pids, writable; in a container, --privileged --cgroupns=host" controllers

@@ -24,13 +24,17 @@ prepare() {
 
 # Under the lock, until the host's link has the address.
 choose_addresses() {
-    local prefix offset node
-    read -r prefix offset < <(free_subnet) || fail "no free /28 is left in 198.18.0.0/15"
-    host_address=$prefix.$((offset + 1))
+    local prefix=- offset=0 prefix6 node
+    if [[ $IP_FAMILY != ipv6 ]]; then
+        read -r prefix offset < <(free_subnet) || fail "no free /28 is left in 198.18.0.0/15"
+    fi
+    prefix6=$(subnet6)
+    [[ $IP_FAMILY == ipv4 ]] || ! subnet_in_use "$prefix6::/64" || fail "this machine has a route to $prefix6::/64"
+    host_addresses=$(per_family "$prefix.$((offset + 1))" "$prefix6::1")
     for ((node = 1; node <= nodes; node++)); do
-        addresses[node]=$prefix.$((offset + 1 + node))
+        addresses[node]=$(per_family "$prefix.$((offset + 1 + node))" "$prefix6::$((1 + node))")
     done
-    API_ADDRESS=${addresses[1]}
+    API_ADDRESS=${addresses[1]%%,*}
 }
 
 # Starts the first process of a node, in the group by which a killed run is found again.
@@ -41,9 +45,9 @@ start_node() { # NUMBER
     # shellcheck disable=SC2094
     (
         echo "$BASHPID" >"$(cgroup_of_processes)/cgroup.procs"
-        export NODE=$name NODE_ADDRESS=${addresses[$1]} API_ADDRESS SERVICE_RANGE PAUSE_IMAGE
-        POD_RANGE=$(pod_range "$1") CGROUP_ROOT=/$CGROUP/$name COMPONENTS=$(components_of "$1")
-        export POD_RANGE CGROUP_ROOT COMPONENTS
+        export NODE=$name NODE_ADDRESSES=${addresses[$1]} API_ADDRESS SERVICE_RANGE CLUSTER_RANGE IP_FAMILY PAUSE_IMAGE
+        POD_RANGE=$(pod_range "$1") API_SERVICE_ADDRESS=$(api_service_address) CGROUP_ROOT=/$CGROUP/$name COMPONENTS=$(components_of "$1")
+        export POD_RANGE API_SERVICE_ADDRESS CGROUP_ROOT COMPONENTS
         exec setsid unshare --mount --net --pid --uts --fork --kill-child \
             "$CLUSTER_SOURCE/node/root.sh" "$STATE" "$bin" "$containerd_bin" "$multus_bin" "$name"
     ) </dev/null >"$STATE/logs/$name/init.log" 2>&1 8<&- &
@@ -56,13 +60,13 @@ start_node() { # NUMBER
 
 connect_nodes() {
     local node other
-    network_first_node "${pids[1]}" "$host_address" "${addresses[1]}"
+    network_first_node "${pids[1]}" "$host_addresses" "${addresses[1]}"
     for ((node = 2; node <= nodes; node++)); do
         network_further_node "${pids[1]}" "${pids[node]}" "$node" "${addresses[node]}"
     done
     for ((node = 1; node <= nodes; node++)); do
         for ((other = 1; other <= nodes; other++)); do
-            ((node == other)) || network_pod_route "${pids[node]}" "$other" "${addresses[other]}"
+            ((node == other)) || network_pod_routes "${pids[node]}" "$other" "${addresses[other]}"
         done
     done
 }
@@ -116,9 +120,10 @@ export KUBECONFIG='$STATE/kubeconfig'
 CLUSTER_ID=$CLUSTER_ID
 CLUSTER_BIN='$bin'
 NODES=$nodes
-HOST_ADDRESS=$host_address
+IP_FAMILY=$IP_FAMILY
+HOST_ADDRESS=${host_addresses%%,*}
 NODE_NAME=node1
-NODE_IP=${addresses[1]}
+NODE_IP=${addresses[1]%%,*}
 NODE_PID=${pids[1]}
 NODE_ROOT=/proc/${pids[1]}/root
 NODE_CGROUP=/$CGROUP/node1
@@ -128,7 +133,7 @@ MULTUS_CONFIG=/proc/${pids[1]}/root/etc/cni/net.d/multus.d/daemon-config.json
 EOT
     for ((node = 1; node <= nodes; node++)); do
         echo "NODE${node}_NAME=node$node"
-        echo "NODE${node}_IP=${addresses[node]}"
+        echo "NODE${node}_IP=${addresses[node]%%,*}"
         echo "NODE${node}_PID=${pids[node]}"
     done
 }

@@ -15,6 +15,14 @@ export PATH=$BIN:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 fetch() { curl --silent --fail --max-time 2 --noproxy '*' "$@"; }
 fetch_tls() { fetch --cacert "$CREDENTIALS/ca.crt" "$@"; }
 
+# All addresses of this node: on "::", IPv4 is served too.
+any_address() {
+    case $IP_FAMILY in
+    ipv4) echo 0.0.0.0 ;;
+    *) echo :: ;;
+    esac
+}
+
 needs_etcd() { :; }
 run_etcd() {
     exec etcd --data-dir=/var/lib/etcd --unsafe-no-fsync --log-level=warn \
@@ -28,7 +36,7 @@ run_kube-apiserver() {
     # shellcheck disable=SC2054 # the commas belong to a value
     local flags=(
         --etcd-servers=http://127.0.0.1:2379
-        --advertise-address="$NODE_ADDRESS" --secure-port=6443
+        --bind-address="$(any_address)" --advertise-address="${NODE_ADDRESSES%%,*}" --secure-port=6443
         --service-cluster-ip-range="$SERVICE_RANGE"
         --authorization-mode=Node,RBAC --enable-admission-plugins=NodeRestriction --allow-privileged=true
         --client-ca-file="$CREDENTIALS/ca.crt" --token-auth-file="$CREDENTIALS/tokens.csv"
@@ -47,7 +55,11 @@ run_kube-apiserver() {
     )
     exec kube-apiserver "${flags[@]}"
 }
-ready_kube-apiserver() { fetch_tls "https://$API_ADDRESS:6443/readyz"; }
+ready_kube-apiserver() {
+    local host=$API_ADDRESS
+    [[ $host != *:* ]] || host="[$host]"
+    fetch_tls "https://$host:6443/readyz"
+}
 
 needs_kube-controller-manager() { ready_kube-apiserver; }
 run_kube-controller-manager() {
@@ -75,7 +87,7 @@ ready_containerd() { ctr version; }
 needs_kubelet() { ready_containerd && ready_kube-apiserver; }
 run_kubelet() {
     exec kubelet --config=/etc/kubernetes/kubelet.yaml --kubeconfig="$CREDENTIALS/$NODE.kubeconfig" \
-        --hostname-override="$NODE" --node-ip="$NODE_ADDRESS"
+        --hostname-override="$NODE" --node-ip="$NODE_ADDRESSES"
 }
 ready_kubelet() { fetch http://127.0.0.1:10248/healthz; }
 
@@ -86,7 +98,8 @@ ready_kube-proxy() { fetch http://127.0.0.1:10256/healthz; }
 # Its pod would have the address of the API and its token from the kubelet.
 needs_multus() { ready_kube-apiserver; }
 run_multus() {
-    export MULTUS_NODE_NAME=$NODE KUBERNETES_SERVICE_HOST=10.96.0.1 KUBERNETES_SERVICE_PORT=443
+    export MULTUS_NODE_NAME=$NODE KUBERNETES_SERVICE_PORT=443
+    export KUBERNETES_SERVICE_HOST=$API_SERVICE_ADDRESS
     exec /run/cluster/multus/multus-daemon --config=/etc/cni/net.d/multus.d/daemon-config.json
 }
 ready_multus() { fetch --unix-socket /run/multus/multus.sock http://multus/healthz; }

@@ -33,6 +33,7 @@ write_kubelet() {
     cat >/etc/kubernetes/kubelet.yaml <<EOT
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
+address: "$(any_address)"
 authentication:
   x509: {clientCAFile: $CREDENTIALS/ca.crt}
 tlsCertFile: $CREDENTIALS/$NODE.crt
@@ -61,7 +62,8 @@ apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 mode: nftables
 hostnameOverride: $NODE
-clusterCIDR: 10.244.0.0/16
+bindAddress: "$(any_address)"
+clusterCIDR: "$CLUSTER_RANGE"
 clientConnection: {kubeconfig: $CREDENTIALS/proxy.kubeconfig}
 conntrack: {maxPerCore: 0, min: 0}
 oomScoreAdj: 0
@@ -70,14 +72,17 @@ EOT
 
 # The default network. A plain .conf: multus 4.3.0 cannot delete what a .conflist made.
 write_cni() {
-    local plugin
+    local plugin range ranges=
+    for range in ${POD_RANGE//,/ }; do
+        ranges+="${ranges:+, }[{\"subnet\": \"$range\"}]"
+    done
     mkdir -p /etc/cni/net.d /opt/cni/bin
     for plugin in "$BIN"/cni/* /run/cluster/multus/multus-shim; do
         ln -s "$plugin" /opt/cni/bin/
     done
     cat >/etc/cni/net.d/10-podnet.conf <<EOT
 {"cniVersion": "1.0.0", "name": "podnet", "type": "bridge", "bridge": "cni0", "isDefaultGateway": true, "hairpinMode": true,
- "ipam": {"type": "host-local", "ranges": [[{"subnet": "$POD_RANGE"}]]}}
+ "ipam": {"type": "host-local", "ranges": [$ranges]}}
 EOT
 }
 

@@ -2,7 +2,8 @@
 # The init of a node: starts its components, and starts each again when it ends, as systemd, the kubelet or a
 # DaemonSet would. Reaps what loses its parent (bash does that while it waits).
 #
-# Environment: NODE, NODE_ADDRESS, API_ADDRESS, POD_RANGE, SERVICE_RANGE, PAUSE_IMAGE, CGROUP_ROOT, COMPONENTS.
+# Environment: NODE, NODE_ADDRESSES, API_ADDRESS, API_SERVICE_ADDRESS, POD_RANGE, CLUSTER_RANGE, SERVICE_RANGE, IP_FAMILY,
+# PAUSE_IMAGE, CGROUP_ROOT, COMPONENTS.
 set -euo pipefail
 
 umount -l /run/host
