@@ -3,3 +3,4 @@
 
 pub mod cache;
 pub mod delegate_file;
+pub mod sandbox_network;

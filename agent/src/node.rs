@@ -32,6 +32,7 @@ use crate::{
     cni::{
         cache::{CacheError, CniCache},
         delegate_file::{self, DelegateEntry},
+        sandbox_network::{self, NetworkError},
     },
     cri::{Cri, CriError, Listing},
     disk::{
@@ -161,8 +162,11 @@ impl Node {
     }
 
     async fn sandbox_network(&self, sandbox: &SandboxId) -> Result<Option<Network>, String> {
-        let found = self.cri.sandbox(sandbox).await;
-        let network = self.noted_cri(found)?.map(|(_, network)| network);
+        let network = match sandbox_network::read(&self.cri, &self.cache, sandbox).await {
+            Ok(network) => network,
+            Err(NetworkError::Cri(error)) => self.noted_cri(Err(error))?,
+            Err(NetworkError::Cache(error)) => self.noted_cache(Err(error))?,
+        };
         if let Some(Network::Namespace(netns)) = &network {
             check_visible(netns, &self.host_run).await?;
         }
@@ -171,12 +175,10 @@ impl Node {
 
     /// The namespace is looked at first: while it exists, the runtime need not be asked.
     async fn has_ended(&self, sandbox: &SandboxId, netns: &str) -> Result<bool, String> {
-        if !netns.is_empty() {
-            let netns = Path::new(netns);
-            let path = below_run(netns, &self.host_run).unwrap_or_else(|| netns.to_owned());
-            if tokio::fs::try_exists(path).await.unwrap_or(true) {
-                return Ok(false);
-            }
+        if let Some(path) = seen_here(netns, &self.host_run)
+            && tokio::fs::try_exists(path).await.unwrap_or(true)
+        {
+            return Ok(false);
         }
         let running = self.listing.running_sandboxes().await;
         Ok(!self.noted_cri(running)?.contains(sandbox))
@@ -394,6 +396,16 @@ fn below_run(path: &Path, host_run: &Path) -> Option<PathBuf> {
     below.map(|below| host_run.join(below))
 }
 
+/// Where a namespace's path on the node can be looked at from here. `/proc/<pid>/ns/net`, which docker uses, cannot:
+/// the agent has other process ids than the node.
+fn seen_here(netns: &str, host_run: &Path) -> Option<PathBuf> {
+    let path = Path::new(netns);
+    if netns.is_empty() || path.starts_with("/proc") {
+        return None;
+    }
+    Some(below_run(path, host_run).unwrap_or_else(|| path.to_owned()))
+}
+
 /// Whether a namespace that the runtime names is seen from here. Under a wrong mount every sandbox
 /// would look as if it had ended.
 async fn check_visible(netns: &Path, host_run: &Path) -> Result<(), String> {
@@ -424,6 +436,18 @@ mod tests {
         assert_eq!(check("/proc/1/ns/net").await, Ok(()), "it is not below /run");
         let unseen = check("/var/run/netns/cni-2").await.unwrap_err();
         assert!(unseen.contains("HOST_RUN"), "{unseen}");
+    }
+
+    #[rstest]
+    #[case::below_run("/run/netns/cni-1", Some("/host/run/netns/cni-1"))]
+    #[case::elsewhere("/tmp/netns/cni-1", Some("/tmp/netns/cni-1"))]
+    #[case::of_a_process("/proc/1/ns/net", None)]
+    #[case::unknown("", None)]
+    fn a_process_of_the_node_is_not_seen_here(#[case] on_node: &str, #[case] here: Option<&str>) {
+        assert_eq!(
+            seen_here(on_node, Path::new("/host/run")),
+            here.map(PathBuf::from)
+        );
     }
 
     #[rstest]

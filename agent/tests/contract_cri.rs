@@ -12,12 +12,20 @@ mod support;
 use std::{
     cell::Cell,
     collections::HashMap,
+    fs,
     io::{self, Write},
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use agent::cri::{CALL_DEADLINE, Cri, CriError, Listing};
+use agent::{
+    cni::{
+        cache::CniCache,
+        sandbox_network::{self, NetworkError},
+    },
+    cri::{CALL_DEADLINE, Cri, CriError, Listing},
+};
 use agent_core::{
     identity::SandboxId,
     sandbox::{Network, Sandbox, newest_ready},
@@ -27,6 +35,8 @@ use proto::runtime_v1::{
     ContainerState::{ContainerExited, ContainerRunning},
     PodSandboxState::{SandboxNotready, SandboxReady},
 };
+use rstest::rstest;
+use serde_json::json;
 use support::{
     cri::{Runtime, ScriptedRuntime, container, sandbox},
     soon,
@@ -164,6 +174,103 @@ async fn a_sandbox_tells_its_network() {
     assert!(sandbox.ready);
     assert_eq!(sandbox.pod.to_string(), "default/p");
     assert_eq!(network, Network::Namespace("/var/run/netns/cni-1".into()));
+}
+
+/// libcni's entry of an attachment, as it is when a runtime passes this uid, or none.
+fn entry(dir: &Path, config_name: &str, interface: &str, netns: &str, uid: Option<&str>) {
+    let arguments: Vec<_> = uid.map(|uid| ["K8S_POD_UID", uid]).into_iter().collect();
+    let entry = json!({
+        "kind": "cniCacheV1", "containerId": "a", "config": "e30=", "ifName": interface,
+        "networkName": config_name, "netns": netns, "cniArgs": arguments, "result": {},
+    });
+    let path = dir.join("results");
+    fs::create_dir_all(&path).unwrap();
+    fs::write(
+        path.join(format!("{config_name}-a-{interface}")),
+        entry.to_string(),
+    )
+    .unwrap();
+}
+
+/// The network of sandbox "a" of a pod "u", for a runtime that reports this about it.
+async fn network(info: HashMap<String, String>, dir: &Path) -> Network {
+    let runtime = ScriptedRuntime::start(Runtime {
+        sandboxes: vec![sandbox("a", "u", SandboxReady, 1)],
+        info,
+        ..Runtime::default()
+    });
+    let (cri, cache) = (Cri::new(runtime.socket()), CniCache::new(dir.to_owned()));
+    let network = soon(sandbox_network::read(&cri, &cache, &id("a"))).await;
+    network.unwrap().expect("the runtime knows the sandbox")
+}
+
+#[rstest]
+#[case::cri_dockerd(HashMap::new(), "/proc/4711/ns/net", None)]
+#[case::virtual_machine(info(r#"{"runtimeSpec":{"linux":{}}}"#), "/run/netns/cni-1", Some("u"))]
+#[tokio::test]
+async fn libcni_tells_the_namespace_when_the_runtime_does_not(
+    #[case] info: HashMap<String, String>,
+    #[case] netns: &str,
+    #[case] uid: Option<&str>,
+) {
+    let dir = tempfile::tempdir().unwrap();
+    entry(dir.path(), "podnet", "eth0", netns, uid);
+    entry(dir.path(), "blue", "net1", "/run/netns/other", uid);
+    assert_eq!(network(info, dir.path()).await, Network::Namespace(netns.into()));
+}
+
+#[tokio::test]
+async fn the_runtime_is_believed_before_libcni() {
+    let dir = tempfile::tempdir().unwrap();
+    entry(dir.path(), "podnet", "eth0", "/run/netns/cni-2", Some("u"));
+    let told = info(r#"{"sandboxMetadata":{"Metadata":{"NetNSPath":"/run/netns/cni-1"}}}"#);
+    let network = network(told, dir.path()).await;
+    assert_eq!(network, Network::Namespace("/run/netns/cni-1".into()));
+}
+
+#[rstest]
+#[case::no_entry(&[], "no entry of eth0")]
+#[case::another_pod(&[("podnet", "/run/netns/cni-1", "other")], "no entry of eth0")]
+#[case::contradiction(&[("podnet", "/run/netns/cni-1", "u"), ("old", "/run/netns/cni-2", "u")], "cni-2")]
+#[case::no_path(&[("podnet", "", "u")], "no absolute path")]
+#[case::climbing(&[("podnet", "/run/netns/../x", "u")], "no absolute path")]
+#[tokio::test]
+async fn an_unusable_entry_leaves_the_namespace_unknown(
+    #[case] entries: &[(&str, &str, &str)],
+    #[case] words: &str,
+) {
+    let dir = tempfile::tempdir().unwrap();
+    for (config_name, netns, uid) in entries {
+        entry(dir.path(), config_name, "eth0", netns, Some(uid));
+    }
+    let network = network(HashMap::new(), dir.path()).await;
+    let Network::Unknown(reason) = network else {
+        panic!("{network:?}");
+    };
+    assert!(
+        reason.contains("cri-dockerd") && reason.contains(words),
+        "{reason}"
+    );
+}
+
+/// libcni does not write atomically: another look a moment later finds the entry whole.
+#[tokio::test]
+async fn a_half_written_entry_is_an_error() {
+    let runtime = ScriptedRuntime::start(Runtime {
+        sandboxes: vec![sandbox("a", "u", SandboxReady, 1)],
+        ..Runtime::default()
+    });
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("results")).unwrap();
+    fs::write(dir.path().join("results/podnet-a-eth0"), r#"{"kind":"cni"#).unwrap();
+    let cache = CniCache::new(dir.path().to_owned());
+    let read = soon(sandbox_network::read(
+        &Cri::new(runtime.socket()),
+        &cache,
+        &id("a"),
+    ))
+    .await;
+    assert!(matches!(read, Err(NetworkError::Cache(_))), "{read:?}");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Pod sandboxes as the container runtime reports them (CRI v1).
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use crate::identity::{PodIdentity, SandboxId};
 
@@ -26,6 +26,23 @@ pub enum Network {
     Namespace(PathBuf),
     /// The runtime does not tell; why.
     Unknown(String),
+}
+
+impl Network {
+    /// The namespace at a path that another program reports; unknown when it is no plain absolute path.
+    pub fn at(path: &str) -> Self {
+        let is_plain = |path: &Path| {
+            path.is_absolute()
+                && path
+                    .components()
+                    .all(|part| !matches!(part, Component::ParentDir))
+        };
+        if is_plain(Path::new(path)) {
+            Self::Namespace(path.into())
+        } else {
+            Self::Unknown(format!("{path:?} is no absolute path of a network namespace"))
+        }
+    }
 }
 
 /// The newest ready sandbox: the one that the pod's containers run in.

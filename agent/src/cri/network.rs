@@ -1,10 +1,7 @@
 //! Where a sandbox's network namespace is. The CRI has no field for it: each runtime tells in its own JSON, under `info` of a verbose
 //! PodSandboxStatus.
 
-use std::{
-    collections::HashMap,
-    path::{Component, Path},
-};
+use std::collections::HashMap;
 
 use agent_core::sandbox::Network;
 use proto::runtime_v1::{NamespaceMode, PodSandboxStatus};
@@ -65,10 +62,10 @@ pub(super) fn of_status(status: &PodSandboxStatus, info: &HashMap<String, String
     }
     let Some(json) = info.get("info") else {
         return Network::Unknown(
-                "the runtime does not tell the path of the network namespace (cri-dockerd does not; containerd 1.6 or newer \
-                 and CRI-O do)"
-                    .to_owned(),
-            );
+            "the runtime does not report the path of the network namespace (cri-dockerd does not; containerd 1.6 or newer \
+             and CRI-O do)"
+                .to_owned(),
+        );
     };
     match serde_json::from_str::<Info>(json) {
         Ok(info) => from_info(info),
@@ -90,17 +87,9 @@ fn from_info(info: Info) -> Network {
         .chain(from_spec)
         .find(|path| !path.is_empty())
     {
-        Some(path) if is_plain(Path::new(&path)) => Network::Namespace(path.into()),
-        Some(path) => Network::Unknown(format!("{path:?} is no absolute path of a network namespace")),
+        Some(path) => Network::at(&path),
         None => Network::Unknown("the runtime's sandbox info names no network namespace".to_owned()),
     }
-}
-
-fn is_plain(path: &Path) -> bool {
-    path.is_absolute()
-        && path
-            .components()
-            .all(|part| !matches!(part, Component::ParentDir))
 }
 
 #[cfg(test)]
