@@ -9,6 +9,7 @@
 #   programs_*   the programs as plain processes
 #   cluster_*    on the cluster, a namespace per test: several at once, of several files
 #   alone_*      on the cluster, disturbing everybody (no agent, other multus, not installed): one at a time
+# Only where they are named: pair_*, on a cluster with two nodes (hack/pair.sh).
 # CLUSTERS="second third": further clusters that are up. The files then go to whichever cluster is free.
 # The order only saves time. Whoever runs them otherwise is safe too: each test holds a lock, shared or alone.
 set -euo pipefail
@@ -92,7 +93,7 @@ if (($#)); then
         group "$threads" "${files[@]}"
     done
 else
-    mapfile -t others < <(matching '*' | grep -vE '^(programs|cluster|alone)_')
+    mapfile -t others < <(matching '*' | grep -vE '^(programs|cluster|alone|pair)_')
     printf '\n--> the harness itself\n'
     "$(harness)" --quiet 2>&1 | tee -a "$output" || failed=1
     group "$AT_ONCE" "${others[@]}"

@@ -1,8 +1,30 @@
 //! Users of the cluster other than the administrator.
 
+use kube::{Client, config::AuthInfo};
 use serde_json::{Value, json};
 
-use crate::{error::Result, namespace::Namespace, node::parse};
+use crate::{
+    cluster::{Cluster, client_as},
+    error::Result,
+    namespace::Namespace,
+    node::parse,
+};
+
+impl Cluster {
+    /// A client with nothing but `token`.
+    ///
+    /// # Errors
+    /// [`Error::Setup`](crate::Error::Setup).
+    pub async fn client_with_token(&self, token: &str) -> Result<Client> {
+        client_as(&self.kubeconfig(), |config| {
+            config.auth_info = AuthInfo {
+                token: Some(token.to_owned().into()),
+                ..AuthInfo::default()
+            };
+        })
+        .await
+    }
+}
 
 impl Namespace {
     /// The kubeconfig of a new service account that may do nothing.

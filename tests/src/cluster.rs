@@ -34,7 +34,7 @@ pub(crate) const WEBHOOK: &str = "dynamic-networks-webhook";
 pub struct Cluster {
     /// An administrator's client.
     pub client: Client,
-    /// The one node.
+    /// The node that a test is about: the first, but for [`Namespace::on_node`](crate::Namespace::on_node).
     pub node: Node,
     env: BTreeMap<String, String>,
     // Held while a test runs: shared by tests that mind their own namespace, alone by those that disturb everybody.
@@ -77,7 +77,7 @@ impl Cluster {
             .get("KUBECONFIG")
             .map_or_else(|| state.join("kubeconfig"), PathBuf::from);
         let client = client(&kubeconfig).await?;
-        let node = Node::new(&env)?;
+        let node = Node::new(&env, 1)?;
         let cluster = Self {
             client,
             node,
@@ -101,6 +101,19 @@ impl Cluster {
             env: self.env.clone(),
             _lock: lock.map_err(|e| Error::Setup(format!("the lock of the tests: {e}")))?,
         })
+    }
+
+    /// The same cluster under the same lock, seen from the node of this number.
+    pub(crate) fn on_node(&self, number: u8) -> Result<Self> {
+        Ok(Self {
+            node: Node::new(&self.env, number)?,
+            ..self.again()?
+        })
+    }
+
+    /// Whether a pod may start on a node other than [`Self::node`].
+    pub(crate) fn has_other_nodes(&self) -> bool {
+        self.variable("NODES").is_some_and(|nodes| nodes != "1")
     }
 
     /// A variable of `.cluster/env`.

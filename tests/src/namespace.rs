@@ -110,6 +110,18 @@ async fn alone() -> Result<Cluster> {
 }
 
 impl Namespace {
+    /// This namespace, for pods that run on the node of this number.
+    ///
+    /// # Errors
+    /// [`Error::Setup`] when the cluster has no such node.
+    pub fn on_node(&self, number: u8) -> Result<Self> {
+        Ok(Self {
+            cluster: self.cluster.on_node(number)?,
+            name: self.name.clone(),
+            run: self.run.clone(),
+        })
+    }
+
     /// Runs a part of a test in a second namespace, which is removed at its end.
     ///
     /// # Errors
@@ -246,6 +258,9 @@ impl Namespace {
                 }],
             },
         });
+        if self.cluster.has_other_nodes() {
+            pod["spec"]["nodeSelector"] = json!({"kubernetes.io/hostname": self.cluster.node.name});
+        }
         change(&mut pod);
         let pod: ApiPod = object(pod)?;
         let made = self

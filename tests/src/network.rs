@@ -16,6 +16,7 @@ pub struct Plugin {
 enum Ipam {
     None,
     HostLocal,
+    HostLocal6,
     Static,
 }
 
@@ -64,6 +65,12 @@ impl Plugin {
     /// Addresses from the host-local plugin, in a range that no other test uses.
     pub fn host_local(mut self) -> Self {
         self.ipam = Ipam::HostLocal;
+        self
+    }
+
+    /// The same with IPv6 addresses.
+    pub fn host_local6(mut self) -> Self {
+        self.ipam = Ipam::HostLocal6;
         self
     }
 
@@ -125,6 +132,10 @@ impl Plugin {
                 "rangeStart": format!("{subnet}.10"),
                 "rangeEnd": format!("{subnet}.250"),
             }]]}),
+            Ipam::HostLocal6 => json!({"type": "host-local", "ranges": [[{
+                "subnet": format!("{}/64", nad.address6(0)),
+                "rangeStart": nad.address6(0x10),
+            }]]}),
         };
         config.insert("ipam".to_owned(), ipam);
         config
@@ -148,6 +159,16 @@ impl Nad {
     /// An address of its range, without prefix.
     pub fn address(&self, host: u8) -> String {
         format!("{}.{host}", self.subnet)
+    }
+
+    /// An IPv6 address of its range, without prefix.
+    pub fn address6(&self, host: u8) -> String {
+        let subnet = self.subnet.replace('.', ":");
+        if host == 0 {
+            format!("fd00:{subnet}::")
+        } else {
+            format!("fd00:{subnet}::{host:x}")
+        }
     }
 
     /// The name as network-status has it.

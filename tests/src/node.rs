@@ -48,18 +48,22 @@ pub struct Sandbox {
 }
 
 impl Node {
-    pub(crate) fn new(env: &BTreeMap<String, String>) -> Result<Self> {
+    /// The node of this number, from 1 on.
+    pub(crate) fn new(env: &BTreeMap<String, String>, number: u8) -> Result<Self> {
         let variable = |name: &str| {
-            env.get(name)
-                .cloned()
-                .ok_or_else(|| Error::Setup(format!(".cluster/env does not set {name}")))
+            let name = format!("NODE{number}_{name}");
+            env.get(&name).cloned().ok_or_else(|| {
+                Error::Setup(format!(
+                    "the cluster has no node {number}: its env does not set {name}"
+                ))
+            })
         };
-        let pid = variable("NODE_PID")?;
+        let pid = variable("PID")?;
         let pid = pid
             .parse()
-            .map_err(|_| Error::Setup(format!("NODE_PID is {pid:?}, not a process id")))?;
+            .map_err(|_| Error::Setup(format!("NODE{number}_PID is {pid:?}, not a process id")))?;
         Ok(Self {
-            name: variable("NODE_NAME")?,
+            name: variable("NAME")?,
             pid,
         })
     }

@@ -24,14 +24,18 @@ use crate::{
 const NOWHERE: &str = "tests.dynamic-networks.invalid/nowhere";
 
 impl Cluster {
-    /// The agent's pod.
+    /// The agent's pod on the node.
     ///
     /// # Errors
     /// [`Error::Unexpected`] when none runs.
     pub async fn agent_pod(&self) -> Result<ApiPod> {
         let pods = self.program_pods(AGENT).await?;
+        let on_node = |p: &ApiPod| {
+            let spec = p.spec.as_ref();
+            spec.and_then(|spec| spec.node_name.as_ref()) == Some(&self.node.name)
+        };
         pods.into_iter()
-            .find(|p| p.metadata.deletion_timestamp.is_none())
+            .find(|p| p.metadata.deletion_timestamp.is_none() && on_node(p))
             .ok_or_else(|| Error::Unexpected("no agent pod".to_owned()))
     }
 
@@ -160,6 +164,20 @@ impl Cluster {
     pub async fn agent_process(&self) -> Result<String> {
         let uid = self.agent_pod().await?.uid().unwrap_or_default();
         self.node.main_process(&uid).await
+    }
+
+    /// The token that the agent uses, as the node's root finds it.
+    ///
+    /// # Errors
+    /// [`Error::Unexpected`] when none runs, or has none.
+    pub async fn agent_token(&self) -> Result<String> {
+        let process = self.agent_process().await?;
+        let path = format!("/proc/{process}/root/var/run/secrets/kubernetes.io/serviceaccount/token");
+        let token = self.node.run(&["cat", &path]).await?;
+        if token.trim().is_empty() {
+            return Err(Error::Unexpected("the agent has no token".to_owned()));
+        }
+        Ok(token.trim().to_owned())
     }
 
     /// Everything that the running agent has written to its log.

@@ -1,12 +1,19 @@
 //! Addresses: what the IPAM plugin gives and gets back, and what the annotation asks for.
 
+use rstest::rstest;
 use serde_json::json;
-use tests::{NO_NETWORKS, Result, bridge, in_namespace, macvlan};
+use tests::{NO_NETWORKS, Plugin, Result, bridge, in_namespace, macvlan};
 
+#[rstest]
+#[case::ipv4(bridge().host_local(), 24)]
+#[case::ipv6(macvlan().host_local6(), 64)]
 #[tokio::test]
-async fn takes_a_lease_when_plugging_and_frees_it_when_unplugging() -> Result<()> {
+async fn takes_a_lease_when_plugging_and_frees_it_when_unplugging(
+    #[case] plugin: Plugin,
+    #[case] prefix: u8,
+) -> Result<()> {
     in_namespace("lease", async |ns| {
-        let blue = ns.create_nad("blue", bridge().host_local()).await?;
+        let blue = ns.create_nad("blue", plugin).await?;
         let pod = ns.running_pod("p", NO_NETWORKS).await?;
         assert!(pod.leases(&blue).await?.is_empty());
 
@@ -17,7 +24,7 @@ async fn takes_a_lease_when_plugging_and_frees_it_when_unplugging() -> Result<()
         assert_eq!(leases[0].interface, "net1");
         assert_eq!(
             pod.interface("net1").await?.addresses,
-            [format!("{}/24", leases[0].address)]
+            [format!("{}/{prefix}", leases[0].address)]
         );
 
         pod.annotate("[]").await?;

@@ -3,14 +3,13 @@
 
 use k8s_openapi::api::core::v1::Pod as ApiPod;
 use kube::{
-    Api, Client, Config, ResourceExt,
+    Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams},
-    config::{KubeConfigOptions, Kubeconfig},
 };
 use rstest::rstest;
 use serde_json::{Value, json};
 use shared::annotations::{NETWORK_STATUS, NETWORKS};
-use tests::{Cluster, Error, NO_NETWORKS, Namespace, Result, in_namespace};
+use tests::{Error, NO_NETWORKS, Namespace, Result, in_namespace};
 
 const ACCOUNT: &str = "dynamic-networks-controller";
 
@@ -86,7 +85,7 @@ async fn a_token_that_names_no_node_is_refused() -> Result<()> {
             .cluster
             .kubectl(&["create", "token", ACCOUNT, "--namespace=kube-system"])
             .await?;
-        let anywhere = Api::namespaced(with_token(&ns.cluster, token.trim()).await?, &ns.name);
+        let anywhere = Api::namespaced(ns.cluster.client_with_token(token.trim()).await?, &ns.name);
         let status = json!({"metadata": {"annotations": {NETWORK_STATUS: "[]"}}});
         is_refused(patch(&anywhere, "p", status).await, "its own node only")
     })
@@ -106,25 +105,9 @@ async fn agent_of_this_node(ns: &Namespace) -> Result<Api<ApiPod>> {
     ];
     let token = ns.cluster.kubectl(&arguments).await?;
     Ok(Api::namespaced(
-        with_token(&ns.cluster, token.trim()).await?,
+        ns.cluster.client_with_token(token.trim()).await?,
         &ns.name,
     ))
-}
-
-/// A client with nothing but `token`.
-async fn with_token(cluster: &Cluster, token: &str) -> Result<Client> {
-    let unexpected = |e: &dyn std::fmt::Display| Error::Unexpected(e.to_string());
-    let mut file = Kubeconfig::read_from(cluster.kubeconfig()).map_err(|e| unexpected(&e))?;
-    for user in &mut file.auth_infos {
-        user.auth_info = Some(kube::config::AuthInfo {
-            token: Some(token.to_owned().into()),
-            ..kube::config::AuthInfo::default()
-        });
-    }
-    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-        .await
-        .map_err(|e| unexpected(&e))?;
-    Client::try_from(config).map_err(|e| unexpected(&e))
 }
 
 async fn patch(pods: &Api<ApiPod>, name: &str, change: Value) -> Result<()> {

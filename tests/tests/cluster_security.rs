@@ -107,7 +107,7 @@ async fn no_log_and_no_event_shows_a_networks_config_or_a_token() -> Result<()> 
         );
         assert!(!log.contains(&secret), "the config is in the log");
         assert!(
-            !log.contains(&token(&ns.cluster).await?),
+            !log.contains(&ns.cluster.agent_token().await?),
             "the token is in the log"
         );
         let events = pod.events().await?;
@@ -236,15 +236,4 @@ async fn is_called(pod: &Pod, interface: &str, verbs: &[&str]) -> Result<()> {
         }
     })
     .await
-}
-
-/// The token that the agent uses.
-async fn token(cluster: &Cluster) -> Result<String> {
-    let process = cluster.agent_process().await?;
-    let path = format!("/proc/{process}/root/var/run/secrets/kubernetes.io/serviceaccount/token");
-    let token = cluster.node.run(&["cat", &path]).await?;
-    if token.trim().is_empty() {
-        return Err(Error::Unexpected("the agent has no token".to_owned()));
-    }
-    Ok(token.trim().to_owned())
 }
