@@ -16,4 +16,5 @@ trap away EXIT
 trap 'exit 130' INT TERM
 tests/cluster/up.sh
 install_here .cluster-pair
+tests/cluster/plugins.sh
 tests/run.sh 'pair_*' cluster_addresses cluster_edit
