@@ -176,6 +176,7 @@ story() {
     [[ ${IP_FAMILY:-ipv4} == ipv4 ]] || story_of_ipv6
 }
 
+# shellcheck disable=SC2034 # in a command that is evaluated
 IPV6_NETWORK='apiVersion: k8s.cni.cncf.io/v1
 kind: NetworkAttachmentDefinition
 metadata: {name: macvlan6-config}

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Puts more plugins onto every node of the cluster that is up: sbr, dhcp with its daemon, and whereabouts with its kinds.
 # The store of whereabouts is the whole cluster's, other than host-local's; it reads the administrator's kubeconfig.
+# shellcheck disable=SC2016,SC2153 # for a shell on the node; set by the env of the cluster
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
