@@ -8,4 +8,5 @@ pub mod events;
 pub mod metadata_watch;
 pub mod networks;
 pub mod pod_object;
+pub mod pod_status;
 pub mod pod_watch;

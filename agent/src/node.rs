@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use agent_core::{
@@ -16,17 +16,8 @@ use agent_core::{
     record::{AttachmentRecord, Phase, SandboxRecord},
     sandbox::Network,
 };
-use k8s_openapi::api::core::v1::Pod as ApiPod;
-use kube::{
-    Api, Client,
-    api::{Patch, PatchParams},
-    core::PartialObjectMeta,
-};
-use serde_json::json;
-use shared::{
-    annotations::NETWORK_STATUS,
-    names::{InterfaceName, NetworkName},
-};
+use kube::Client;
+use shared::names::{InterfaceName, NetworkName};
 
 use crate::{
     cni::{
@@ -41,18 +32,10 @@ use crate::{
     },
     failpoint::{FailPoint, hit},
     health::Health,
-    kubernetes::{
-        api_error::{self, PatchRefusal},
-        networks::Networks,
-        pod_object::annotation_bytes,
-    },
+    kubernetes::{networks::Networks, pod_status},
     metrics::{Dependency, Metrics},
     multus::Multus,
 };
-
-const API_DEADLINE: Duration = Duration::from_secs(10);
-/// The annotation's key in a JSON pointer.
-const STATUS_POINTER: &str = "/metadata/annotations/k8s.v1.cni.cncf.io~1network-status";
 
 /// The node that the agent runs on.
 pub struct Node {
@@ -327,64 +310,21 @@ impl Node {
 
     // The API server.
 
-    fn pods(&self, namespace: &str) -> Api<PartialObjectMeta<ApiPod>> {
-        Api::namespaced(self.client.clone(), namespace)
-    }
-
     async fn read_status(&self, pod: &PodIdentity) -> Result<Option<StatusView>, String> {
-        let found = within(self.pods(pod.namespace()).get_opt(pod.name())).await?;
-        Ok(found
-            .map_err(|error| format!("reading the pod {pod}: {}", api_error::text(&error)))?
-            .map(|pod| view(&pod)))
+        pod_status::read(&self.client, pod).await
     }
 
     async fn patch_status(&self, pod: &PodIdentity, old: &StatusView, new: &str) -> PatchOutcome {
-        let patch = match serde_json::from_value::<json_patch::Patch>(json!([
-            {"op": "test", "path": "/metadata/uid", "value": old.uid},
-            {"op": "test", "path": STATUS_POINTER, "value": old.status.as_deref()},
-            {"op": "add", "path": STATUS_POINTER, "value": new},
-        ])) {
-            Ok(patch) => patch,
-            Err(error) => return PatchOutcome::Failed(error.to_string()),
-        };
         hit(FailPoint::StatusDue);
-        let api = self.pods(pod.namespace());
-        let params = PatchParams::default();
-        let answer = within(api.patch_status(pod.name(), &params, &Patch::Json::<()>(patch))).await;
-        let (outcome, label) = match answer {
-            Err(error) => (PatchOutcome::Failed(error), "failed"),
-            Ok(Ok(pod)) => (PatchOutcome::Written(view(&pod)), "written"),
-            Ok(Err(error)) => match api_error::patch_refusal(&error) {
-                PatchRefusal::Gone => (PatchOutcome::Gone, "gone"),
-                PatchRefusal::Conflict => (PatchOutcome::Conflict, "conflict"),
-                PatchRefusal::Failed => (PatchOutcome::Failed(api_error::text(&error)), "failed"),
-            },
-        };
+        let outcome = pod_status::patch(&self.client, pod, old, new).await;
         hit(FailPoint::StatusWritten);
-        self.metrics.status_patch(label);
+        self.metrics.status_patch(match outcome {
+            PatchOutcome::Written(_) => "written",
+            PatchOutcome::Conflict => "conflict",
+            PatchOutcome::Gone => "gone",
+            PatchOutcome::Failed(_) => "failed",
+        });
         outcome
-    }
-}
-
-async fn within<T>(call: impl Future<Output = T>) -> Result<T, String> {
-    let late = |_| {
-        format!(
-            "the API server did not answer within {} s",
-            API_DEADLINE.as_secs()
-        )
-    };
-    tokio::time::timeout(API_DEADLINE, call).await.map_err(late)
-}
-
-fn view(object: &PartialObjectMeta<ApiPod>) -> StatusView {
-    let annotations = object.metadata.annotations.as_ref();
-    StatusView {
-        uid: object.metadata.uid.clone().unwrap_or_default(),
-        version: object.metadata.resource_version.clone().unwrap_or_default(),
-        status: annotations
-            .and_then(|annotations| annotations.get(NETWORK_STATUS))
-            .map(|status| status.as_str().into()),
-        annotation_bytes: annotation_bytes(&object.metadata),
     }
 }
 

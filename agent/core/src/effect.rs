@@ -154,7 +154,7 @@ pub enum Effect {
     ReadPodUid(PodIdentity),
     /// Read what a status patch needs. → [`Outcome::Status`]
     ReadStatus(PodIdentity),
-    /// Write network-status if uid and old value are still those of `old`. → [`Outcome::Patched`]
+    /// Write network-status if the pod still has the uid and the version of `old`. → [`Outcome::Patched`]
     PatchStatus {
         /// The pod.
         pod: PodIdentity,

@@ -158,6 +158,11 @@ impl PodState {
         self.publication.written_version()
     }
 
+    /// The version of the pod that was read after a conflict or a failure.
+    pub fn read_version(&self) -> Option<&str> {
+        self.publication.read_version()
+    }
+
     /// Whether these sandboxes are others than those that are known.
     pub fn differs(&self, sandboxes: &[Sandbox]) -> bool {
         self.listing.sandboxes.as_deref() != Some(sandboxes)

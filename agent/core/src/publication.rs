@@ -77,6 +77,11 @@ impl Publication {
         self.written.as_ref().map(|view| view.version.as_str())
     }
 
+    /// The version of the pod that was read after a conflict or a failure.
+    pub fn read_version(&self) -> Option<&str> {
+        self.fresh.as_ref().map(|fresh| fresh.view.version.as_str())
+    }
+
     /// The failure that stands.
     pub fn retry(&self) -> Option<&Retry> {
         self.retry.as_ref()

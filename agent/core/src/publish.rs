@@ -1,5 +1,5 @@
 //! Keeps our entries of network-status equal to the records. Entries of other writers stay byte-equal and in place; a
-//! patch tests the pod's uid and the old value, so that no other write is overwritten.
+//! patch names the pod's uid and version, so that no other write is overwritten.
 //!
 //! Flow: compare → patch → on a conflict, or after a patch that failed: read the pod, then list the sandboxes, because
 //! multus writes the whole annotation for a new sandbox before that one is ready. A patch is in flight while the next

@@ -203,7 +203,7 @@ impl Harness {
         let Some(pod) = &mut node.pod else {
             return PatchOutcome::Gone;
         };
-        if pod.identity.uid() != old.uid || pod.status != old.status {
+        if pod.identity.uid() != old.uid || pod.resource_version != old.version {
             return PatchOutcome::Conflict;
         }
         let pod = Rc::make_mut(pod);

@@ -67,6 +67,7 @@ fn of(node: &Node, state: Option<&PodState>, agent: u8, permits: usize) -> u64 {
             is_present: &is_present,
         }));
         print.differences(state);
+        print.versions(state);
         print.unseen(state);
     }
     print.hasher.finish()
@@ -101,6 +102,12 @@ impl Print<'_> {
     fn key(&mut self, (sandbox, interface): &AttachmentKey) {
         let age = rank(&self.sandboxes, sandbox);
         self.add((age, interface));
+    }
+
+    /// Whether this is the pod's present version: a patch that names another one is a conflict.
+    fn is_present(&self, version: &str) -> bool {
+        let pod = self.node.pod.as_ref();
+        pod.is_some_and(|pod| pod.resource_version == version)
     }
 
     /// Ticks from now until a time comes.
@@ -162,7 +169,10 @@ impl Print<'_> {
                     self.key(&(call.sandbox.clone(), call.interface.clone()));
                     self.add((call.command, &call.config));
                 }
-                Effect::PatchStatus { old, new, .. } => self.add((&old.status, new)),
+                Effect::PatchStatus { old, new, .. } => {
+                    let present = self.is_present(&old.version);
+                    self.add((present, new));
+                }
                 effect => self.add(std::mem::discriminant(effect)),
             }
         }
@@ -230,6 +240,14 @@ impl Print<'_> {
         for record in ordered {
             fingerprint::record(record, &mut self.hasher);
         }
+    }
+
+    /// Which of the versions that the agent knows is the pod's present one.
+    fn versions(&mut self, state: &PodState) {
+        let watched = state.pod().pod().map(|pod| pod.resource_version.as_str());
+        let present = |version: Option<&str>| version.is_some_and(|version| self.is_present(version));
+        let known = [watched, state.written_version(), state.read_version()].map(present);
+        self.add(known);
     }
 
     /// Where the agent's memory is ahead of the disk.

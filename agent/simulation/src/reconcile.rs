@@ -9,7 +9,7 @@ use agent_core::{
 use crate::{Disturbance, EffectKind, Fault, Harness, UID, agent::Agent};
 
 /// I8: so many effects may follow one incident or one tick.
-const MOST_EFFECTS: u32 = 60;
+const MOST_EFFECTS: u32 = 80;
 /// So many turns in a row without rest are no rest.
 const MOST_TURNS: u32 = 200;
 
