@@ -32,7 +32,10 @@ use crate::{
     },
     failpoint::{FailPoint, hit},
     health::Health,
-    kubernetes::{networks::Networks, pod_status},
+    kubernetes::{
+        networks::Networks,
+        pod_status::{self, StatusPatch},
+    },
     metrics::{Dependency, Metrics},
     multus::Multus,
 };
@@ -129,8 +132,21 @@ impl Node {
                 Outcome::PodUid(self.read_status(&pod).await.map(|view| view.map(|view| view.uid)))
             }
             Effect::ReadStatus(pod) => Outcome::Status(self.read_status(&pod).await),
-            Effect::PatchStatus { pod, old, new } => {
-                Outcome::Patched(self.patch_status(&pod, &old, &new).await)
+            Effect::ReadCondition(pod) => {
+                Outcome::Condition(pod_status::read_condition(&self.client, &pod).await)
+            }
+            Effect::PatchStatus {
+                pod,
+                old,
+                new,
+                condition,
+            } => {
+                let patch = StatusPatch {
+                    old: &old,
+                    status: new.as_deref(),
+                    condition: condition.as_deref(),
+                };
+                Outcome::Patched(self.patch_status(&pod, &patch).await)
             }
         }
     }
@@ -314,9 +330,9 @@ impl Node {
         pod_status::read(&self.client, pod).await
     }
 
-    async fn patch_status(&self, pod: &PodIdentity, old: &StatusView, new: &str) -> PatchOutcome {
+    async fn patch_status(&self, pod: &PodIdentity, patch: &StatusPatch<'_>) -> PatchOutcome {
         hit(FailPoint::StatusDue);
-        let outcome = pod_status::patch(&self.client, pod, old, new).await;
+        let outcome = pod_status::patch(&self.client, pod, patch).await;
         hit(FailPoint::StatusWritten);
         self.metrics.status_patch(match outcome {
             PatchOutcome::Written(_) => "written",

@@ -9,6 +9,7 @@ mod go_net;
 pub mod history;
 pub mod names;
 pub mod naming;
+pub mod readiness;
 pub mod selection;
 pub mod spanned_json;
 pub mod status;

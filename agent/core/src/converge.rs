@@ -42,6 +42,7 @@ impl PodState {
         }
         self.note_attached(&plan, id, turn);
         self.forget_retries(id, &plan, turn.now.monotonic);
+        self.judge_planned(pod, id, &plan, turn);
         if let Some(until) = plan.blocked_until {
             turn.wake_at(until);
         }

@@ -6,6 +6,7 @@ use shared::names::{InterfaceName, NetworkName};
 
 use crate::{
     cni_state::{CniState, Entry},
+    condition::{Condition, ConditionChange},
     delegate::{Answer, Call},
     event::Event,
     identity::{PodIdentity, SandboxId},
@@ -154,14 +155,19 @@ pub enum Effect {
     ReadPodUid(PodIdentity),
     /// Read what a status patch needs. → [`Outcome::Status`]
     ReadStatus(PodIdentity),
-    /// Write network-status if the pod still has the uid and the version of `old`. → [`Outcome::Patched`]
+    /// Read the condition `NetworksReady`. → [`Outcome::Condition`]
+    ReadCondition(PodIdentity),
+    /// Write network-status if the pod still has the uid and the version of `old`; without network-status, the condition
+    /// if it has the uid. → [`Outcome::Patched`]
     PatchStatus {
         /// The pod.
         pod: PodIdentity,
         /// The view that the new value was made from.
         old: Box<StatusView>,
-        /// The new value.
-        new: String,
+        /// The new value of network-status.
+        new: Option<String>,
+        /// The new condition.
+        condition: Option<Box<ConditionChange>>,
     },
 }
 
@@ -190,6 +196,8 @@ pub enum Outcome {
     PodUid(Result<Option<String>, String>),
     /// Of [`Effect::ReadStatus`]; `None`: there is no pod of that name.
     Status(Result<Option<StatusView>, String>),
+    /// Of [`Effect::ReadCondition`]; `None`: the pod has none.
+    Condition(Result<Option<Condition>, String>),
     /// Of [`Effect::PatchStatus`].
     Patched(PatchOutcome),
 }

@@ -6,6 +6,7 @@ use shared::{names::InterfaceName, selection::Selection};
 
 use crate::{
     attachment::{Attachment, Verb},
+    condition::Condition,
     event::Event,
     operation::{AddStage, Adding, DelStage, Operation, Removing, Why},
     pod::{Annotation, PodObservation},
@@ -124,6 +125,7 @@ impl PodState {
         for line in self.drift() {
             say(format!("drift: {line}"));
         }
+        self.explain_condition(now).into_iter().for_each(&mut say);
         if let Some(retry) = self.publication.retry() {
             let due = wait(retry.due, now);
             say(format!(
@@ -132,6 +134,30 @@ impl PodState {
             ));
         }
         text
+    }
+}
+
+impl PodState {
+    fn explain_condition(&self, now: Duration) -> Vec<String> {
+        let known = self.condition().known().map(|known| {
+            let Condition {
+                status,
+                reason,
+                message,
+            } = known;
+            format!(
+                "condition NetworksReady: {} ({reason}): {message}",
+                status.as_str()
+            )
+        });
+        let failed = self.condition().retry().map(|retry| {
+            let due = wait(retry.due, now);
+            format!(
+                "the pod condition cannot be read or written: {}; next try {due}",
+                retry.error
+            )
+        });
+        known.into_iter().chain(failed).collect()
     }
 }
 

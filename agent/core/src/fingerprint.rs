@@ -65,7 +65,7 @@ impl Print<'_> {
                 match &pod.networks {
                     Annotation::Absent => self.add(0),
                     Annotation::List(list) => self.add((1, list.source())),
-                    Annotation::Unreadable { fingerprint, .. } => self.add((2, fingerprint)),
+                    Annotation::Unreadable { digest, .. } => self.add((2, digest)),
                 }
                 self.add((entries(pod.status.as_deref()), pod.terminating));
             }
@@ -99,6 +99,12 @@ impl Print<'_> {
             .fingerprint(version, self.measure.now, &mut self.hasher);
         if let Some(retry) = state.publication.retry() {
             self.until(retry.due);
+        }
+        state.condition.fingerprint(&mut self.hasher);
+        self.add(state.condition.judged().map(|id| (self.measure.rank)(id)));
+        for time in state.condition.times() {
+            self.add(time.is_some());
+            self.until(time.unwrap_or_default());
         }
         self.add((&state.reported, state.reported_host_network));
         self.add(state.held().is_some());

@@ -25,12 +25,15 @@
 //!   the backoff, whatever failed before.
 //! - I8 (no storm): calls and questions per second are bounded, at rest and in every outage.
 //! - I9 (no head of line): an attachment waits only for its own sandbox.
+//! - I10: the condition NetworksReady is never True with the digest of an annotation before its interfaces are attached,
+//!   and says what is true once all is done.
 
 mod add;
 pub mod adopt;
 pub mod attachment;
 pub mod backoff;
 pub mod cni_state;
+pub mod condition;
 mod converge;
 mod del;
 pub mod delegate;

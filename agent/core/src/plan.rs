@@ -69,6 +69,8 @@ pub struct Plan {
     pub blocked_until: Option<Duration>,
     /// See [`Problem`].
     pub problems: Vec<Problem>,
+    /// The networks of unnamed elements that have no attachment and that the pod is not told about.
+    pub unmatched: Vec<NetworkName>,
 }
 
 impl Step {
@@ -116,6 +118,7 @@ pub fn plan(desired: &Desired<'_>, observed: &Observed) -> Plan {
             plan.steps.extend(owed_releases(observed, &claims.plug));
             plan.steps.extend(claims.plug);
             plan.problems = claims.problems;
+            plan.unmatched = claims.unmatched;
         }
     }
     plan
@@ -159,6 +162,7 @@ struct Claims {
     kept: BTreeSet<InterfaceName>,
     plug: Vec<Step>,
     problems: Vec<Problem>,
+    unmatched: Vec<NetworkName>,
 }
 
 impl Claims {
@@ -232,7 +236,7 @@ impl Claims {
                     hint: hint.clone(),
                 });
             }
-            (None, None) => {}
+            (None, None) => self.unmatched.push(element.selection.network.clone()),
         }
     }
 

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, rc::Rc};
 
 use shared::{
     names::{InterfaceName, NetworkName},
+    readiness::NetworksDigest,
     selection::{MAX_BYTES, SelectionList},
 };
 
@@ -39,8 +40,8 @@ pub enum Annotation {
     Unreadable {
         /// Why.
         why: Rc<str>,
-        /// A fingerprint of the text, to tell an edit from a repetition.
-        fingerprint: u64,
+        /// Tells an edit from a repetition.
+        digest: NetworksDigest,
     },
 }
 
@@ -71,7 +72,7 @@ impl Annotation {
         }
         let unreadable = |why: String| Self::Unreadable {
             why: why.into(),
-            fingerprint: fingerprint(text),
+            digest: NetworksDigest::of(text),
         };
         if text.len() > MAX_BYTES {
             return unreadable(format!(
@@ -100,6 +101,15 @@ impl Annotation {
         }
     }
 
+    /// The digest of its text.
+    pub fn digest(&self) -> NetworksDigest {
+        match self {
+            Self::Absent => NetworksDigest::of(""),
+            Self::List(list) => NetworksDigest::of(list.source()),
+            Self::Unreadable { digest, .. } => *digest,
+        }
+    }
+
     /// Whether it asks for nothing.
     pub fn is_empty(&self) -> bool {
         match self {
@@ -108,13 +118,6 @@ impl Annotation {
             Self::Unreadable { .. } => false,
         }
     }
-}
-
-/// FNV-1a, 64 bits.
-fn fingerprint(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 /// The elements of the annotations that the agent has seen: evidence for which of multus' attachments are the

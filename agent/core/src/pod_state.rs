@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use crate::{
     attachment::{Disk, Lookup},
+    condition::ConditionState,
     effect::{Action, Effect, EffectId, Now, Outcome, Trigger},
     event::Event,
     identity::{AttachmentKey, PodIdentity, SandboxId},
@@ -35,6 +36,7 @@ pub struct PodState {
     pub(crate) listing: Listing,
     pub(crate) sandboxes: BTreeMap<SandboxId, SandboxState>,
     pub(crate) publication: Publication,
+    pub(crate) condition: ConditionState,
     pub(crate) reported: std::collections::BTreeSet<Problem>,
     pub(crate) reported_host_network: bool,
     /// Why nothing can be decided.
@@ -75,6 +77,7 @@ impl PodState {
             listing: Listing::default(),
             sandboxes: records.into_iter().map(sandbox).collect(),
             publication: Publication::default(),
+            condition: ConditionState::default(),
             reported: std::collections::BTreeSet::new(),
             reported_host_network: false,
             blocked: None,
@@ -176,6 +179,7 @@ impl PodState {
             self.seen.note(&pod.networks);
             if networks(&before) != Some(pod.networks.clone()) {
                 self.edited_at = Some(now.monotonic);
+                self.condition.edited(&pod.networks, now.monotonic);
             }
             let status = |pod: &Rc<Pod>| pod.status.clone();
             if before.pod().map(status) != Some(pod.status.clone()) && !self.publication.wrote(pod) {
@@ -207,6 +211,7 @@ impl PodState {
         }
         if *trigger == Trigger::Anything {
             self.publication.make_due(now.monotonic);
+            self.condition.make_due(now.monotonic);
             self.listing.stale = true;
             for blocked in [&mut self.blocked, &mut self.listing.blocked]
                 .into_iter()
@@ -352,8 +357,12 @@ impl PodState {
 
     fn decide(&mut self, turn: &mut Turn<'_>) -> bool {
         self.mark_late(turn);
+        self.condition.begin_turn();
         let present = self.pod.pod().cloned();
         if self.sandboxes.is_empty() && !present.as_ref().is_some_and(|pod| self.asks_or_asked(pod)) {
+            if let Some(pod) = present.filter(|pod| !pod.terminating) {
+                self.judge_without_networks(&pod, turn);
+            }
             return false;
         }
         self.list_sandboxes(turn);
@@ -370,6 +379,7 @@ impl PodState {
                 .as_ref()
                 .is_some_and(|blocked| !turn.is_due(blocked.due));
             again |= !paused && self.see(&pod, &ready, turn);
+            self.judge_unplanned(&pod, &ready.id, turn);
             again |= self.converge(&pod, &ready.id, turn);
             again |= self.publish(&pod, &ready.id, turn);
         }
@@ -409,6 +419,8 @@ impl PodState {
             }
             (Purpose::Record(key), Outcome::Written(written)) => self.record_written(&key, &written, turn),
             (Purpose::Status, outcome) => self.status_outcome(outcome, turn),
+            (Purpose::Condition, Outcome::Condition(read)) => self.condition_read(read, turn),
+            (Purpose::ConditionPatch, outcome) => self.condition_patched(outcome, turn),
             (purpose, outcome) => {
                 tracing::error!(?purpose, ?outcome, "an outcome of another kind than its effect")
             }

@@ -31,23 +31,24 @@ pub const MAX_ANNOTATION_BYTES: usize = 256 * 1024;
 const CONFLICTS: u32 = 5;
 
 impl PodState {
-    /// Compares network-status with the records, and starts what brings it in line.
+    /// Compares network-status with the records, and starts what brings it in line; then the condition. Whether another
+    /// decision may follow at once.
     pub(crate) fn publish(&mut self, pod: &Rc<Pod>, id: &SandboxId, turn: &mut Turn<'_>) -> bool {
         let seen = |sandbox: &crate::sandbox_state::SandboxState| sandbox.sight == Sight::Seen;
-        if self.publication.in_flight || !self.sandboxes.get(id).is_some_and(seen) {
-            return false;
-        }
-        if self
-            .publication
-            .retry
-            .as_ref()
-            .is_some_and(|retry| !turn.is_due(retry.due))
-        {
-            return false;
-        }
-        if !self.publication.dirty {
-            return false;
-        }
+        let compare = !self.publication.in_flight
+            && self.publication.dirty
+            && self.sandboxes.get(id).is_some_and(seen)
+            && self
+                .publication
+                .retry
+                .as_ref()
+                .is_none_or(|retry| turn.is_due(retry.due));
+        let again = compare && self.publish_status(pod, id, turn);
+        self.publish_condition(pod, turn);
+        again
+    }
+
+    fn publish_status(&mut self, pod: &Rc<Pod>, id: &SandboxId, turn: &mut Turn<'_>) -> bool {
         let change = self.change_for(id);
         if change == StatusChange::default() {
             self.publication.has_nothing_to_say();
@@ -109,7 +110,8 @@ impl PodState {
         let effect = Effect::PatchStatus {
             pod: pod.identity.clone(),
             old: Box::new(view),
-            new,
+            new: Some(new),
+            condition: self.condition.send_along(turn).map(Box::new),
         };
         turn.start(Purpose::Status, effect);
     }
@@ -128,19 +130,27 @@ impl PodState {
         if self.listing.stale || self.listing.reading {
             return Known::ListFirst;
         }
+        Known::View(self.newest_view(pod))
+    }
+
+    /// The newest view of the pod: the answer to the last patch, or what the watch shows.
+    pub(crate) fn newest_view(&self, pod: &Pod) -> StatusView {
         let written = self.publication.written.as_ref();
         let newest = written.filter(|view| is_newer(&view.version, &pod.resource_version));
-        Known::View(newest.cloned().unwrap_or_else(|| StatusView {
+        newest.cloned().unwrap_or_else(|| StatusView {
             uid: pod.identity.uid().to_owned(),
             version: pod.resource_version.clone(),
             status: pod.status.clone(),
             annotation_bytes: pod.annotation_bytes,
-        }))
+        })
     }
 
     pub(crate) fn status_outcome(&mut self, outcome: Outcome, turn: &mut Turn<'_>) {
         self.publication.in_flight = false;
         self.publication.dirty = true;
+        if let Outcome::Patched(outcome) = &outcome {
+            self.note_condition(outcome, true, turn);
+        }
         match outcome {
             Outcome::Status(Ok(Some(view))) => {
                 self.publication.fresh = Some(Fresh {

@@ -13,6 +13,7 @@ use crate::{
     cni_state::CniState,
     drift::Presence,
     identity::{PodIdentity, SandboxId},
+    operation::{Operation, Removing, Why},
     plan::Step,
     record::{AttachmentRecord, SandboxRecord, SandboxRecords},
 };
@@ -267,6 +268,16 @@ impl SandboxState {
         self.attachments
             .values()
             .any(|attachment| attachment.operation.is_some())
+    }
+
+    /// Whether an operation is in progress that the annotation waits for: not the release of what an earlier attachment
+    /// still holds.
+    pub(crate) fn has_open_operation(&self) -> bool {
+        let open =
+            |operation: &Operation| !matches!(operation, Operation::Del(Removing { why: Why::Owed, .. }));
+        self.attachments
+            .values()
+            .any(|attachment| attachment.operation.as_deref().is_some_and(open))
     }
 
     /// Drops what is not known any more. Of a sandbox that has ended only records matter.

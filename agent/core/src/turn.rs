@@ -46,8 +46,12 @@ pub enum Purpose {
     Lookup(AttachmentKey),
     /// A record that is written beside operations.
     Record(AttachmentKey),
-    /// network-status.
+    /// network-status, with the condition or without.
     Status,
+    /// The condition that the API server has.
+    Condition,
+    /// A patch of the condition alone.
+    ConditionPatch,
 }
 
 /// The effects that have no outcome yet.

@@ -43,9 +43,13 @@ impl Node {
                     pod.terminating = true;
                 }
             }
-            Incident::PodDeleted => self.pod = None,
+            Incident::PodDeleted => {
+                self.pod = None;
+                self.condition = None;
+            }
             Incident::PodRecreated => {
                 self.pod = Some(pod("uid-2").into());
+                self.condition = None;
                 self.annotation = None;
             }
             Incident::NetworkCreated(name) => self.define(name, Variant::Good),

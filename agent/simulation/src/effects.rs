@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use agent_core::{
     cni_state::CniState,
+    condition::ConditionChange,
     delegate::Answer,
     effect::{Effect, EffectId, Outcome, PatchOutcome, StatusView},
     identity::SandboxId,
@@ -174,12 +175,24 @@ impl Harness {
                 let read = self.node.ask_api(refused);
                 Outcome::Status(read.map(|node| node.pod.as_ref().map(|pod| Node::view(pod))))
             }
-            Effect::PatchStatus { old, new, .. } => Outcome::Patched(self.patch(old, new, fault)),
+            Effect::ReadCondition(_) => Outcome::Condition(self.node.ask_api(refused).map(|node| {
+                let own = node.own_pod();
+                own.and_then(|_| node.condition.clone())
+            })),
+            Effect::PatchStatus {
+                old, new, condition, ..
+            } => Outcome::Patched(self.patch(old, new.as_deref(), condition.as_deref(), fault)),
             write => Outcome::Written(self.write(write, refused)),
         })
     }
 
-    fn patch(&mut self, old: &StatusView, new: &str, fault: Option<Fault>) -> PatchOutcome {
+    fn patch(
+        &mut self,
+        old: &StatusView,
+        new: Option<&str>,
+        condition: Option<&ConditionChange>,
+        fault: Option<Fault>,
+    ) -> PatchOutcome {
         let failed = PatchOutcome::Failed("the API server does not answer".to_owned());
         let node = &mut self.node;
         if node.status_faults > 0 {
@@ -189,7 +202,7 @@ impl Harness {
         if node.api_away || fault == Some(Fault::Refused) {
             return failed;
         }
-        if self.mutant == Some(Mutant::ForgetsTheStatus) {
+        if let Some(new) = new.filter(|_| self.mutant == Some(Mutant::ForgetsTheStatus)) {
             return PatchOutcome::Written(StatusView {
                 version: node.next_version().to_string(),
                 status: Some(new.into()),
@@ -203,15 +216,21 @@ impl Harness {
         let Some(pod) = &mut node.pod else {
             return PatchOutcome::Gone;
         };
-        if pod.identity.uid() != old.uid || pod.resource_version != old.version {
+        let outdated = new.is_some() && pod.resource_version != old.version;
+        if pod.identity.uid() != old.uid || outdated {
             return PatchOutcome::Conflict;
         }
         let pod = Rc::make_mut(pod);
-        pod.status = Some(new.into());
+        if let Some(new) = new {
+            pod.status = Some(new.into());
+            node.results += 1;
+        }
         pod.resource_version = version;
         let written = PatchOutcome::Written(Node::view(pod));
         node.changes += 1;
-        node.results += 1;
+        if let Some(change) = condition.filter(|_| self.mutant != Some(Mutant::ForgetsTheCondition)) {
+            node.write_condition(change);
+        }
         if fault == Some(Fault::LostDone) {
             failed
         } else {

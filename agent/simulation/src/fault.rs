@@ -21,6 +21,8 @@ pub enum EffectKind {
     List,
     /// Asking the runtime, the API server or libcni's cache.
     Read,
+    /// Reading the pod condition.
+    Condition,
     /// Waiting for a permit.
     Permit,
 }
@@ -87,6 +89,7 @@ impl EffectKind {
             | Effect::ReadNetwork(_)
             | Effect::ReadPodUid(_)
             | Effect::ReadStatus(_) => Self::Read,
+            Effect::ReadCondition(_) => Self::Condition,
         }
     }
 
@@ -106,7 +109,7 @@ impl EffectKind {
                 Fault::LateLost,
             ],
             Self::Patch => &[Fault::Refused, Fault::LostDone, Fault::Conflict, Fault::Slow],
-            Self::Read => &[Fault::Refused, Fault::Slow],
+            Self::Read | Self::Condition => &[Fault::Refused, Fault::Slow],
             Self::Permit => &[Fault::Slow],
             Self::Write | Self::Remove | Self::List => &[Fault::Refused],
         }

@@ -12,6 +12,7 @@ use std::{
 };
 
 use agent_core::{
+    condition::Condition,
     effect::Effect,
     fingerprint::{self, Measure},
     identity::{AttachmentKey, SandboxId},
@@ -169,9 +170,13 @@ impl Print<'_> {
                     self.key(&(call.sandbox.clone(), call.interface.clone()));
                     self.add((call.command, &call.config));
                 }
-                Effect::PatchStatus { old, new, .. } => {
-                    let present = self.is_present(&old.version);
+                Effect::PatchStatus {
+                    old, new, condition, ..
+                } => {
+                    let present = new.is_some() && self.is_present(&old.version);
                     self.add((present, new));
+                    let condition = condition.as_ref().map(|change| &change.condition);
+                    self.condition(condition);
                 }
                 effect => self.add(std::mem::discriminant(effect)),
             }
@@ -212,6 +217,15 @@ impl Print<'_> {
             entries.sort_unstable();
             self.add(entries);
         }
+        self.condition(node.condition.as_ref());
+    }
+
+    fn condition(&mut self, condition: Option<&Condition>) {
+        let pod = self.node.own_pod();
+        self.add(condition.map(|condition| {
+            let present = pod.is_some_and(|pod| condition.speaks_of(pod.networks.digest()));
+            (condition.status, &condition.reason, present)
+        }));
     }
 
     /// What a late watch will show.

@@ -132,7 +132,11 @@ impl Harness {
         };
         for action in decide(state, now) {
             match action {
-                Action::Start(id, effect) => self.queue.push_back((id, effect)),
+                Action::Start(id, effect) => {
+                    let effect = self.mutate_effect(effect);
+                    self.check_condition(&effect);
+                    self.queue.push_back((id, effect));
+                }
                 Action::Release(id) => self.release(id),
                 // The place is free; the permit is released when the call ends.
                 Action::Late(id) => self.pool.borrow_mut().release((self.owner, id)),

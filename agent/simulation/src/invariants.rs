@@ -34,6 +34,7 @@ impl Harness {
             .or_else(|| node.traces_of_ended_sandboxes())
             .or_else(|| node.status_against_records())
             .or_else(|| node.default_network_is_gone())
+            .or_else(|| node.condition_against_truth(self.state()))
             .or_else(|| self.permits_are_held())
     }
 
@@ -90,7 +91,10 @@ impl Node {
     }
 
     /// The attachments that the disk says are attached, or are to be.
-    fn plugged<'n>(&'n self, sandbox: &SandboxId) -> BTreeMap<&'n InterfaceName, &'n AttachmentRecord> {
+    pub(crate) fn plugged<'n>(
+        &'n self,
+        sandbox: &SandboxId,
+    ) -> BTreeMap<&'n InterfaceName, &'n AttachmentRecord> {
         let records = self.records.get(sandbox);
         let attachments = records.into_iter().flat_map(|records| &records.attachments);
         attachments

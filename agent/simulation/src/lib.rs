@@ -16,6 +16,7 @@
 
 mod agent;
 mod change;
+mod condition;
 mod crash;
 mod delegate_file;
 mod effects;

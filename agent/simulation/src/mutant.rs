@@ -2,7 +2,9 @@
 //! the checker checks nothing.
 
 use agent_core::{
+    condition::ConditionStatus,
     delegate::{Answer, Call, Command, Refusal},
+    effect::Effect,
     record::{AttachmentRecord, Phase},
 };
 
@@ -23,6 +25,10 @@ pub enum Mutant {
     DoesNotWait,
     /// network-status is not written.
     ForgetsTheStatus,
+    /// The condition is not written.
+    ForgetsTheCondition,
+    /// The condition is True while it has to be False.
+    SaysReadyEarly,
     /// A record outlives its attachment.
     KeepsTheRecord,
     /// A sandbox counts as ended while it lives.
@@ -112,6 +118,19 @@ impl Node {
 }
 
 impl Harness {
+    /// What a mutant asks for instead of this.
+    pub(crate) fn mutate_effect(&self, mut effect: Effect) -> Effect {
+        if self.mutant == Some(Mutant::SaysReadyEarly)
+            && let Effect::PatchStatus {
+                condition: Some(change),
+                ..
+            } = &mut effect
+        {
+            change.condition.status = ConditionStatus::True;
+        }
+        effect
+    }
+
     /// What a mutant does by itself, after everything that the core asked for is done. Whether it
     /// did something.
     pub(crate) fn mutate(&mut self) -> bool {

@@ -9,6 +9,7 @@ use std::{
 
 use agent_core::{
     cni_state::{Delegate, Entry},
+    condition::Condition,
     delegate::{Call, Command},
     drift::KeptFile,
     effect::Count,
@@ -54,6 +55,10 @@ pub struct Node {
     pub missing_plugins: BTreeSet<&'static str>,
     /// The object of the pod's name; `None`: deleted.
     pub pod: Option<Rc<Pod>>,
+    /// Its condition `NetworksReady`.
+    pub condition: Option<Condition>,
+    /// What was written to it, in order.
+    pub conditions: Vec<Condition>,
     /// While the watch is late: the versions of the pod that it has not shown.
     pub unseen: Option<VecDeque<PodObservation>>,
     /// The text of its networks annotation.

@@ -65,6 +65,7 @@ impl Node {
         node.calls.clear();
         node.events.clear();
         node.counts.clear();
+        node.conditions.clear();
         node
     }
 }

@@ -13,6 +13,8 @@ use rstest::rstest;
 #[case(Mutant::AddsAgain, &scope::ONE_INTERFACE, "twice without a DEL")]
 #[case(Mutant::DoesNotWait, &scope::ONE_INTERFACE, "while another call of the sandbox runs")]
 #[case(Mutant::ForgetsTheStatus, &scope::ONE_INTERFACE, "I2: network-status")]
+#[case(Mutant::ForgetsTheCondition, &scope::ONE_INTERFACE, "I10: ")]
+#[case(Mutant::SaysReadyEarly, &scope::ONE_INTERFACE, "I10: ")]
 #[case(Mutant::KeepsTheRecord, &scope::ONE_INTERFACE, "I1: ")]
 #[case(Mutant::ReleasesEarly, &scope::SANDBOXES, "released before its sandbox ended")]
 #[case(Mutant::TakesOthersInterfaces, &scope::DEPENDENCIES, "I6: ")]

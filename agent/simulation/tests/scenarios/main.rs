@@ -1,5 +1,6 @@
 //! What the agent does, one behaviour a test, on a simulated node.
 
+mod condition;
 mod drift;
 mod edits;
 mod failures;
