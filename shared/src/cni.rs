@@ -11,7 +11,7 @@ pub use capability::{Capabilities, Capability};
 pub use check::{ConfigProblem, ConfigReport, Severity, check};
 pub use config::{ConfigError, NetworkConfig};
 pub use conflist::plugin_index;
-pub use device::DeviceNeed;
+pub use device::{DeviceNeed, DeviceUse};
 pub(crate) use result::without_nulls;
 pub use result::{CniResult, Dns, ResultError, ResultInterface, ResultIp, ResultRoute};
 

@@ -41,13 +41,18 @@ impl Capability {
 
     /// Whether `plugin` declares it as true.
     pub(super) fn is_declared_by(self, plugin: &Plugin) -> bool {
-        let declared = plugin.get("capabilities").and_then(|all| all.get(self.name()));
-        declared.and_then(|value| value.as_bool()).unwrap_or_default()
+        declares(plugin, self.name())
     }
 
     const fn bit(self) -> u8 {
         1 << self as u8
     }
+}
+
+/// Whether `plugin` declares the capability `name` as true.
+pub(super) fn declares(plugin: &Plugin, name: &str) -> bool {
+    let declared = plugin.get("capabilities").and_then(|all| all.get(name));
+    declared.and_then(|value| value.as_bool()).unwrap_or_default()
 }
 
 /// A set of capabilities.

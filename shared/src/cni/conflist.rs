@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use super::{
     Capability,
+    capability::declares,
     config::{NetworkConfig, Plugin},
+    device::{GIVEN_AS, names_another},
 };
 use crate::selection::Attributes;
 
@@ -21,10 +23,21 @@ impl NetworkConfig {
     /// and a name for each plugin, which libcni replaces by the list's when it runs it but shows in
     /// its error texts. Deterministic bytes; [`NetworkConfig::parse`] reads them back.
     pub fn conflist_for(&self, asked: &Attributes) -> String {
+        self.conflist_with(asked, None)
+    }
+
+    /// The same, with a device of the node: given to each plugin in its config, as multus does at
+    /// pod start, and as a capability where a plugin declares it. A host-device that names another
+    /// device is given none.
+    pub fn conflist_with(&self, asked: &Attributes, device: Option<&str>) -> String {
         let mut config = self.clone();
         for (index, plugin) in config.plugins.iter_mut().enumerate() {
-            write_runtime_config(plugin, asked);
+            let device = device.filter(|id| !names_another(plugin, id));
+            write_runtime_config(plugin, asked, device);
             write_args(plugin, asked);
+            if let Some(id) = device {
+                write_device(plugin, id);
+            }
             plugin.insert("name".to_owned(), Value::String(plugin_name(index)));
         }
         config.conflist()
@@ -91,7 +104,10 @@ pub fn plugin_index(name: &str) -> Option<usize> {
     name.strip_prefix(PLUGIN_NAME)?.parse().ok()
 }
 
-fn write_runtime_config(plugin: &mut Plugin, asked: &Attributes) {
+/// The capability through which a plugin is given its device.
+const DEVICE_CAPABILITY: &str = "deviceID";
+
+fn write_runtime_config(plugin: &mut Plugin, asked: &Attributes, device: Option<&str>) {
     let offered = [
         (Capability::Ips, (!asked.ips.is_empty()).then(|| json!(asked.ips))),
         (Capability::Mac, asked.mac.as_ref().map(|mac| json!(mac))),
@@ -108,17 +124,28 @@ fn write_runtime_config(plugin: &mut Plugin, asked: &Attributes) {
             asked.infiniband_guid.as_ref().map(|guid| json!(guid)),
         ),
     ];
-    let declared: Plugin = offered
+    let mut declared: Plugin = offered
         .into_iter()
         .filter(|(capability, _)| capability.is_declared_by(plugin))
         .filter_map(|(capability, value)| Some((capability.name().to_owned(), value?)))
         .collect();
+    if let Some(id) = device.filter(|_| declares(plugin, DEVICE_CAPABILITY)) {
+        declared.insert(DEVICE_CAPABILITY.to_owned(), json!(id));
+    }
     if !declared.is_empty() {
         plugin.insert("runtimeConfig".to_owned(), Value::Object(declared));
     }
     if let Some(Value::Object(capabilities)) = plugin.get_mut("capabilities") {
         capabilities.remove("ips");
         capabilities.remove("mac");
+    }
+}
+
+/// Go reads keys in any case and believes the last one, so no other spelling may stay beside ours.
+fn write_device(plugin: &mut Plugin, id: &str) {
+    plugin.retain(|name, _| !GIVEN_AS.iter().any(|key| name.eq_ignore_ascii_case(key)));
+    for key in GIVEN_AS {
+        plugin.insert(key.to_owned(), json!(id));
     }
 }
 

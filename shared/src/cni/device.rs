@@ -4,6 +4,8 @@
 //! ("this node has that bridge") that no device belongs to. What the network's plugins require
 //! decides.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::{NetworkConfig, config::Plugin};
@@ -14,8 +16,27 @@ const REQUIRED_BY: [(&str, &[&str]); 5] = [
     ("ib-sriov", &["deviceID"]),
     ("accelerated-bridge", &["deviceID"]),
     ("macvtap", &["deviceID"]),
-    ("host-device", &["device", "hwaddr", "kernelpath", "pciBusID"]),
+    HOST_DEVICE,
 ];
+
+const HOST_DEVICE: (&str, &[&str]) = ("host-device", &["device", "hwaddr", "kernelpath", "pciBusID"]);
+
+/// Plugins that can use a device and run without one.
+const OPTIONAL_FOR: [&str; 2] = ["ovs", "rdma"];
+
+/// The keys of a plugin's config under which it is given a device.
+pub(super) const GIVEN_AS: [&str; 2] = ["deviceID", "pciBusID"];
+
+/// What the plugins of a network do with a device that their config does not name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceUse {
+    /// None uses one.
+    None,
+    /// One can use it and runs without it.
+    Optional,
+    /// One fails without it.
+    Required,
+}
 
 /// Whether a network needs a device that something has to give to the pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +69,47 @@ impl NetworkConfig {
     pub fn requires_device(&self) -> bool {
         self.plugins.iter().any(requires_device)
     }
+
+    /// What its plugins do with a device.
+    pub fn device_use(&self) -> DeviceUse {
+        let can_use = |plugin: &Plugin| {
+            let plugin_type = plugin.get("type").and_then(Value::as_str);
+            let optional = plugin_type.is_some_and(|plugin_type| OPTIONAL_FOR.contains(&plugin_type));
+            optional && !has(plugin, "deviceID")
+        };
+        if self.requires_device() {
+            DeviceUse::Required
+        } else if self.plugins.iter().any(can_use) {
+            DeviceUse::Optional
+        } else {
+            DeviceUse::None
+        }
+    }
+
+    /// The devices that its plugins are given in their config: what they hold while they are attached.
+    pub fn given_devices(&self) -> BTreeSet<&str> {
+        let users = self.plugins.iter().filter(|plugin| is_user(plugin));
+        let given = |plugin| {
+            let values = GIVEN_AS.iter().filter_map(move |key| value(plugin, key));
+            values.filter_map(Value::as_str)
+        };
+        users.flat_map(given).collect()
+    }
+}
+
+/// Whether it is a plugin that takes a device.
+fn is_user(plugin: &Plugin) -> bool {
+    let Some(plugin_type) = plugin.get("type").and_then(Value::as_str) else {
+        return false;
+    };
+    OPTIONAL_FOR.contains(&plugin_type) || REQUIRED_BY.iter().any(|(name, _)| *name == plugin_type)
+}
+
+/// Whether a host-device names its device, and another one than `id`: it must not be given a
+/// second one.
+pub(super) fn names_another(plugin: &Plugin, id: &str) -> bool {
+    let named = |key: &&str| value(plugin, key).is_some_and(|named| named.as_str() != Some(id));
+    plugin.get("type").and_then(Value::as_str) == Some(HOST_DEVICE.0) && HOST_DEVICE.1.iter().any(named)
 }
 
 fn requires_device(plugin: &Plugin) -> bool {
@@ -59,10 +121,15 @@ fn requires_device(plugin: &Plugin) -> bool {
 /// As Go reads a plugin's config: the case of keys does not matter, null and the empty string are
 /// the same as no such key.
 fn has(plugin: &Plugin, key: &str) -> bool {
+    value(plugin, key).is_some()
+}
+
+fn value<'p>(plugin: &'p Plugin, key: &str) -> Option<&'p Value> {
     let is_given = |value: &Value| !value.is_null() && value.as_str() != Some("");
-    plugin
+    let mut found = plugin
         .iter()
-        .any(|(name, value)| name.eq_ignore_ascii_case(key) && is_given(value))
+        .filter(|(name, value)| name.eq_ignore_ascii_case(key) && is_given(value));
+    found.next().map(|(_, value)| value)
 }
 
 #[cfg(test)]
@@ -136,6 +203,36 @@ mod tests {
         // The device of one plugin is not another one's.
         let named = json!([{"type": "tuning", "deviceID": "x"}, {"type": "sriov"}]);
         assert!(chain(named));
+    }
+
+    #[rstest]
+    #[case("ovs", "", DeviceUse::Optional)]
+    #[case("rdma", "", DeviceUse::Optional)]
+    #[case("ovs", r#","deviceID":"x""#, DeviceUse::None)]
+    #[case("host-device", "", DeviceUse::Required)]
+    #[case("host-device", r#","device":"eth7""#, DeviceUse::None)]
+    #[case("macvlan", "", DeviceUse::None)]
+    fn says_what_a_plugin_does_with_a_device(
+        #[case] plugin: &str,
+        #[case] fields: &str,
+        #[case] expected: DeviceUse,
+    ) {
+        assert_eq!(config(plugin, fields).device_use(), expected);
+    }
+
+    #[rstest]
+    #[case("sriov", r#","deviceID":"a","pciBusID":"a""#, &["a"])]
+    #[case("host-device", r#","pciBusID":"a""#, &["a"])]
+    #[case("host-device", r#","device":"eth7""#, &[])]
+    #[case("tuning", r#","deviceID":"a""#, &[])]
+    #[case("host-local", r#","deviceID":"a""#, &[])]
+    fn only_a_plugin_that_takes_devices_holds_one(
+        #[case] plugin: &str,
+        #[case] fields: &str,
+        #[case] held: &[&str],
+    ) {
+        let config = config(plugin, fields);
+        assert_eq!(config.given_devices().into_iter().collect::<Vec<_>>(), held);
     }
 
     #[rstest]

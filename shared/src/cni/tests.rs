@@ -208,3 +208,26 @@ fn reads_list_keys_like_libcni() {
     let plugins = NetworkConfig::parse(r#"{"Plugins":[{"type":"macvlan"}]}"#, "nad");
     assert_eq!(plugins, Err(ConfigError::NoPlugins));
 }
+
+#[test]
+fn every_plugin_is_given_the_device_as_multus_does() {
+    let text = r#"{"cniVersion":"1.0.0","plugins":[
+        {"type":"sriov","deviceid":"","capabilities":{"deviceID":true,"ips":true}},
+        {"type":"host-device","device":"eth7","capabilities":{"deviceID":true}},
+        {"type":"tuning"}]}"#;
+    let config = parse(text).unwrap();
+    let bytes = config.conflist_with(&asked(""), Some("0000:aa:00.1"));
+    let sent: Value = serde_json::from_str(&bytes).unwrap();
+    assert_eq!(
+        sent["plugins"],
+        json!([
+            {"type": "sriov", "name": "plugin-0", "deviceID": "0000:aa:00.1", "pciBusID": "0000:aa:00.1",
+             "capabilities": {"deviceID": true}, "runtimeConfig": {"deviceID": "0000:aa:00.1"}},
+            {"type": "host-device", "name": "plugin-1", "device": "eth7", "capabilities": {"deviceID": true}},
+            {"type": "tuning", "name": "plugin-2", "deviceID": "0000:aa:00.1", "pciBusID": "0000:aa:00.1"},
+        ])
+    );
+    // The DEL of an attachment that is known from libcni's cache is made from what ran.
+    let again = parse(&bytes).unwrap();
+    assert_eq!(again.conflist_with(&asked(""), Some("0000:aa:00.1")), bytes);
+}
