@@ -2,9 +2,13 @@
 
 use std::error::Error;
 
+const FILES: [(&str, &str); 2] = [("cri", "runtime_v1.proto"), ("kubelet", "pod_resources_v1.proto")];
+
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo:rerun-if-changed=cri");
-    let descriptors = protox::compile(["runtime_v1.proto"], ["cri"])?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    for (dir, file) in FILES {
+        println!("cargo:rerun-if-changed={dir}");
+        let descriptors = protox::compile([file], [dir])?;
+        tonic_prost_build::configure().compile_fds(descriptors)?;
+    }
     Ok(())
 }

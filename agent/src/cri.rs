@@ -14,18 +14,13 @@ use std::{
     time::Duration,
 };
 
-use hyper::Uri;
 use proto::runtime_v1::{
     ContainerFilter, ContainerState, ContainerStateValue, ListContainersRequest, ListPodSandboxRequest,
     PodSandboxMetadata, PodSandboxState, PodSandboxStatusRequest, VersionRequest,
     runtime_service_client::RuntimeServiceClient,
 };
 use tokio::time::{Instant, timeout};
-use tonic::{
-    Code, Response, Status,
-    transport::{Channel, Endpoint},
-};
-use tower::service_fn;
+use tonic::{Code, Response, Status, transport::Channel};
 
 use crate::uds;
 use agent_core::{
@@ -202,17 +197,8 @@ impl Cri {
     }
 
     async fn connect(&self) -> Result<Client, CriError> {
-        let sockets = self.sockets.clone();
-        let connector = service_fn(move |_: Uri| {
-            let sockets = sockets.clone();
-            async move { uds::dial(&sockets).await.map(|dialled| dialled.stream) }
-        });
-        // Some runtimes refuse every other authority.
-        let endpoint = Endpoint::from_static("http://localhost");
-        let channel = endpoint
-            .connect_with_connector(connector)
-            .await
-            .map_err(|error| error::of_connect(&error))?;
+        let channel = uds::channel(&self.sockets).await;
+        let channel = channel.map_err(CriError::Unreachable)?;
         Ok(Client::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES))
     }
 }

@@ -6,7 +6,7 @@
 //! core's effects through [`node`], several at once.
 //!
 //! Each peer has one module: [`kubernetes`] the API server, [`multus`] the daemon, [`cri`] the
-//! container runtime, [`cni`] the files of multus and libcni, [`disk`] the agent's own records.
+//! container runtime, [`devices`] the kubelet, [`cni`] the files of multus and libcni, [`disk`] the agent's own records.
 //! [`health`] says which of them can be reached; [`admin`] shows that, the [`metrics`] and an
 //! explanation of each pod.
 
@@ -14,6 +14,7 @@ pub mod admin;
 pub mod args;
 pub mod cni;
 pub mod cri;
+pub mod devices;
 pub mod disk;
 pub mod failpoint;
 pub mod health;

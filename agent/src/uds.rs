@@ -2,14 +2,17 @@
 //! candidate that accepts a connection is used: a stale socket file does not hide a live daemon at another path.
 
 use std::{
-    io,
+    error::Error,
+    io, iter,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use hyper::Uri;
 use hyperlocal::{UnixConnector, UnixStream};
-use tower::ServiceExt as _;
+use tonic::transport::{Channel, Endpoint};
+use tower::{ServiceExt as _, service_fn};
 
 /// How long one connect may take. A unix socket connects at once, unless the backlog of its listener is full.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
@@ -74,6 +77,27 @@ pub async fn dial(candidates: &[PathBuf]) -> Result<Dialled, DialError> {
         return Err(DialError::Missing(candidates.to_vec()));
     }
     Err(DialError::Refused(failed))
+}
+
+/// Connects a gRPC client to the first of `candidates` that accepts.
+///
+/// # Errors
+/// For people: see [`DialError`].
+pub async fn channel(candidates: &[PathBuf]) -> Result<Channel, String> {
+    let candidates = candidates.to_vec();
+    let connector = service_fn(move |_: Uri| {
+        let candidates = candidates.clone();
+        async move { dial(&candidates).await.map(|dialled| dialled.stream) }
+    });
+    // Some runtimes refuse every other authority.
+    let endpoint = Endpoint::from_static("http://localhost");
+    let channel = endpoint.connect_with_connector(connector).await;
+    channel.map_err(|error| {
+        // tonic wraps the error of the dial in its own "transport error".
+        let chain = iter::successors(Some(&error as &dyn Error), |&error| error.source());
+        let found = chain.filter_map(|error| error.downcast_ref::<DialError>()).next();
+        found.map_or_else(|| error.to_string(), DialError::to_string)
+    })
 }
 
 async fn connect(path: &Path) -> io::Result<UnixStream> {

@@ -1,7 +1,13 @@
-//! The part of the CRI (v1) that the agent speaks, generated without protoc: a client, and a server for tests.
+//! The parts of gRPC APIs that the agent speaks, generated without protoc: a client, and a server for tests.
 
 /// `runtime.v1` of k8s.io/cri-api; the messages are a subset.
 #[allow(missing_docs, unused_qualifications, clippy::all, reason = "generated code")]
 pub mod runtime_v1 {
     tonic::include_proto!("runtime.v1");
+}
+
+/// `v1` of k8s.io/kubelet/pkg/apis/podresources; the messages are a subset.
+#[allow(missing_docs, unused_qualifications, clippy::all, reason = "generated code")]
+pub mod pod_resources_v1 {
+    tonic::include_proto!("v1");
 }

@@ -1,11 +1,8 @@
 //! Why the runtime gave no answer.
 
-use std::{error::Error, iter};
-
 use tonic::{Code, Status};
 
 use super::CALL_DEADLINE;
-use crate::uds::DialError;
 
 /// What containerd before 2.0 says while it starts, with the code Unknown. Later ones answer Unavailable.
 const STARTING: &str = "server is not initialized yet";
@@ -70,13 +67,6 @@ pub(super) fn of_status(call: &'static str, status: &Status) -> CriError {
             message,
         },
     }
-}
-
-/// tonic wraps the dialler's error in its own "transport error".
-pub(super) fn of_connect(error: &tonic::transport::Error) -> CriError {
-    let chain = iter::successors(Some(error as &dyn Error), |&error| error.source());
-    let found = chain.filter_map(|error| error.downcast_ref::<DialError>()).next();
-    CriError::Unreachable(found.map_or_else(|| error.to_string(), DialError::to_string))
 }
 
 #[cfg(test)]

@@ -6,11 +6,6 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-    service::TowerToHyperService,
-};
 use proto::runtime_v1::{
     Container, ContainerState, ListContainersRequest, ListContainersResponse, ListPodSandboxRequest,
     ListPodSandboxResponse, PodSandbox, PodSandboxMetadata, PodSandboxState, PodSandboxStatus,
@@ -20,6 +15,8 @@ use proto::runtime_v1::{
 use tempfile::TempDir;
 use tokio::{net::UnixListener, task::JoinHandle};
 use tonic::{Request, Response, Status};
+
+use super::grpc;
 
 /// What it has, and how it behaves.
 #[derive(Clone, Default)]
@@ -72,19 +69,7 @@ impl ScriptedRuntime {
     pub fn start(runtime: Runtime) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let listener = UnixListener::bind(dir.path().join("cri.sock")).expect("a socket");
-        let service = TowerToHyperService::new(RuntimeServiceServer::new(runtime));
-        let server = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let service = service.clone();
-                tokio::spawn(async move {
-                    let connection = auto::Builder::new(TokioExecutor::new());
-                    connection
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await
-                        .ok();
-                });
-            }
-        });
+        let server = grpc::serve(listener, RuntimeServiceServer::new(runtime));
         Self { dir, server }
     }
 

@@ -4,6 +4,8 @@
 
 pub mod api;
 pub mod cri;
+pub mod grpc;
+pub mod kubelet;
 pub mod multus;
 
 use std::{future::Future, time::Duration};
