@@ -37,6 +37,13 @@ pub struct Arguments {
     /// Where the node's /run is mounted: network namespaces are looked for there.
     #[arg(long, env = "HOST_RUN", default_value = "/host/run")]
     pub host_run: PathBuf,
+    /// The socket of the kubelet's PodResources API, which says which devices a pod was given.
+    #[arg(
+        long,
+        env = "POD_RESOURCES_SOCKET",
+        default_value = "/var/lib/kubelet/pod-resources/kubelet.sock"
+    )]
+    pub pod_resources_socket: PathBuf,
     /// A kubeconfig file; without it, the pod's service account.
     #[arg(long, env = "KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,

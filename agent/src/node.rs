@@ -11,6 +11,7 @@ use std::{
 use agent_core::{
     cni_state::CniState,
     delegate::{Answer, Call},
+    device::PodDevices,
     effect::{Effect, Now, Outcome, PatchOutcome, StatusView},
     identity::{PodIdentity, SandboxId},
     record::{AttachmentRecord, Phase, SandboxRecord},
@@ -26,6 +27,7 @@ use crate::{
         sandbox_network::{self, NetworkError},
     },
     cri::{Cri, CriError, Listing},
+    devices::Devices,
     disk::{
         blocking::blocking,
         records::{Durability, Records, RecordsError},
@@ -52,6 +54,8 @@ pub struct Node {
     pub cri: Cri,
     /// The node's sandboxes.
     pub listing: Rc<Listing>,
+    /// The devices that pods were given.
+    pub devices: Devices,
     /// Where the node's `/run` is mounted.
     pub host_run: PathBuf,
     /// multus' data directory.
@@ -102,6 +106,11 @@ impl Node {
             Effect::ReadNetwork(network) => {
                 Outcome::Definition(self.networks.read(&network).await.map(Box::new))
             }
+            Effect::ReadDevices {
+                pod,
+                sandbox,
+                resource,
+            } => Outcome::Devices(self.pod_devices(&pod, &sandbox, &resource).await.map(Box::new)),
             Effect::AcquirePermit { .. } => Outcome::Done,
             Effect::PutRecord {
                 sandbox,
@@ -121,7 +130,19 @@ impl Node {
                 network,
                 interface,
                 config,
-            } => Outcome::Written(self.list_delegate(sandbox, network, interface, config).await),
+                device,
+            } => {
+                let entry = DelegateEntry {
+                    network,
+                    interface,
+                    config,
+                    device: device.map(|device| (device.resource, device.id)),
+                    // The plan gives no element the name of a foreign interface: what multus
+                    // attached under it is gone.
+                    replaces_cold_plugged: true,
+                };
+                Outcome::Written(self.list_delegate(sandbox, entry).await)
+            }
             Effect::UnlistDelegate {
                 sandbox,
                 network,
@@ -218,23 +239,21 @@ impl Node {
         })
     }
 
-    async fn list_delegate(
+    async fn pod_devices(
         &self,
-        sandbox: SandboxId,
-        network: NetworkName,
-        interface: InterfaceName,
-        config: String,
-    ) -> Result<(), String> {
+        pod: &PodIdentity,
+        sandbox: &SandboxId,
+        resource: &str,
+    ) -> Result<PodDevices, String> {
+        Ok(PodDevices {
+            allocated: self.devices.of_pod(pod, resource).await?,
+            state: self.cni_state(sandbox).await?,
+        })
+    }
+
+    async fn list_delegate(&self, sandbox: SandboxId, entry: DelegateEntry) -> Result<(), String> {
         hit(FailPoint::ListingDue);
         let dir = self.cni_dir.clone();
-        let entry = DelegateEntry {
-            network,
-            interface,
-            config,
-            device: None,
-            // The plan gives no element the name of a foreign interface: what multus attached under it is gone.
-            replaces_cold_plugged: true,
-        };
         let listed = blocking(move || delegate_file::append(&dir, &sandbox, &entry)).await;
         hit(FailPoint::Listed);
         listed.map(drop)

@@ -1,18 +1,16 @@
 //! The steps of an ADD. [`crate::operation`] has the flow and the guarantees.
 
-use shared::{
-    cni::{DeviceNeed, NetworkConfig},
-    selection::Selection,
-};
+use shared::{cni::NetworkConfig, names::NetworkName, selection::Selection};
 
 use crate::{
     attachment::Verb,
     delegate::{Answer, Command, FailedPlugin, Refusal},
+    device::{Device, DeviceWish, PodDevices},
     effect::{Count, Effect, Outcome},
     event::Event,
     identity::PodIdentity,
     network::{NetworkDefinition, NetworkError},
-    operation::{AddStage, Adding, Flow, Job, Operation, Removing, Why},
+    operation::{AddStage, Adding, Flow, Job, Operation, PendingDevice, Removing, Why},
     record::{AttachmentRecord, Phase},
     retry::{Failure, RetryOn},
     site::Site,
@@ -35,6 +33,8 @@ impl Site<'_, '_> {
             selection: Box::new(selection.clone()),
             config: String::new(),
             version: String::new(),
+            pending: None,
+            device: None,
             permit: None,
             previous: None,
             intent: None,
@@ -43,17 +43,10 @@ impl Site<'_, '_> {
     }
 
     /// The outcome of the effect that an ADD waited for.
-    pub fn add_outcome(&mut self, mut adding: Adding, outcome: Outcome, pod: &PodIdentity) -> Flow {
+    pub fn add_outcome(&mut self, adding: Adding, outcome: Outcome, pod: &PodIdentity) -> Flow {
         match (adding.stage, outcome) {
-            (AddStage::Network, Outcome::Definition(read)) => match self.configure(&adding.selection, read) {
-                Ok((config, version)) => {
-                    adding.permit = Some(self.acquire_permit(config.clone(), pod.namespace()));
-                    (adding.config, adding.version) = (config, version);
-                    adding.stage = AddStage::Permit;
-                    Flow::Continue(Box::new(Operation::Add(adding)))
-                }
-                Err(failure) => self.add_failed(adding, failure),
-            },
+            (AddStage::Network, Outcome::Definition(read)) => self.network_read(adding, read, pod),
+            (AddStage::Devices, Outcome::Devices(read)) => self.devices_read(adding, read, pod),
             (AddStage::Permit, Outcome::Done) => self.permitted(adding, pod),
             (AddStage::Intent, Outcome::Written(written)) => self.intended(adding, &written),
             (AddStage::Listing, Outcome::Written(listed)) => {
@@ -77,26 +70,106 @@ impl Site<'_, '_> {
         }
     }
 
-    /// As [`configuration`], within what the records of one sandbox may hold.
-    fn configure(
-        &self,
-        selection: &Selection,
+    fn network_read(
+        &mut self,
+        mut adding: Adding,
         read: Result<Box<NetworkDefinition>, NetworkError>,
-    ) -> Result<(String, String), Failure> {
-        let (config, version) = configuration(selection, read)?;
-        let bytes = self.config_bytes.saturating_add(config.len());
-        if bytes > MAX_CONFIG_BYTES {
-            let error = format!(
-                "the CNI configurations of the pod's attachments would take {bytes} bytes, {MAX_CONFIG_BYTES} are \
-                 allowed; attach fewer networks, or networks with shorter configurations"
-            );
-            let network = RetryOn::Network {
-                network: selection.network.clone(),
-                version: Some(version),
-            };
-            return Err(Failure::new(error).cleared_by(network));
+        pod: &PodIdentity,
+    ) -> Flow {
+        let network = &adding.selection.network;
+        let (config, version, resource) = match configuration(network, read) {
+            Ok(read) => read,
+            Err(failure) => return self.add_failed(adding, failure),
+        };
+        adding.version = version;
+        let id = adding.selection.attributes().device_id.as_deref();
+        match DeviceWish::of(&config, resource.as_deref(), id) {
+            Ok(None) => self.configured(adding, &config, None, pod),
+            Ok(Some(wish)) => {
+                self.start(Effect::ReadDevices {
+                    pod: pod.clone(),
+                    sandbox: self.sandbox.clone(),
+                    resource: wish.resource.clone(),
+                });
+                adding.pending = Some(Box::new(PendingDevice { config, wish }));
+                adding.stage = AddStage::Devices;
+                Flow::Continue(Box::new(Operation::Add(adding)))
+            }
+            Err(error) => {
+                let failure = refused(&adding, error);
+                self.add_failed(adding, failure)
+            }
         }
-        Ok((config, version))
+    }
+
+    /// The pod's devices are known: one that is free is given to the attachment.
+    fn devices_read(
+        &mut self,
+        mut adding: Adding,
+        read: Result<Box<PodDevices>, String>,
+        pod: &PodIdentity,
+    ) -> Flow {
+        let Some(PendingDevice { config, wish }) = adding.pending.take().map(|pending| *pending) else {
+            return self.finish_add(adding);
+        };
+        let devices = match read {
+            Ok(devices) => devices,
+            Err(cause) if wish.is_strict() => {
+                let error = format!(
+                    "it takes a device of {}, and which devices the pod has cannot be found out: {cause}",
+                    wish.resource
+                );
+                return self.add_failed(adding, Failure::new(error));
+            }
+            Err(cause) => {
+                tracing::warn!(
+                    sandbox = %self.sandbox, pod = self.pod.map(tracing::field::display),
+                    network = %adding.selection.network, interface = %self.interface, %cause,
+                    "reading the pod's devices failed; plugging without a device"
+                );
+                return self.configured(adding, &config, None, pod);
+            }
+        };
+        let before = self.attachment.record().and_then(|record| record.device.as_ref());
+        match wish.choose(&devices, &self.devices, before) {
+            Ok(device) => self.configured(adding, &config, device, pod),
+            Err(error) => {
+                let failure = refused(&adding, error);
+                self.add_failed(adding, failure)
+            }
+        }
+    }
+
+    /// The configuration is complete: a permit is awaited.
+    fn configured(
+        &mut self,
+        mut adding: Adding,
+        config: &NetworkConfig,
+        device: Option<Device>,
+        pod: &PodIdentity,
+    ) -> Flow {
+        let id = device.as_ref().map(|device| device.id.as_str());
+        let config = config.conflist_with(adding.selection.attributes(), id);
+        if let Err(error) = self.fits(&config) {
+            let failure = Failure::new(error).cleared_by(on_network(&adding));
+            return self.add_failed(adding, failure);
+        }
+        adding.permit = Some(self.acquire_permit(config.clone(), pod.namespace()));
+        (adding.config, adding.device) = (config, device);
+        adding.stage = AddStage::Permit;
+        Flow::Continue(Box::new(Operation::Add(adding)))
+    }
+
+    /// The records of one sandbox hold a bounded amount of configurations.
+    fn fits(&self, config: &str) -> Result<(), String> {
+        let bytes = self.config_bytes.saturating_add(config.len());
+        if bytes <= MAX_CONFIG_BYTES {
+            return Ok(());
+        }
+        Err(format!(
+            "the CNI configurations of the pod's attachments would take {bytes} bytes, {MAX_CONFIG_BYTES} are \
+             allowed; attach fewer networks, or networks with shorter configurations"
+        ))
     }
 
     /// A permit is held: what earlier attachments hold is released first, then the intent is written.
@@ -114,7 +187,7 @@ impl Site<'_, '_> {
 
     /// Writes the intent: on the disk before the ADD goes out, also after a power loss.
     pub fn intend(&mut self, mut adding: Adding) -> Flow {
-        adding.previous = self.attachment.record().cloned();
+        adding.previous = self.attachment.record().cloned().map(Box::new);
         let previous = adding.previous.as_ref();
         let attempt = if self.attachment.is_lost_add() { 2 } else { 1 };
         let stale_status = if previous.is_some() {
@@ -125,6 +198,7 @@ impl Site<'_, '_> {
         let intent = AttachmentRecord {
             phase: Phase::Plugging { attempt },
             order: self.order,
+            device: adding.device.clone(),
             stale_status,
             owed: previous.map(|record| record.owed.clone()).unwrap_or_default(),
             ..AttachmentRecord::intent(
@@ -157,6 +231,7 @@ impl Site<'_, '_> {
             network: adding.selection.network.clone(),
             interface: self.interface.clone(),
             config: adding.config.clone(),
+            device: adding.device.clone(),
         });
         adding.stage = AddStage::Listing;
         Flow::Continue(Box::new(Operation::Add(adding)))
@@ -175,10 +250,7 @@ impl Site<'_, '_> {
     }
 
     fn add_answered(&mut self, adding: Adding, answer: Answer, pod: &PodIdentity) -> Flow {
-        let network = RetryOn::Network {
-            network: adding.selection.network.clone(),
-            version: Some(adding.version.clone()),
-        };
+        let network = on_network(&adding);
         match answer {
             Answer::Done(result) => {
                 self.attached(result);
@@ -308,7 +380,7 @@ impl Site<'_, '_> {
                 .filter(|previous| previous.phase == Phase::Tombstone)
             {
                 Some(tombstone) => {
-                    self.attachment.set_record(tombstone);
+                    self.attachment.set_record(*tombstone);
                     self.save();
                 }
                 None => self.clear(),
@@ -318,12 +390,29 @@ impl Site<'_, '_> {
     }
 }
 
-/// The configuration to send, and the version of the network that it comes from.
+fn on_network(adding: &Adding) -> RetryOn {
+    RetryOn::Network {
+        network: adding.selection.network.clone(),
+        version: Some(adding.version.clone()),
+    }
+}
+
+/// The pod has no device for it: a refusal until one is released, or the network changes.
+fn refused(adding: &Adding, error: String) -> Failure {
+    Failure {
+        rejected: true,
+        ..Failure::new(error).cleared_by(RetryOn::Device {
+            network: adding.selection.network.clone(),
+            version: adding.version.clone(),
+        })
+    }
+}
+
+/// The configuration of a network, its version, and the resource that it names.
 fn configuration(
-    selection: &Selection,
+    network: &NetworkName,
     read: Result<Box<NetworkDefinition>, NetworkError>,
-) -> Result<(String, String), Failure> {
-    let network = &selection.network;
+) -> Result<(NetworkConfig, String, Option<String>), Failure> {
     let on = |version: Option<String>| RetryOn::Network {
         network: network.clone(),
         version,
@@ -342,19 +431,8 @@ fn configuration(
         config,
         resource_name,
     } = *definition;
-    let on = on(Some(version.clone()));
-    let config = NetworkConfig::parse(&config, network.name())
-        .map_err(|error| Failure::new(format!("its config cannot run: {error}")).cleared_by(on.clone()))?;
-    let resource = resource_name.as_deref();
-    if DeviceNeed::of(resource, Some(&config)) == DeviceNeed::Required {
-        let error = format!(
-            "its plugin requires a device of {:?}, and devices are given out only when a pod is created",
-            resource.unwrap_or_default()
-        );
-        return Err(Failure {
-            rejected: true,
-            ..Failure::new(error).cleared_by(on)
-        });
-    }
-    Ok((config.conflist_for(selection.attributes()), version))
+    let config = NetworkConfig::parse(&config, network.name()).map_err(|error| {
+        Failure::new(format!("its config cannot run: {error}")).cleared_by(on(Some(version.clone())))
+    })?;
+    Ok((config, version, resource_name))
 }

@@ -10,6 +10,7 @@ use shared::{
 
 use crate::{
     cni_state::{CniState, Delegate, Entry},
+    device::Device,
     pod::{Annotation, SeenElements},
     record::{AttachmentRecord, Origin, Phase, config_name},
 };
@@ -127,7 +128,12 @@ fn record(
     network: &NetworkName,
     interface: &InterfaceName,
 ) -> AttachmentRecord {
-    let record = of_entry(sight, entry, network);
+    let device = delegate.device_id.clone().map(|id| Device {
+        resource: delegate.resource_name.clone().unwrap_or_default(),
+        id,
+        info: None,
+    });
+    let record = of_entry(sight, entry, network, device);
     AttachmentRecord {
         interface: interface.clone(),
         origin: if delegate.hot_plugged {
@@ -141,7 +147,12 @@ fn record(
 }
 
 /// The record of an attachment that libcni knows.
-fn of_entry(sight: &FirstSight<'_>, entry: &Entry, network: &NetworkName) -> AttachmentRecord {
+fn of_entry(
+    sight: &FirstSight<'_>,
+    entry: &Entry,
+    network: &NetworkName,
+    device: Option<Device>,
+) -> AttachmentRecord {
     let asked = asked(sight.annotation, network, &entry.interface);
     let mut ran = asked.clone();
     let ips = entry.capability_args.get("ips").and_then(Value::as_array);
@@ -151,7 +162,8 @@ fn of_entry(sight: &FirstSight<'_>, entry: &Entry, network: &NetworkName) -> Att
     ran.mac = mac.map(str::to_owned).or(ran.mac);
     let mut selection = Selection::new(network.clone());
     selection.interface = Some(entry.interface.clone());
-    let config = del_config(&String::from_utf8_lossy(&entry.config), network, &ran);
+    let id = device.as_ref().map(|device| device.id.as_str());
+    let config = del_config(&String::from_utf8_lossy(&entry.config), network, &ran, id);
     AttachmentRecord {
         phase: Phase::Plugged {
             result: entry.result.clone(),
@@ -159,6 +171,7 @@ fn of_entry(sight: &FirstSight<'_>, entry: &Entry, network: &NetworkName) -> Att
         ips: ran.ips,
         mac: ran.mac,
         cni_args: asked.cni_args,
+        device,
         capability_requests: None,
         ..AttachmentRecord::intent(&selection, entry.interface.clone(), config, sight.now)
     }
@@ -177,7 +190,7 @@ fn asked(annotation: &Annotation, network: &NetworkName, interface: &InterfaceNa
 }
 
 /// The configuration for the DEL. One that our rules refuse ran all the same, so it goes out unchanged.
-fn del_config(config: &str, network: &NetworkName, ran: &Attributes) -> String {
+fn del_config(config: &str, network: &NetworkName, ran: &Attributes, device: Option<&str>) -> String {
     NetworkConfig::parse(config, network.name())
-        .map_or_else(|_| config.to_owned(), |config| config.conflist_for(ran))
+        .map_or_else(|_| config.to_owned(), |config| config.conflist_with(ran, device))
 }

@@ -22,7 +22,7 @@ use crate::{
         observed::{Attachment as Observed, State},
     },
     record::{AttachmentRecord, Phase},
-    retry::Retry,
+    retry::{Retry, RetryOn},
 };
 
 /// How soon the disk is tried again after it refused a write.
@@ -328,6 +328,14 @@ impl Attachment {
         }
     }
 
+    /// Makes due what waits for a device.
+    pub fn device_released(&mut self, now: Duration) {
+        let retries = self.retries.iter_mut().flatten();
+        for retry in retries.filter(|retry| matches!(retry.on, RetryOn::Device { .. })) {
+            retry.due = retry.due.min(now);
+        }
+    }
+
     /// Makes everything due: the sandbox has ended, and nothing that failed while it lived says that it fails again.
     pub fn make_due(&mut self, now: Duration) {
         for retry in self.retries.iter_mut().flatten() {
@@ -415,7 +423,13 @@ impl Attachment {
 
 /// What a result of the record's network means in network-status.
 fn entries_of(record: &AttachmentRecord, result: &serde_json::Value) -> Vec<StatusEntry> {
-    CniResult::parse(result)
-        .map(|result| status::entries(&record.network, &result))
-        .unwrap_or_default()
+    let info = record.device.as_ref().and_then(|device| device.info.as_ref());
+    let entries = CniResult::parse(result).map(|result| status::entries(&record.network, &result));
+    let shown = entries.unwrap_or_default().into_iter();
+    shown
+        .map(|entry| StatusEntry {
+            device_info: info.cloned(),
+            ..entry
+        })
+        .collect()
 }

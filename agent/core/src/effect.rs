@@ -8,6 +8,7 @@ use crate::{
     cni_state::{CniState, Entry},
     condition::{Condition, ConditionChange},
     delegate::{Answer, Call},
+    device::{Device, PodDevices},
     event::Event,
     identity::{PodIdentity, SandboxId},
     network::{NetworkDefinition, NetworkError},
@@ -106,6 +107,16 @@ pub enum Effect {
     },
     /// Read a network. → [`Outcome::Network definition`](Outcome::Definition)
     ReadNetwork(NetworkName),
+    /// Read which devices of a resource the kubelet gave the pod, and what multus and libcni keep of its sandbox.
+    /// → [`Outcome::Devices`]
+    ReadDevices {
+        /// The pod.
+        pod: PodIdentity,
+        /// The sandbox.
+        sandbox: SandboxId,
+        /// The resource.
+        resource: String,
+    },
     /// Wait for a permit to call multus with this configuration. It stays held until [`Action::Release`] or the end of
     /// the worker. → [`Outcome::Done`]
     AcquirePermit {
@@ -139,6 +150,8 @@ pub enum Effect {
         interface: InterfaceName,
         /// The configuration that is sent.
         config: String,
+        /// The device that it is given.
+        device: Option<Device>,
     },
     /// Take an attachment out of multus' delegate file. → [`Outcome::Written`]
     UnlistDelegate {
@@ -186,6 +199,8 @@ pub enum Outcome {
     CniEntry(Result<Option<Box<Entry>>, String>),
     /// Of [`Effect::ReadNetwork`].
     Definition(Result<Box<NetworkDefinition>, NetworkError>),
+    /// Of [`Effect::ReadDevices`]. The error is for people.
+    Devices(Result<Box<PodDevices>, String>),
     /// Of an effect that cannot fail.
     Done,
     /// Of a write.

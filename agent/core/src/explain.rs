@@ -256,6 +256,7 @@ fn operation_in_words(interface: &InterfaceName, operation: &Operation, now: Dur
         Operation::Add(Adding { selection, stage, .. }) => {
             let stage = match stage {
                 AddStage::Network => "reading the network".to_owned(),
+                AddStage::Devices => "reading the pod's devices".to_owned(),
                 AddStage::Permit => "waiting for a permit".to_owned(),
                 AddStage::Intent => "writing the intent".to_owned(),
                 AddStage::Listing => "listing it in multus' delegate file".to_owned(),

@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     attachment::{Attachment, Disk, Lookup, Verb},
+    device::Device,
     identity::SandboxId,
     operation::{AddStage, Adding, DelStage, Operation, Removing, Why},
     pod::Annotation,
@@ -239,6 +240,10 @@ impl Print<'_> {
         match &retry.on {
             RetryOn::Time => self.add(0),
             RetryOn::Multus => self.add(1),
+            RetryOn::Device { network, version } => {
+                let present = (self.measure.is_present)(network, Some(version));
+                self.add((3, network, present));
+            }
             RetryOn::Network { network, version } => {
                 let present = (self.measure.is_present)(network, version.as_deref());
                 self.add((2, network, version.is_some(), present));
@@ -250,6 +255,7 @@ impl Print<'_> {
         let network = &adding.selection.network;
         let present = (self.measure.is_present)(network, Some(&adding.version));
         self.add((1, format!("{:?}", adding.selection), &adding.config, present));
+        self.add(format!("{:?}{:?}", adding.pending, adding.device));
         self.add((adding.permit.is_some(), adding.previous.is_some()));
         if let Some(previous) = &adding.previous {
             record(previous, &mut self.hasher);
@@ -306,8 +312,11 @@ pub fn record(record: &AttachmentRecord, hasher: &mut impl Hasher) {
     };
     (&record.network, &record.interface, record.origin, phase).hash(hasher);
     (&record.config, &record.stale_status, record.owed.len()).hash(hasher);
+    let id = |device: &Option<Device>| device.as_ref().map(|device| device.id.clone());
+    id(&record.device).hash(hasher);
     for owed in &record.owed {
         (&owed.network, &owed.config, owed.failed_add, owed.lost_add).hash(hasher);
+        id(&owed.device).hash(hasher);
     }
 }
 

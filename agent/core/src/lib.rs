@@ -37,6 +37,7 @@ pub mod condition;
 mod converge;
 mod del;
 pub mod delegate;
+pub mod device;
 pub mod drift;
 pub mod effect;
 pub mod event;

@@ -2,7 +2,7 @@
 //! another: an unplug, the undo of a failed ADD, a release at the end of a sandbox and an owed release take the same path.
 //!
 //! # Flow
-//! ADD: read the network → permit → (owed releases of this name) → durable intent → delegate file → call.
+//! ADD: read the network → (the pod's devices, where a plugin takes one) → permit → (owed releases of this name) → durable intent → delegate file → call.
 //! - done: the result is recorded.
 //! - refused before a plugin ran: the intent is dropped.
 //! - refused otherwise, or the handler crashed: the record says *unplugging*, and a DEL follows at once.
@@ -19,10 +19,14 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use shared::{names::NetworkName, selection::Selection};
+use shared::{cni::NetworkConfig, names::NetworkName, selection::Selection};
 
 use crate::{
-    effect::EffectId, identity::PodIdentity, record::AttachmentRecord, record::OwedRelease,
+    device::{Device, DeviceWish},
+    effect::EffectId,
+    identity::PodIdentity,
+    record::AttachmentRecord,
+    record::OwedRelease,
     teardown::Teardown,
 };
 
@@ -63,14 +67,27 @@ pub struct Adding {
     pub config: String,
     /// The version of the network that it comes from.
     pub version: String,
+    /// What waits for the pod's devices.
+    pub pending: Option<Box<PendingDevice>>,
+    /// The device that it is given.
+    pub device: Option<Device>,
     /// The permit.
     pub permit: Option<EffectId>,
     /// The record before the intent.
-    pub previous: Option<AttachmentRecord>,
+    pub previous: Option<Box<AttachmentRecord>>,
     /// The intent that is being written.
     pub intent: Option<Box<AttachmentRecord>>,
     /// The step.
     pub stage: AddStage,
+}
+
+/// A network whose plugins take a device.
+#[derive(Clone, Debug)]
+pub struct PendingDevice {
+    /// Its configuration.
+    pub config: NetworkConfig,
+    /// What it needs.
+    pub wish: DeviceWish,
 }
 
 /// The step of an ADD that waits for its outcome.
@@ -78,6 +95,8 @@ pub struct Adding {
 pub enum AddStage {
     /// The network is read.
     Network,
+    /// The pod's devices are read.
+    Devices,
     /// A permit is awaited.
     Permit,
     /// The intent is written.
@@ -131,6 +150,8 @@ pub struct Job {
     pub failed_add: bool,
     /// It is not known how far its ADD came.
     pub lost_add: bool,
+    /// The device that its attachment was given.
+    pub device: Option<Device>,
 }
 
 /// What a DEL is for.
@@ -190,7 +211,10 @@ impl Operation {
     /// Whether nothing was written or sent yet, so that it can be dropped.
     pub fn is_waiting(&self) -> bool {
         match self {
-            Self::Add(adding) => matches!(adding.stage, AddStage::Network | AddStage::Permit),
+            Self::Add(adding) => matches!(
+                adding.stage,
+                AddStage::Network | AddStage::Devices | AddStage::Permit
+            ),
             Self::Del(removing) => removing.stage == DelStage::Permit,
         }
     }
@@ -270,6 +294,7 @@ impl Job {
             lost_add: teardown.is_of_lost_add(),
             teardown,
             failed_add,
+            device: record.device.clone(),
         }
     }
 
@@ -282,6 +307,7 @@ impl Job {
             teardown,
             failed_add: owed.failed_add,
             lost_add: owed.lost_add,
+            device: owed.device.clone(),
         }
     }
 
@@ -303,14 +329,22 @@ impl Job {
     }
 
     fn owed(&self) -> Vec<OwedRelease> {
-        let owed = |config| OwedRelease {
+        let owed = |config: String| OwedRelease {
             network: self.network.clone(),
+            device: self.device.clone().filter(|device| holds(&config, device)),
             config,
             failed_add: self.failed_add,
             lost_add: self.lost_add,
         };
         self.teardown.owed().into_iter().map(owed).collect()
     }
+}
+
+/// Whether a plugin of this list has the device: the other plugins of the list, and its IPAM, are
+/// only told which one it is.
+fn holds(config: &str, device: &Device) -> bool {
+    let list = NetworkConfig::parse(config, "").ok();
+    list.is_some_and(|list| list.given_devices().contains(device.id.as_str()))
 }
 
 #[cfg(test)]
@@ -325,6 +359,7 @@ mod tests {
             config: number.to_string(),
             failed_add: true,
             lost_add: false,
+            device: None,
         };
         let earlier: Vec<OwedRelease> = (0..MAX_OWED).map(owed).collect();
         let mut removing = Removing::new(Why::Unplug, [], &pod).keeping(&earlier);

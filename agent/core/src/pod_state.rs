@@ -7,9 +7,12 @@
 
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
+use shared::names::InterfaceName;
+
 use crate::{
     attachment::{Disk, Lookup},
     condition::ConditionState,
+    device::{DeviceHolder, RecordedDevices},
     effect::{Action, Effect, EffectId, Now, Outcome, Trigger},
     event::Event,
     identity::{AttachmentKey, PodIdentity, SandboxId},
@@ -542,6 +545,7 @@ impl PodState {
         let Some(owner) = owner.map(|record| record.pod.clone()) else {
             return;
         };
+        let removes = matches!(*operation, Operation::Del(_));
         let Some(flow) = self.at_site(key, turn, |site| match *operation {
             Operation::Add(adding) => site.add_outcome(adding, outcome, &owner),
             Operation::Del(removing) => site.del_outcome(removing, outcome),
@@ -554,7 +558,12 @@ impl PodState {
                     attachment.operation = Some(operation);
                 }
             }
-            Flow::Finished => self.operation_ended(key, turn.now.monotonic),
+            Flow::Finished => {
+                self.operation_ended(key, turn.now.monotonic);
+                if removes {
+                    self.device_released(sandbox_id, turn.now.monotonic);
+                }
+            }
             Flow::UnknownPod => {
                 self.operation_ended(key, turn.now.monotonic);
                 self.doubt_identity(sandbox_id, turn);
@@ -568,6 +577,16 @@ impl PodState {
             sandbox.prune(now);
         }
         self.publication.records_changed();
+    }
+
+    /// What waits for a device of the pod need not wait for its backoff.
+    fn device_released(&mut self, sandbox: &SandboxId, now: Duration) {
+        let sandbox = self.sandboxes.get_mut(sandbox);
+        let attachments = sandbox.map(|sandbox| sandbox.attachments.values_mut());
+        attachments
+            .into_iter()
+            .flatten()
+            .for_each(|attachment| attachment.device_released(now));
     }
 
     /// Drops an operation that has neither written nor sent anything.
@@ -590,6 +609,7 @@ impl PodState {
     ) -> Option<T> {
         let pod: Option<PodIdentity> = self.pod.pod().map(|pod| pod.identity.clone());
         let lives = self.pod.pod().is_some_and(|pod| !pod.terminating) && self.held.is_none();
+        let devices = self.recorded_devices(sandbox, interface);
         let state = self.sandboxes.get_mut(sandbox)?;
         let (order, ended) = (state.next_order(), state.has_ended());
         let config_bytes = state.config_bytes(interface);
@@ -607,6 +627,7 @@ impl PodState {
             netns: &netns,
             order,
             config_bytes,
+            devices,
             turn: &mut Turn {
                 now: turn.now,
                 context: turn.context,
@@ -617,6 +638,26 @@ impl PodState {
             },
         };
         Some(with(&mut site))
+    }
+
+    /// The devices that the pod's records name, as an ADD finds them. Those of a sandbox whose end is not known
+    /// yet have mostly come home: they are given when no other is left.
+    fn recorded_devices(&self, sandbox: &SandboxId, interface: &InterfaceName) -> RecordedDevices {
+        let mut recorded = RecordedDevices::default();
+        for (id, state) in &self.sandboxes {
+            if id == sandbox {
+                let own = state.recorded_devices(interface);
+                recorded.known = own.known;
+                recorded.holders.extend(own.holders);
+            } else if !state.has_ended() {
+                let others = state.recorded_devices(interface).holders.into_iter();
+                recorded.holders.extend(others.map(|holder| DeviceHolder {
+                    certain: false,
+                    ..holder
+                }));
+            }
+        }
+        recorded
     }
 
     /// A call that takes too long gives its place to another one.

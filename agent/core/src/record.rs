@@ -9,7 +9,7 @@ use shared::{
     selection::Selection,
 };
 
-use crate::identity::PodIdentity;
+use crate::{device::Device, identity::PodIdentity};
 
 /// One attachment of one sandbox.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +43,9 @@ pub struct AttachmentRecord {
     /// because multus or an older agent plugged it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capability_requests: Option<Map<String, Value>>,
+    /// The device of the node that it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Device>,
     /// Entries of network-status that an earlier attachment under this interface name left: (network, interfaces).
     #[serde(rename = "unpublish", default, skip_serializing_if = "Vec::is_empty")]
     pub stale_status: Vec<(NetworkName, Vec<InterfaceName>)>,
@@ -69,6 +72,9 @@ pub struct OwedRelease {
     /// It is not known how far the ADD came: its answer was lost.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lost_add: bool,
+    /// The device that stays with the pod until the plugin is released.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Device>,
 }
 
 /// Who plugged an attachment.
@@ -156,6 +162,7 @@ impl AttachmentRecord {
             mac: asked.mac.clone(),
             cni_args: asked.cni_args.clone(),
             capability_requests: Some(capability_requests(selection)),
+            device: None,
             stale_status: Vec::new(),
             owed: Vec::new(),
             unknown: Map::new(),
@@ -216,4 +223,32 @@ pub fn config_name(config: &str) -> String {
         .ok()
         .and_then(name)
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = r#"{"network":"default/a","interface":"net1","origin":"hotPlugged","phase":{"state":"tombstone"},
+        "since":7,"config":"{}","owed":[{"network":"default/a","config":"{}"}]}"#;
+
+    #[test]
+    fn records_of_older_agents_name_no_device() {
+        let record: AttachmentRecord = serde_json::from_str(OLD).unwrap();
+        assert_eq!((&record.device, &record.owed[0].device), (&None, &None));
+        assert!(!serde_json::to_string(&record).unwrap().contains("device"));
+    }
+
+    #[test]
+    fn a_device_survives_the_disk() {
+        let mut record: AttachmentRecord = serde_json::from_str(OLD).unwrap();
+        record.device = Some(Device {
+            resource: "vendor.example/vf".to_owned(),
+            id: "0000:aa:00.1".to_owned(),
+            info: Some(serde_json::json!({"type": "pci"})),
+        });
+        record.owed[0].device.clone_from(&record.device);
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<AttachmentRecord>(&text).unwrap(), record);
+    }
 }

@@ -39,6 +39,13 @@ pub enum RetryOn {
         /// The version that was tried; `None`: there was none.
         version: Option<String>,
     },
+    /// A device of the pod is released, or the network becomes another version than this.
+    Device {
+        /// The network.
+        network: NetworkName,
+        /// The version that was tried.
+        version: String,
+    },
 }
 
 /// A failure.
@@ -88,6 +95,9 @@ impl Retry {
             (_, Trigger::Anything) | (RetryOn::Multus, Trigger::Multus) => true,
             (RetryOn::Network { network, version }, Trigger::Network(name, present)) => {
                 network == name && version != present
+            }
+            (RetryOn::Device { network, version }, Trigger::Network(name, present)) => {
+                network == name && present.as_ref() != Some(version)
             }
             _ => false,
         };

@@ -11,11 +11,12 @@ use crate::{
     adopt::Unclaimed,
     attachment::Attachment,
     cni_state::CniState,
+    device::{Device, DeviceHolder, RecordedDevices},
     drift::Presence,
     identity::{PodIdentity, SandboxId},
     operation::{Operation, Removing, Why},
     plan::Step,
-    record::{AttachmentRecord, SandboxRecord, SandboxRecords},
+    record::{AttachmentRecord, Phase, SandboxRecord, SandboxRecords},
 };
 
 /// See the module.
@@ -203,6 +204,35 @@ impl SandboxState {
             bytes += own + owed;
         }
         bytes
+    }
+
+    /// The devices that its records name, as an ADD of `interface` finds them.
+    pub fn recorded_devices(&self, interface: &InterfaceName) -> RecordedDevices {
+        let mut recorded = RecordedDevices::default();
+        for (of, attachment) in &self.attachments {
+            let Some(record) = attachment.record() else {
+                continue;
+            };
+            let holder = |device: &Device, certain| DeviceHolder {
+                interface: of.clone(),
+                resource: device.resource.clone(),
+                id: device.id.clone(),
+                certain,
+            };
+            if record.device.is_some() {
+                recorded.known.insert(of.clone());
+            }
+            let attached = record.phase != Phase::Owed && !attachment.is_gone();
+            let own = record.device.iter().filter(|_| attached);
+            recorded
+                .holders
+                .extend(own.map(|device| holder(device, record.phase != Phase::Tombstone)));
+            // What the interface itself owes is released before its ADD.
+            let owed = record.owed.iter().filter_map(|owed| owed.device.as_ref());
+            let owed = owed.map(|device| holder(device, of != interface));
+            recorded.holders.extend(owed);
+        }
+        recorded
     }
 
     /// The interfaces that have a record, in the order of plugging.

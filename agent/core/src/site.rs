@@ -7,6 +7,7 @@ use shared::names::{InterfaceName, NetworkName};
 use crate::{
     attachment::{Attachment, Disk, Verb},
     delegate::{Call, Command},
+    device::RecordedDevices,
     effect::{Action, Count, Effect, EffectId},
     event::{Event, Reason},
     identity::{AttachmentKey, PodIdentity, SandboxId},
@@ -34,6 +35,8 @@ pub struct Site<'a, 't> {
     pub order: u64,
     /// Bytes of CNI configuration that the sandbox's records hold, without this attachment's own.
     pub config_bytes: usize,
+    /// The devices that the sandbox's records name.
+    pub devices: RecordedDevices,
     /// The turn.
     pub turn: &'a mut Turn<'t>,
 }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use agent_core::{
+    cni_state::Delegate,
     delegate::{Call, Command},
     effect::StatusView,
     identity::SandboxId,
@@ -11,8 +12,9 @@ use agent_core::{
 };
 
 use crate::{
-    DEFAULT_NETWORK, Incident, Lease, Node, Variant,
+    DEFAULT_NETWORK, Incident, Lease, Node, RESOURCE, Variant,
     delegate_file::entry,
+    devices::with_device,
     incident::OTHERS_ENTRY,
     node::{identity, interface, netns, network, pod, sandbox_id},
     variant::list_name,
@@ -75,6 +77,8 @@ impl Node {
                 // The watch starts again with a list.
                 self.unseen = None;
             }
+            Incident::KubeletAway => self.kubelet_away = true,
+            Incident::KubeletBack => self.kubelet_away = false,
             Incident::RuntimeAway => self.runtime_away = true,
             Incident::RuntimeBack => self.runtime_away = false,
             Incident::DiskFull => self.disk_full = true,
@@ -123,17 +127,34 @@ impl Node {
 
     /// Multus attaches `network@interface` at the start of a sandbox. `requested`: an element names
     /// the interface.
-    pub(crate) fn cold_plug(&mut self, id: &SandboxId, name: &str, given: &str, requested: bool) {
-        let config = self.plug_directly(id, name, given);
+    pub(crate) fn cold_plug(
+        &mut self,
+        id: &SandboxId,
+        (name, given): (&str, &str),
+        requested: bool,
+        device: Option<String>,
+    ) {
+        let config = self.plug_directly(id, name, given, device.as_deref());
         let file = self.delegates.entry(id.clone()).or_default();
         let file = Rc::make_mut(file);
         let (network, interface) = (Some(network(name)), interface(given));
-        file.push(entry(file.len(), network, interface, &config, requested));
+        file.push(Delegate {
+            resource_name: device.as_ref().map(|_| RESOURCE.to_owned()),
+            device_id: device,
+            ..entry(file.len(), network, interface, &config, requested)
+        });
     }
 
     /// An ADD that is not the agent's; its configuration.
-    pub(crate) fn plug_directly(&mut self, id: &SandboxId, name: &str, given: &str) -> String {
-        let config = self.networks[&network(name)].config.clone();
+    pub(crate) fn plug_directly(
+        &mut self,
+        id: &SandboxId,
+        name: &str,
+        given: &str,
+        device: Option<&str>,
+    ) -> String {
+        let config = &self.networks[&network(name)].config;
+        let config = device.map_or_else(|| config.clone(), |device| with_device(config, device));
         let call = Call {
             command: Command::Add,
             sandbox: id.clone(),
@@ -153,16 +174,18 @@ impl Node {
         let id = sandbox_id(&format!("s{}", self.sandboxes.len() + 1));
         let mut attachments = Vec::new();
         if let Some(given) = self.default_network.filter(|_| !self.host_network) {
-            attachments.push((DEFAULT_NETWORK.to_owned(), given.to_owned(), false));
+            attachments.push((DEFAULT_NETWORK.to_owned(), given.to_owned(), false, None));
             self.foreign.insert((id.clone(), interface(given)));
         }
         let list = self.wanted().filter(|_| !self.host_network);
-        for element in list.iter().flat_map(|list| &list.elements) {
+        let elements = list.iter().flat_map(|list| list.elements.iter().enumerate());
+        for (place, element) in elements {
+            let device = list.as_ref().and_then(|list| self.given_at_start(list, place));
             let position = attachments.len() + 1;
             let named = element.interface.as_ref().map(ToString::to_string);
             let requested = named.is_some();
             let given = named.unwrap_or_else(|| format!("net{position}"));
-            attachments.push((element.network.name().to_owned(), given, requested));
+            attachments.push((element.network.name().to_owned(), given, requested, device));
         }
         self.start_sandbox(&id);
         // The cluster network gives each sandbox another address.
@@ -170,8 +193,8 @@ impl Node {
         let mut status = format!(
             r#"[{{"name":"podnet","interface":"eth0","ips":["10.1.0.{address}"],"default":true,"dns":{{}}}}"#
         );
-        for (name, given, requested) in &attachments {
-            self.cold_plug(&id, name, given, *requested);
+        for (name, given, requested, device) in &attachments {
+            self.cold_plug(&id, (name, given), *requested, device.clone());
             status += &format!(r#",{{"name":"default/{name}","interface":"{given}","dns":{{}}}}"#);
         }
         status.push(']');
@@ -199,6 +222,7 @@ impl Node {
         self.namespaces.remove(id);
         self.results += 1;
         self.links.retain(|(of, _), _| of != id);
+        self.moved.retain(|_, (of, _)| of != id);
         self.foreign.retain(|(of, _)| of != id);
         self.predecessors.retain(|(of, _)| of != id);
     }
@@ -213,14 +237,14 @@ impl Node {
 
     fn predecessor_plugs(&mut self, name: &str, given: &str) {
         if let Some(id) = self.ready().cloned() {
-            self.plug_directly(&id, name, given);
+            self.plug_directly(&id, name, given, None);
             self.predecessors.insert((id, interface(given)));
         }
     }
 
     /// An ADD whose agent has given it up completes, and libcni writes its result.
     pub fn plug_late(&mut self, sandbox: &str, name: &str, given: &str) {
-        self.plug_directly(&sandbox_id(sandbox), name, given);
+        self.plug_directly(&sandbox_id(sandbox), name, given, None);
     }
 
     /// A record is set aside: the agent's next start finds it damaged.

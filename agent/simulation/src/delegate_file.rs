@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use agent_core::{cni_state::Delegate, identity::SandboxId};
+use agent_core::{cni_state::Delegate, device::Device, identity::SandboxId};
 use shared::names::{InterfaceName, NetworkName};
 
 use crate::Node;
@@ -34,6 +34,7 @@ impl Node {
         network: &NetworkName,
         interface: &InterfaceName,
         config: &str,
+        device: Option<&Device>,
     ) {
         let Some(file) = self.delegates.get_mut(sandbox) else {
             return;
@@ -42,6 +43,8 @@ impl Node {
         let (network, interface) = (Some(network.clone()), interface.clone());
         file.push(Delegate {
             hot_plugged: true,
+            device_id: device.map(|device| device.id.clone()),
+            resource_name: device.map(|device| device.resource.clone()),
             ..entry(file.len(), network, interface, config, true)
         });
     }

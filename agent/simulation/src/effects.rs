@@ -27,6 +27,7 @@ impl Harness {
         effect: Effect,
         fault: Option<Fault>,
     ) -> Option<Outcome> {
+        let effect = Node::with_smallest_device(self.mutant, effect);
         if let Effect::Delegate(call) = &effect {
             if self.node.skips(self.mutant, call) {
                 return Some(Outcome::Answer(Answer::Done(serde_json::Value::Null)));
@@ -156,6 +157,17 @@ impl Harness {
                     found.ok_or_else(|| NetworkError::Missing(network.clone()))
                 }))
             }
+            Effect::ReadDevices {
+                sandbox, resource, ..
+            } => {
+                let away = "the kubelet does not answer".to_owned();
+                Outcome::Devices(if refused || self.node.kubelet_away {
+                    Err(away)
+                } else {
+                    let devices = self.node.pod_devices(sandbox, resource, self.mutant);
+                    Ok(Box::new(devices))
+                })
+            }
             Effect::AcquirePermit { .. } => {
                 if self.mutant == Some(Mutant::WaitsForOthers) && self.others_call() {
                     return self.carry_out_taken(id, effect.clone(), Some(Fault::Slow));
@@ -283,7 +295,8 @@ impl Harness {
                 network,
                 interface,
                 config,
-            } if !refused => node.list_delegate(sandbox, network, interface, config),
+                device,
+            } if !refused => node.list_delegate(sandbox, network, interface, config, device.as_ref()),
             Effect::UnlistDelegate {
                 sandbox,
                 network,
@@ -328,7 +341,7 @@ impl Node {
         known.then_some(network)
     }
 
-    fn cni_state(&self, sandbox: &SandboxId) -> CniState {
+    pub(crate) fn cni_state(&self, sandbox: &SandboxId) -> CniState {
         let of_sandbox = self.cache.values().filter(|entry| entry.sandbox == *sandbox);
         CniState {
             delegates: self.delegates.get(sandbox).map(|file| (**file).clone()),

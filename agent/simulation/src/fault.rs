@@ -87,6 +87,7 @@ impl EffectKind {
             | Effect::ReadCniState(_)
             | Effect::ReadCniEntry { .. }
             | Effect::ReadNetwork(_)
+            | Effect::ReadDevices { .. }
             | Effect::ReadPodUid(_)
             | Effect::ReadStatus(_) => Self::Read,
             Effect::ReadCondition(_) => Self::Condition,

@@ -127,6 +127,11 @@ impl Print<'_> {
             node.host_network,
             &node.missing_plugins,
         ));
+        self.add((node.kubelet_away, node.moved.len()));
+        for (id, key) in &node.moved {
+            self.add(id);
+            self.key(key);
+        }
         self.add(node.broken.is_some());
         self.add((self.sandboxes.len(), node.links.len(), node.leases.len()));
         for (key, made_by) in &node.links {

@@ -56,6 +56,10 @@ pub enum Incident {
     ApiAway,
     /// It is back.
     ApiBack,
+    /// The kubelet does not say which devices the pod has.
+    KubeletAway,
+    /// It does again.
+    KubeletBack,
     /// The container runtime does not answer.
     RuntimeAway,
     /// It is back.
@@ -140,6 +144,8 @@ impl Node {
             Incident::MultusBack => self.multus_away,
             Incident::ApiAway => !self.api_away,
             Incident::ApiBack => self.api_away,
+            Incident::KubeletAway => !self.kubelet_away,
+            Incident::KubeletBack => self.kubelet_away,
             Incident::RuntimeAway => !self.runtime_away,
             Incident::RuntimeBack => self.runtime_away,
             Incident::DiskFull => !self.disk_full,
@@ -171,6 +177,19 @@ impl Node {
         };
         let list = list.filter(|list| !clash(list));
         let default = self.default_network.is_none() || attachable(&network(DEFAULT_NETWORK));
+        let on_devices = |list: &Rc<SelectionList>| {
+            let elements = list.elements.iter();
+            elements
+                .filter(|element| self.is_on_devices(&element.network))
+                .count()
+        };
+        // The kubelet starts a sandbox only when the one before has ended.
+        let home = self.moved.is_empty();
+        let enough = |list: &&Rc<SelectionList>| {
+            let wanted = on_devices(list);
+            wanted == 0 || (home && wanted <= self.devices.len())
+        };
+        let list = list.filter(enough);
         self.own_pod().is_some_and(|pod| !pod.terminating)
             && default
             && list.is_some_and(|list| list.elements.iter().all(|element| attachable(&element.network)))

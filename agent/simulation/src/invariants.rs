@@ -31,6 +31,7 @@ impl Harness {
             .or_else(|| node.records_against_wishes(self.state()))
             .or_else(|| node.links_against_records())
             .or_else(|| node.leases_against_links())
+            .or_else(|| node.devices_against_records())
             .or_else(|| node.traces_of_ended_sandboxes())
             .or_else(|| node.status_against_records())
             .or_else(|| node.default_network_is_gone())
@@ -66,7 +67,7 @@ impl Node {
             let definition = self.networks.get(&crate::network(name));
             definition.is_some_and(|definition| is_broken(&definition.config))
         };
-        ["a", "b", "c", "d"]
+        ["a", "b", "c", "d", "v", "w"]
             .into_iter()
             .filter(broken)
             .map(|name| Incident::NetworkBroken(name, Variant::Good))
@@ -296,7 +297,8 @@ impl Node {
             if plugged.get(interface).is_some_and(attached) {
                 continue;
             }
-            if !self.is_impossible(sandbox, interface, network) {
+            let id = element.attributes().device_id.as_deref();
+            if !self.is_impossible(sandbox, interface, network) && !self.lacks_device(network, id) {
                 return Some(format!(
                     "I7: {network}@{interface} is not attached, and nothing prevents it"
                 ));

@@ -19,6 +19,7 @@ mod change;
 mod condition;
 mod crash;
 mod delegate_file;
+mod devices;
 mod effects;
 pub mod explore;
 mod fault;
@@ -54,6 +55,8 @@ pub use variant::Variant;
 pub const TICK: Duration = Duration::from_secs(10);
 /// The time at which the node's clock begins, seconds since 1970.
 const EPOCH: u64 = 1_000_000;
+/// The resource of the networks that are on devices.
+pub const RESOURCE: &str = "vendor.example/vf";
 /// The network that multus attaches to every sandbox, where a node is set up so.
 const DEFAULT_NETWORK: &str = "d";
 /// The uid of the pod that the agent works for; other pods of its name have others.

@@ -20,6 +20,7 @@ use shared::names::InterfaceName;
 
 use crate::{
     Fault, Node,
+    devices::device_of,
     plugins::{Refused, lease, refuses_add},
     running::{RUNS_ON, Running},
     variant::{list_name, parsed},
@@ -64,7 +65,10 @@ impl Node {
         }
         self.note(call);
         match call.command {
-            Command::Add => self.check_add(call),
+            Command::Add => {
+                self.check_add(call);
+                self.check_device(call);
+            }
             Command::Del => self.check_del(call),
         }
         if let Some(answer) = self.refuse_pod(call) {
@@ -176,6 +180,10 @@ impl Node {
         let name = list_name(&call.config);
         match call.command {
             Command::Add => {
+                let takes = device_of(&call.config).is_some();
+                if takes && self.move_device(call, &call.config).is_err() {
+                    return;
+                }
                 self.make_link(call, &name);
                 self.leases.insert(lease(&name, call));
             }
@@ -215,6 +223,7 @@ impl Node {
         let Some(made_by) = self.links.remove(&key) else {
             return;
         };
+        self.moved.retain(|_, holder| *holder != key);
         self.changes += 1;
         self.results += 1;
         // After a crash it cannot be known whether another's interface is what the lost ADD has

@@ -49,6 +49,12 @@ pub enum Mutant {
     WaitsForOthers,
     /// An owed release is sent while its interface name is in use.
     SendsOwedWhileInUse,
+    /// A device of another pod counts as the pod's own.
+    TakesOthersDevices,
+    /// The smallest device is given, whatever is in use.
+    GivesADeviceTwice,
+    /// A device that was released counts as in use.
+    KeepsReleasedDevices,
 }
 
 impl Node {
@@ -68,6 +74,33 @@ impl Node {
             .record(sandbox, &record.interface)
             .map_or(0, |known| known.owed.len());
         mutant == Some(Mutant::NeverTakesApart) && record.owed.len() > owed
+    }
+
+    /// An effect of an agent that gives every attachment the same device.
+    pub(crate) fn with_smallest_device(mutant: Option<Mutant>, effect: Effect) -> Effect {
+        if mutant != Some(Mutant::GivesADeviceTwice) {
+            return effect;
+        }
+        let smallest = |config: &str| config.replace(r#"ID":"2""#, r#"ID":"1""#);
+        match effect {
+            Effect::PutRecord {
+                sandbox,
+                mut record,
+                durable,
+            } => {
+                record.config = smallest(&record.config);
+                Effect::PutRecord {
+                    sandbox,
+                    record,
+                    durable,
+                }
+            }
+            Effect::Delegate(mut call) => {
+                call.config = smallest(&call.config);
+                Effect::Delegate(call)
+            }
+            effect => effect,
+        }
     }
 
     /// A call is not sent, though the agent believes that it succeeded.

@@ -24,7 +24,7 @@ use shared::{
     selection::SelectionList,
 };
 
-use crate::{EPOCH, Fault, Incident, UID, Variant, running::Running};
+use crate::{EPOCH, Fault, Incident, RESOURCE, UID, Variant, running::Running, variant::takes_device};
 
 /// An address that IPAM has given out: by the list's name, as host-local keeps them.
 pub type Lease = (String, SandboxId, InterfaceName);
@@ -51,6 +51,14 @@ pub struct Node {
     pub namespaces: BTreeSet<SandboxId>,
     /// NetworkAttachmentDefinitions.
     pub networks: Rc<BTreeMap<NetworkName, NetworkDefinition>>,
+    /// Devices of [`RESOURCE`](crate::RESOURCE) that the kubelet gave the pod.
+    pub devices: BTreeSet<String>,
+    /// Devices that are in a sandbox, and under which name.
+    pub moved: BTreeMap<String, AttachmentKey>,
+    /// Devices that were in a sandbox once.
+    pub(crate) ever_moved: BTreeSet<String>,
+    /// The kubelet's PodResources API does not answer.
+    pub kubelet_away: bool,
     /// Plugins whose binary is not on the node.
     pub missing_plugins: BTreeSet<&'static str>,
     /// The object of the pod's name; `None`: deleted.
@@ -173,15 +181,17 @@ pub(crate) fn identity(uid: &str) -> PodIdentity {
 
 impl Node {
     /// A pod without networks and without a sandbox, and good networks `a` to `d`. `c` is a chain
-    /// of two plugins.
+    /// of two plugins. `v` and `w` are on devices of which the pod was given two, `1` and `2`;
+    /// `0` and `3` are another pod's.
     pub fn new() -> Self {
         let mut node = Self {
             pod: Some(Rc::new(pod(UID))),
             ..Self::default()
         };
-        for name in ["a", "b", "c", "d"] {
+        for name in ["a", "b", "c", "d", "v", "w"] {
             node.define(name, Variant::Good);
         }
+        node.devices = ["1", "2"].map(str::to_owned).into();
         node
     }
 
@@ -278,7 +288,7 @@ impl Node {
         let definition = NetworkDefinition {
             resource_version: self.next_version().to_string(),
             config: variant.config(name),
-            resource_name: None,
+            resource_name: takes_device(name).then(|| RESOURCE.to_owned()),
         };
         Rc::make_mut(&mut self.networks).insert(network(name), definition);
     }
@@ -304,6 +314,7 @@ impl Node {
             || self.multus_away
             || self.api_away
             || self.runtime_away
+            || self.kubelet_away
             || !self.missing_plugins.is_empty()
     }
 
@@ -312,6 +323,7 @@ impl Node {
         let mut ends = vec![
             Incident::DiskFree,
             Incident::RuntimeBack,
+            Incident::KubeletBack,
             Incident::ApiBack,
             Incident::MultusBack,
         ];

@@ -11,6 +11,9 @@ use crate::{
     variant::{Plugin, has_bad_range, ipam_kind, kind, parsed},
 };
 
+/// The plugins that make a link, or move one.
+const MAKES_A_LINK: [&str; 2] = ["macvlan", "host-device"];
+
 /// A plugin's refusal.
 pub(crate) struct Refused {
     /// The kind of failure.
@@ -71,7 +74,8 @@ impl Node {
     }
 
     fn is_installed(&self, kind: &str) -> bool {
-        ["macvlan", "host-local", "tuning"].contains(&kind) && !self.missing_plugins.contains(kind)
+        ["macvlan", "host-device", "host-local", "tuning"].contains(&kind)
+            && !self.missing_plugins.contains(kind)
     }
 
     fn can_run(&self, plugin: &Plugin, version: Option<&str>) -> Result<(), Failure> {
@@ -90,8 +94,12 @@ impl Node {
     }
 
     fn add_plugin(&mut self, call: &Call, name: &str, plugin: &Plugin) -> Result<(), Failure> {
-        if kind(plugin) != "macvlan" {
+        if !MAKES_A_LINK.contains(&kind(plugin)) {
             return Ok(());
+        }
+        if kind(plugin) == "host-device" {
+            self.move_device(call, &call.config)
+                .map_err(|words| other(&words))?;
         }
         self.make_link(call, name);
         let Some(ipam) = ipam_kind(plugin) else {
@@ -108,7 +116,7 @@ impl Node {
 
     fn del_plugin(&mut self, call: &Call, name: &str, plugin: &Plugin) -> Result<(), Failure> {
         match kind(plugin) {
-            "macvlan" => {
+            "macvlan" | "host-device" => {
                 if let Some(ipam) = ipam_kind(plugin) {
                     self.can_ask_ipam(ipam, plugin)?;
                     self.free(&lease(name, call));

@@ -26,6 +26,11 @@ pub enum Variant {
     Long,
 }
 
+/// Whether the network with that name is on devices of the pod.
+pub(crate) fn takes_device(name: &str) -> bool {
+    ["v", "w"].contains(&name)
+}
+
 /// A plugin's configuration.
 pub(crate) type Plugin = Map<String, Value>;
 
@@ -34,6 +39,20 @@ impl Variant {
     pub(crate) fn config(self, name: &str) -> String {
         let macvlan = json!({"type": "macvlan", "ipam": {"type": "host-local"}});
         let list = |plugins: Value| json!({"cniVersion": "1.0.0", "name": name, "plugins": plugins});
+        if takes_device(name) {
+            let device = json!({"type": "host-device", "ipam": {"type": "host-local"}});
+            let config = match self {
+                Self::BadRange => {
+                    list(json!([{"type": "host-device", "ipam": {"type": "host-local", "ranges": "bad"}}]))
+                }
+                Self::BadDel => list(json!([device, {"type": "tuning", "stubborn": true}])),
+                Self::Changed => {
+                    json!({"cniVersion": "1.0.0", "name": format!("{name}-changed"), "plugins": [device]})
+                }
+                _ => list(json!([device])),
+            };
+            return config.to_string();
+        }
         let config = match self {
             Self::Good if name == "c" => list(json!([macvlan, {"type": "tuning"}])),
             Self::Good => list(json!([macvlan])),
@@ -94,7 +113,7 @@ pub(crate) fn has_bad_range(plugin: &Plugin) -> bool {
 pub(crate) fn is_broken(config: &str) -> bool {
     parsed(config).is_none_or(|list| {
         let bad = |plugin: &Plugin| {
-            let known = ["macvlan", "host-local", "tuning"].contains(&kind(plugin));
+            let known = ["macvlan", "host-device", "host-local", "tuning"].contains(&kind(plugin));
             !known || has_bad_range(plugin) || plugin.contains_key("mtu") || plugin.contains_key("stubborn")
         };
         list.cni_version.as_deref() == Some("0.9.9") || list.plugins.iter().any(bad)

@@ -17,6 +17,7 @@ use super::*;
 use crate::{
     cni::cache::CniCache,
     cri::{Cri, Listing},
+    devices::{Devices, PodResources},
     health::Health,
     kubernetes::{client::ApiServer, events::EventSink, networks::Networks},
     metrics::Metrics,
@@ -53,6 +54,12 @@ fn context_asking(
     Rc::new(WorkerContext {
         node: Node {
             started: Instant::now(),
+            devices: Devices {
+                kubelet: PodResources::new(PathBuf::from(NOWHERE)),
+                client: client.clone(),
+                node: "node".to_owned(),
+                host_run: PathBuf::from(NOWHERE),
+            },
             client,
             multus: Multus::new(vec![PathBuf::from(NOWHERE)]),
             listing: Rc::new(Listing::new(&cri)),

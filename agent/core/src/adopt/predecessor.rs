@@ -40,7 +40,7 @@ pub fn judge(sight: &FirstSight<'_>, configs: &BTreeMap<NetworkName, String>) ->
         if !twice && ran(entry, config, &selection.network) {
             adopted.push(AttachmentRecord {
                 order,
-                ..of_entry(sight, entry, &selection.network)
+                ..of_entry(sight, entry, &selection.network, None)
             });
             order += 1;
         }

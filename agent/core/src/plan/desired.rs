@@ -45,6 +45,8 @@ pub struct Attributes {
     pub mac: Option<String>,
     /// Arguments for the plugins.
     pub cni_args: Option<Map<String, Value>>,
+    /// The device.
+    pub device_id: Option<String>,
     /// See [`AttachmentRecord::capability_requests`].
     pub capability_requests: Option<Map<String, Value>>,
 }
@@ -57,6 +59,7 @@ impl Attributes {
             ips: asked.ips.clone(),
             mac: asked.mac.clone(),
             cni_args: asked.cni_args.clone(),
+            device_id: asked.device_id.clone(),
             capability_requests: Some(capability_requests(selection)),
         }
     }
@@ -67,6 +70,7 @@ impl Attributes {
             ips: record.ips.clone(),
             mac: record.mac.clone(),
             cni_args: record.cni_args.clone(),
+            device_id: record.device.as_ref().map(|device| device.id.clone()),
             capability_requests: record.capability_requests.clone(),
         }
     }
@@ -99,6 +103,11 @@ impl Attributes {
         }
         if self.cni_args.is_some() && self.cni_args != plugged.cni_args {
             changed.push("cni-args".to_owned());
+        }
+        // What multus plugged before this agent knew of devices has no device in its record.
+        let devices = self.device_id.as_ref().zip(plugged.device_id.as_ref());
+        if devices.is_some_and(|(wanted, there)| wanted != there) {
+            changed.push("deviceID".to_owned());
         }
         if let Some((wanted, there)) = self
             .capability_requests
@@ -143,12 +152,6 @@ fn refusal(selection: &Selection, namespace: &str, config: &Config) -> Option<St
         return Some(format!(
             "namespace isolation does not let pods of {namespace} use it"
         ));
-    }
-    if selection.attributes().device_id.is_some() {
-        return Some(
-            "deviceID is not supported on a running pod: devices are given out when a pod is created"
-                .to_owned(),
-        );
     }
     if selection.attributes().default_route.is_some() {
         return Some(

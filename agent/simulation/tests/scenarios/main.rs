@@ -1,6 +1,7 @@
 //! What the agent does, one behaviour a test, on a simulated node.
 
 mod condition;
+mod devices;
 mod drift;
 mod edits;
 mod failures;
