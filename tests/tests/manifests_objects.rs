@@ -58,6 +58,7 @@ fn the_agent_may_read_pods_and_networks_and_write_status_and_events() -> Result<
                 "resources": ["network-attachment-definitions"],
                 "verbs": ["get", "list", "watch"],
             },
+            {"apiGroups": ["resource.k8s.io"], "resources": ["resourceslices"], "verbs": ["list"]},
             {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
         ]);
         assert_eq!(role.data["rules"], rules);
