@@ -2,7 +2,11 @@
 
 use std::error::Error;
 
-const FILES: [(&str, &str); 2] = [("cri", "runtime_v1.proto"), ("kubelet", "pod_resources_v1.proto")];
+const FILES: [(&str, &str); 3] = [
+    ("cri", "runtime_v1.proto"),
+    ("kubelet", "pod_resources_v1.proto"),
+    ("kubelet", "device_plugin_v1beta1.proto"),
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     for (dir, file) in FILES {

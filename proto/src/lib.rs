@@ -11,3 +11,10 @@ pub mod runtime_v1 {
 pub mod pod_resources_v1 {
     tonic::include_proto!("v1");
 }
+
+/// `v1beta1` of k8s.io/kubelet/pkg/apis/deviceplugin, for tests; the messages are a subset.
+#[cfg(feature = "device-plugin")]
+#[allow(missing_docs, unused_qualifications, clippy::all, reason = "generated code")]
+pub mod device_plugin_v1beta1 {
+    tonic::include_proto!("v1beta1");
+}

@@ -33,7 +33,7 @@ async fn plugs_marked_networks_without_the_webhook() -> Result<()> {
         plain
             .has_event(
                 "InterfaceAddRejected",
-                "requires a device of \"vendor.example/vf\"",
+                "requires a device of vendor.example/vf, and the pod was given none",
             )
             .await?;
         plain.has_exactly(&["net1", "net2"]).await
