@@ -44,7 +44,7 @@ readers of the annotation would disagree, or the list is larger than this projec
 
 /// Warnings that no list gives by itself: the words (`…` stands for what differs), the cause, and what
 /// to do.
-const OTHER_WARNINGS: [[&str; 3]; 20] = [
+const OTHER_WARNINGS: [[&str; 3]; 22] = [
     [
         "the namespace's label dynamic-networks.k8s.cni.cncf.io/interface-names is not fill, reject, warn or off",
         "The label has a value that the webhook does not know; the configured mode applies.",
@@ -54,6 +54,16 @@ const OTHER_WARNINGS: [[&str; 3]; 20] = [
         "the namespace's label dynamic-networks.k8s.cni.cncf.io/enforcement is not enforce or warn",
         "The label has a value that the webhook does not know; the configured enforcement applies.",
         "Correct the label of the namespace, or remove it.",
+    ],
+    [
+        "the pod never becomes Ready: it has the readiness gate dynamic-networks.k8s.cni.cncf.io/NetworksReady, but no annotation k8s.v1.cni.cncf.io/networks; write '[]' if it needs no networks",
+        "The agent writes the condition on pods that have the annotation. A pod that is created without it is never Ready.",
+        "Write the annotation into the pod template, '[]' for a pod that gets its networks later, or remove the readiness gate.",
+    ],
+    [
+        "the pod never becomes Ready: it has the readiness gate dynamic-networks.k8s.cni.cncf.io/NetworksReady, but uses the host's network; remove the gate, or write '[]'",
+        "A pod on the host's network gets no interfaces, so that the condition stays False.",
+        "Remove the readiness gate or hostNetwork, or write '[]' as the networks annotation.",
     ],
     [
         "and … more violations",

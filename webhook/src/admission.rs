@@ -42,6 +42,15 @@ const LABEL_WARNING: &str =
 const ENFORCEMENT_WARNING: &str =
     "the namespace's label dynamic-networks.k8s.cni.cncf.io/enforcement is not enforce or warn";
 
+/// Warning for a readiness gate that nothing opens.
+const GATE_WARNING: &str = "the pod never becomes Ready: it has the readiness gate \
+    dynamic-networks.k8s.cni.cncf.io/NetworksReady, but no annotation k8s.v1.cni.cncf.io/networks; write '[]' if it \
+    needs no networks";
+
+/// Warning for a readiness gate that stays closed.
+const HOST_GATE_WARNING: &str = "the pod never becomes Ready: it has the readiness gate \
+    dynamic-networks.k8s.cni.cncf.io/NetworksReady, but uses the host's network; remove the gate, or write '[]'";
+
 /// Decides about reviews; cheap to clone.
 #[derive(Clone)]
 pub struct Admission {
@@ -204,6 +213,11 @@ impl Admission {
         let request: Request<'_> = review::read(body)?;
         let decision = match (request.change(), endpoint) {
             (Err(cause), _) => Decision::unreadable(&request.uid, &cause),
+            (Ok(None), Endpoint::Validate) if request.creates_a_pod_that_waits_for_nothing() => {
+                let mut answer = Answer::allowed(&request.uid);
+                answer.warnings.push(GATE_WARNING.to_owned());
+                Decision::of(Verdict::Allowed, answer)
+            }
             (Ok(None), _) => Decision::of(Verdict::Allowed, Answer::allowed(&request.uid)),
             (Ok(Some(change)), Endpoint::Mutate) => self.fill(&request, &change),
             (Ok(Some(change)), _) => self.check(&request, &change).await,
@@ -239,6 +253,11 @@ impl Admission {
         }
         if !is_readable {
             findings.warnings.push(LABEL_WARNING);
+        }
+        let asks = parsed.as_ref().is_ok_and(|list| !list.elements.is_empty());
+        let pod = change.pod;
+        if asks && change.old.is_none() && pod.waits_for_networks() && pod.uses_host_network() {
+            findings.warnings.push(HOST_GATE_WARNING);
         }
         findings
     }

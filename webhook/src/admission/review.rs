@@ -10,7 +10,7 @@ pub(super) mod objects;
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use shared::{annotations, violation::shortened};
+use shared::{annotations, readiness::NETWORKS_READY, violation::shortened};
 
 pub use answer::{Answer, Cause, Details, Refusal};
 use objects::Object;
@@ -112,6 +112,15 @@ struct Spec {
     host_network: Option<bool>,
     #[serde(default)]
     node_name: Option<String>,
+    #[serde(default)]
+    readiness_gates: Option<Vec<ReadinessGate>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReadinessGate {
+    #[serde(default)]
+    condition_type: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -159,6 +168,25 @@ impl Pod {
             .as_ref()
             .and_then(|spec| spec.host_network)
             .unwrap_or_default()
+    }
+
+    /// Whether the pod has the networks annotation, also an empty one.
+    fn has_networks_key(&self) -> bool {
+        self.annotations()
+            .is_some_and(|annotations| annotations.networks.is_some())
+    }
+
+    /// Whether the pod is Ready only while the agent says that its networks are.
+    pub fn waits_for_networks(&self) -> bool {
+        let gates = self
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.readiness_gates.as_deref());
+        let mut types = gates
+            .unwrap_or_default()
+            .iter()
+            .map(|gate| gate.condition_type.as_deref());
+        types.any(|condition| condition == Some(NETWORKS_READY))
     }
 
     /// Scheduled and not finished.
@@ -227,6 +255,17 @@ impl Request<'_> {
             pod,
             old,
         }))
+    }
+}
+
+impl Request<'_> {
+    /// Whether this creates a pod that waits for its networks, but has no annotation of which the
+    /// agent could say anything.
+    pub fn creates_a_pod_that_waits_for_nothing(&self) -> bool {
+        let is_pod = self.resource.group.is_empty() && self.resource.resource == "pods";
+        let is_whole = self.sub_resource.as_deref().unwrap_or_default().is_empty();
+        let waits = |pod: &Pod| pod.waits_for_networks() && !pod.has_networks_key() && !pod.is_mirror();
+        is_pod && is_whole && self.operation == "CREATE" && self.object.as_ref().is_some_and(waits)
     }
 }
 

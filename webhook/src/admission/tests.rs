@@ -730,3 +730,50 @@ async fn refuses_a_network_whose_plugin_refuses_its_config() {
     let said = refusal(&app, &create(&pod("a@net1"))).await;
     assert!(said.is_some_and(|said| said.contains("[rule network-config]") && said.contains("mtu")));
 }
+
+/// A pod that is Ready only while its networks are; `networks`: its annotation.
+fn gated(networks: Option<&str>, host_network: bool) -> Value {
+    let mut pod = pod(networks.unwrap_or_default());
+    if networks.is_none() {
+        pod["metadata"]["annotations"] = json!({});
+    }
+    pod["spec"]["readinessGates"] = json!([{"conditionType": shared::readiness::NETWORKS_READY}]);
+    pod["spec"]["hostNetwork"] = json!(host_network);
+    pod
+}
+
+#[rstest]
+#[case::without_the_annotation(None, false, "write '[]' if it needs no networks")]
+#[case::on_the_hosts_network(Some("a@net1"), true, "but uses the host's network")]
+#[tokio::test]
+async fn warns_about_a_gate_that_never_opens(
+    #[case] networks: Option<&str>,
+    #[case] host_network: bool,
+    #[case] words: &str,
+) {
+    let app = ready(&json!({}));
+    let said = warnings(&app, &create(&gated(networks, host_network))).await;
+    assert!(said.iter().any(|warning| warning.contains(words)), "{said:?}");
+}
+
+#[rstest]
+#[case::no_networks(Some("[]"), false)]
+#[case::no_networks_on_the_host(Some("[]"), true)]
+#[case::an_empty_text(Some(""), false)]
+#[case::networks(Some("a@net1"), false)]
+#[tokio::test]
+async fn says_nothing_about_a_gate_that_opens(#[case] networks: Option<&str>, #[case] host_network: bool) {
+    let app = ready(&json!({}));
+    let said = warnings(&app, &create(&gated(networks, host_network))).await;
+    assert!(
+        !said.iter().any(|warning| warning.contains("never becomes Ready")),
+        "{said:?}"
+    );
+}
+
+#[tokio::test]
+async fn warns_about_a_gate_only_at_create() {
+    let app = ready(&json!({}));
+    let pod = gated(None, false);
+    assert_eq!(warnings(&app, &update(&pod, &pod)).await, [""; 0]);
+}
