@@ -2,12 +2,15 @@
 //! that exist, and the stored pod.
 
 mod changed_field;
+mod devices;
 mod duplicates;
 mod element;
 mod facts;
 mod interfaces;
 mod similar;
 mod warning;
+
+use std::collections::BTreeMap;
 
 pub use self::{
     facts::NetworkFacts,
@@ -52,6 +55,11 @@ pub trait Networks {
     /// Looks one up; never does I/O.
     fn network(&self, name: &NetworkName) -> Network;
 
+    /// The resource whose devices its plugin requires, as far as it is known.
+    fn resource(&self, _name: &NetworkName) -> Option<String> {
+        None
+    }
+
     /// What its config is known to do beyond the capabilities that it declares. Nothing is refused
     /// or warned about because of a fact that is not known.
     fn facts(&self, _name: &NetworkName) -> NetworkFacts {
@@ -82,6 +90,8 @@ pub struct PodContext<'a> {
     pub virt_launcher: bool,
     /// The mode that applies: the namespace's label, else the configuration's.
     pub interface_names: InterfaceNames,
+    /// How many devices of each resource the pod was certainly given. Of a resource that is not here, nothing is known.
+    pub devices: &'a BTreeMap<String, u64>,
     /// What the request does.
     pub operation: Operation<'a>,
     /// The list as it would be stored.
@@ -132,6 +142,7 @@ pub fn validate(context: &PodContext<'_>, config: &Config, networks: &dyn Networ
     {
         findings.warnings.push(&Warning::HostNetwork.text(&[]));
     }
+    let mut exhausted = devices::exhausted(context, &previous, networks).into_iter();
     for (index, (element, previous)) in list.elements.iter().zip(&previous).enumerate() {
         let findings = &mut findings;
         element::ElementCheck {
@@ -140,6 +151,7 @@ pub fn validate(context: &PodContext<'_>, config: &Config, networks: &dyn Networ
             index,
             element,
             previous: *previous,
+            exhausted: exhausted.next().flatten(),
             findings,
         }
         .judge(networks);

@@ -213,11 +213,7 @@ fn example(rule: Rule) -> Example {
             r#"[{"name":"macvlan1","interface":"net1","mac":"c2:11:22:33:44:55"}]"#,
             r#"[{"name":"macvlan1","interface":"net1","mac":"c2:11:22:33:44:66"}]"#,
         ),
-        Rule::DevicePlugin => Example::Edit("", "sriov1@net1"),
-        Rule::DeviceId => Example::Edit(
-            "",
-            r#"[{"name":"sriov2","interface":"net1","deviceID":"0000:03:02.1"}]"#,
-        ),
+        Rule::DevicePlugin => Example::Edit("sriov1@net3", "sriov1@net3,sriov1@net1"),
         Rule::HostNetwork => Example::Edit("", "macvlan1@net1"),
     }
 }
@@ -243,6 +239,10 @@ fn warning_example(warning: Warning) -> Example {
         Warning::DeviceUnchecked => {
             Example::Create(r#"[{"name":"sriov2","interface":"net1","deviceID":"0000:03:02.1"}]"#)
         }
+        Warning::DeviceOfThePod => Example::Edit(
+            "",
+            r#"[{"name":"sriov2","interface":"net4","deviceID":"0000:03:02.1"}]"#,
+        ),
         Warning::MayNeedDevice => Example::Edit("", "perhaps1@net2"),
         Warning::ChangeNotApplied => Example::Edit(
             plugged,
@@ -259,6 +259,10 @@ fn warning_example(warning: Warning) -> Example {
 struct Cluster;
 
 impl Networks for Cluster {
+    fn resource(&self, name: &NetworkName) -> Option<String> {
+        (name.name() == "sriov1").then(|| "vendor.example/vf".to_owned())
+    }
+
     fn facts(&self, name: &NetworkName) -> NetworkFacts {
         NetworkFacts {
             has_static_ipam: name.name() == "static1",
@@ -322,11 +326,13 @@ fn judge(example: &Example, mode: InterfaceNames, host_network: bool, config: &C
             running: true,
         },
     };
+    let devices = [("vendor.example/vf".to_owned(), 1)].into();
     let subject = PodContext {
         namespace: "default",
         host_network,
         virt_launcher: false,
         interface_names: mode,
+        devices: &devices,
         operation,
         list: &list,
     };

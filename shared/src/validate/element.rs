@@ -2,7 +2,7 @@
 
 use super::{
     Found, Network, NetworkFacts, Networks, Operation, PodContext, Previous, Warning,
-    changed_field::ChangedField, isolation_allows,
+    changed_field::ChangedField, devices::Exhausted, isolation_allows,
 };
 use crate::{
     cni::{Capabilities, DeviceNeed},
@@ -19,6 +19,8 @@ pub(super) struct ElementCheck<'a> {
     pub index: usize,
     pub element: &'a Selection,
     pub previous: Previous<'a>,
+    /// The pod has no device left for it.
+    pub exhausted: Option<Exhausted>,
     pub findings: &'a mut Found,
 }
 
@@ -152,17 +154,15 @@ impl<'a> ElementCheck<'a> {
                     let message = "only multus at pod start can set a default route; leave it out, or re-create the pod";
                     self.refuse(Rule::DefaultRouteUpdate, at, message);
                 }
-                ChangedField::DeviceId if self.is_running() => {
-                    let message =
-                        "a device cannot be given to a running pod; leave it out, or re-create the pod";
-                    self.refuse(Rule::DeviceId, at, message);
-                }
-                ChangedField::DeviceId => self.warn(Warning::DeviceUnchecked, &[]),
-                ChangedField::Ips | ChangedField::Mac | ChangedField::CniArgs if plugged => {
+                ChangedField::Ips | ChangedField::Mac | ChangedField::CniArgs | ChangedField::DeviceId
+                    if plugged =>
+                {
                     let message = "the interface is plugged and nothing would apply the change; remove the element first, \
                                    then add it again";
                     self.refuse(Rule::AttributeChange, at, message);
                 }
+                ChangedField::DeviceId if self.is_running() => self.warn(Warning::DeviceOfThePod, &[]),
+                ChangedField::DeviceId => self.warn(Warning::DeviceUnchecked, &[]),
                 ChangedField::PortMappings | ChangedField::Bandwidth | ChangedField::InfinibandGuid
                     if plugged =>
                 {
@@ -262,19 +262,22 @@ impl<'a> ElementCheck<'a> {
         }
     }
 
-    /// Devices are given to a pod when it starts; a running pod gets no further ones.
+    /// Devices are given to a pod when it starts; a running pod gets no further ones. Which of them are free, the
+    /// agent finds out.
     fn judge_device(&mut self, device: DeviceNeed) {
         if !self.is_new() || !self.is_running() {
             return;
         }
-        match device {
-            DeviceNeed::None => {}
-            DeviceNeed::Unknown => self.warn(Warning::MayNeedDevice, &[]),
-            DeviceNeed::Required => {
-                let message =
-                    "its plugin requires a device, which is given at pod creation only; re-create the pod";
+        match (device, self.exhausted.take()) {
+            (DeviceNeed::None, _) => {}
+            (DeviceNeed::Required, Some(Exhausted { resource, given })) => {
+                let message = format!(
+                    "its plugin requires a device of {resource}, of which the pod was given {given}, fewer than the list \
+                     asks for; remove another element of that resource, or re-create the pod with a higher limit"
+                );
                 self.refuse_network(Rule::DevicePlugin, None, message);
             }
+            (DeviceNeed::Unknown | DeviceNeed::Required, _) => self.warn(Warning::MayNeedDevice, &[]),
         }
     }
 

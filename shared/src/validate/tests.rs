@@ -31,6 +31,10 @@ impl Networks for Known {
             })
     }
 
+    fn resource(&self, name: &NetworkName) -> Option<String> {
+        (name.name() == "device").then(|| "vendor.example/vf".to_owned())
+    }
+
     fn facts(&self, name: &NetworkName) -> NetworkFacts {
         NetworkFacts {
             has_static_ipam: name.name() == "static",
@@ -100,6 +104,7 @@ struct Case {
     mode: InterfaceNames,
     config: Config,
     networks: Known,
+    devices: BTreeMap<String, u64>,
 }
 
 impl Default for Case {
@@ -111,6 +116,7 @@ impl Default for Case {
             mode: InterfaceNames::Fill,
             config: Config::default(),
             networks: known(),
+            devices: BTreeMap::new(),
         }
     }
 }
@@ -123,6 +129,7 @@ impl Case {
             host_network: self.host_network,
             virt_launcher: self.virt_launcher,
             interface_names: self.mode,
+            devices: &self.devices,
             operation,
             list: &list,
         };
@@ -386,26 +393,57 @@ fn a_default_route_is_multus_affair_at_pod_start() {
     assert_eq!(case.judge(waiting, &with_route), Findings::default());
 }
 
+const MAY_NEED: &str = "it may need a device that the pod was given at its start and no interface uses";
+
 #[test]
-fn devices_are_not_given_to_running_pods() {
+fn a_device_id_is_a_warning() {
     let case = Case::default();
     let id = json(r#","deviceID":"0000:00:01.0""#);
-    assert_eq!(case.create("device@net1"), Findings::default());
-    let unchecked = Findings {
-        warnings: warnings(&[
-            "element 0 (default/a): multus hands deviceID to the plugin unchecked; the device may be another pod's",
-        ]),
+    let warned = |text: &str| Findings {
+        warnings: warnings(&[text]),
         ..Findings::default()
     };
-    assert_eq!(case.create(&id), unchecked);
-    assert_eq!(rules(&case.edit("", &[], "device@net1")), [Rule::DevicePlugin]);
-    assert_eq!(rules(&case.edit("", &[], &id)), [Rule::DeviceId]);
-    assert_eq!(rules(&case.edit(&json(""), &[], &id)), [Rule::DeviceId]);
-    assert_eq!(
-        case.edit("device@net1,a@net2", &[], "device@net1"),
-        Findings::default()
-    );
+    let unchecked = "element 0 (default/a): multus hands deviceID to the plugin unchecked; the device may be another pod's";
+    assert_eq!(case.create(&id), warned(unchecked));
+    let judged = "element 0 (default/a): the agent attaches it only if this device is the pod's own and no interface \
+                  uses it";
+    assert_eq!(case.edit("", &[], &id), warned(judged));
     assert_eq!(case.edit(&id, &[], &id), Findings::default());
+    let plugged = case.edit(&json(""), &[("default/a", "net1")], &id);
+    assert_eq!(rules(&plugged), [Rule::AttributeChange]);
+}
+
+/// The agent knows which devices are free; the webhook refuses only what no agent could plug.
+#[test]
+fn more_devices_than_the_pod_was_given_are_refused() {
+    let mut case = Case::default();
+    let may_need = |index: usize| format!("element {index} (default/device): {MAY_NEED}");
+    assert_eq!(case.create("device@net1"), Findings::default());
+    let unknown = case.edit("", &[], "device@net1");
+    assert_eq!(
+        (rules(&unknown), unknown.warnings.to_vec()),
+        (vec![], vec![may_need(0)])
+    );
+    case.devices.insert("vendor.example/vf".to_owned(), 2);
+    let second = case.edit("device@net1", &[], "device@net1,device@net2");
+    assert_eq!(
+        (rules(&second), second.warnings.to_vec()),
+        (vec![], vec![may_need(1)])
+    );
+    let both = "device@net1,device@net2";
+    let third = case.edit(both, &[], "device@net9,device@net1,device@net2");
+    assert_eq!(rules(&third), [Rule::DevicePlugin]);
+    assert_eq!(third.violations[0].element, Some(0));
+    let text = third.violations.texts().next().unwrap();
+    assert!(
+        text.contains("vendor.example/vf, of which the pod was given 2"),
+        "{text}"
+    );
+    let swapped = case.edit(both, &[], "device@net1,device@net9");
+    assert_eq!(rules(&swapped), []);
+    // What a list had before is never refused.
+    let over = "device@net1,device@net2,device@net3";
+    assert_eq!(rules(&case.edit(over, &[], &format!("{over},a@net4"))), []);
 }
 
 #[test]
@@ -415,7 +453,7 @@ fn a_device_that_may_be_needed_is_a_warning() {
     assert_eq!(findings.violations, []);
     assert_eq!(
         *findings.warnings,
-        ["element 0 (default/perhaps): it may need a device, which only a new pod is given"]
+        [format!("element 0 (default/perhaps): {MAY_NEED}")]
     );
     assert_eq!(case.create("perhaps@net1"), Findings::default());
     assert_eq!(
@@ -735,7 +773,8 @@ fn of_many_violations_twenty_are_listed_in_order() {
 #[test]
 fn an_unreadable_old_annotation_may_be_repaired() {
     let plugged = status(&[("default/device", "net1"), ("other/a", "net2")]);
-    let case = isolated();
+    let mut case = isolated();
+    case.devices.insert("vendor.example/vf".to_owned(), 0);
     let repaired = r#"[{"name":"device","namespace":"default","interface":"net1","default-route":["10.0.0.1"],"mac":"02:11:22:33:44:55"},
         {"name":"a","namespace":"other"}]"#;
     assert_eq!(case.update(None, &plugged, repaired), Findings::default());

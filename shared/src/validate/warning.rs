@@ -71,10 +71,14 @@ warnings! {
     DeviceUnchecked, "device-unchecked", "multus hands deviceID to the plugin unchecked; the device may be another pod's",
         "No component checks that the device belongs to this pod.",
         "Leave deviceID out and request the network's resource in a container instead.";
+    /// deviceID on a running pod.
+    DeviceOfThePod, "device-of-the-pod", "the agent attaches it only if this device is the pod's own and no interface uses it",
+        "The agent knows which devices the kubelet gave the pod; the webhook does not.",
+        "Leave deviceID out: the agent takes a device that is free.";
     /// A device network on a running pod.
-    MayNeedDevice, "may-need-device", "it may need a device, which only a new pod is given",
-        "The network's plugin may need a device of the node, and the pod runs already.",
-        "If the interface does not come up, re-create the pod with the network in its list.";
+    MayNeedDevice, "may-need-device", "it may need a device that the pod was given at its start and no interface uses",
+        "A pod is given devices when it is created, and none later. The agent finds out whether one is left.",
+        "If the interface does not come up, see the pod's events, or re-create the pod with a higher limit of the resource.";
     /// A changed field that nothing applies.
     ChangeNotApplied, "change-not-applied", "the interface is plugged, a changed {} is not applied",
         "Plugins get portMappings, bandwidth and infiniband-guid when they attach an interface, and not again.",

@@ -187,16 +187,12 @@ rules! {
         "Use a NetworkAttachmentDefinition of a namespace that the message lists.";
     /// Another address for what is plugged.
     AttributeChange, "attribute-change", true, Runs,
-        "ips, mac and cni-args of a plugged interface do not change: nothing would apply them.",
+        "ips, mac, cni-args and deviceID of a plugged interface do not change: nothing would apply them.",
         "Remove the element, wait until the interface is unplugged, and add the element with the new values.";
     /// A network whose plugin requires a device, on a running pod.
     DevicePlugin, "device-plugin", true, PluginFails,
-        "A network whose plugin requires a device of the resource that it names is not added to a running pod; a resource that only marks nodes does not count.",
-        "Re-create the pod with the network in its list.";
-    /// A device id on a running pod.
-    DeviceId, "device-id", true, Runs,
-        "deviceID is not added to a running pod: it could name another pod's device.",
-        "Leave deviceID out, or re-create the pod.";
+        "A running pod has no more networks whose plugin requires a device of a resource than devices of it in its limits; a resource that only marks nodes does not count.",
+        "Remove another network of that resource, or re-create the pod with a higher limit.";
     /// A pod without a network namespace of its own.
     HostNetwork, "host-network", true, Runs,
         "Networks are not added to a pod that uses the host's network.",

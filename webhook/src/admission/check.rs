@@ -62,11 +62,14 @@ pub fn judge(
             running: old.is_running(),
         },
     };
+    // A pod's resources hardly change, and never those of devices.
+    let devices = change.pod.devices();
     let context = PodContext {
         namespace: change.namespace,
         host_network: change.pod.uses_host_network(),
         virt_launcher: change.pod.is_virt_launcher(),
         interface_names: mode,
+        devices: &devices,
         operation,
         list,
     };

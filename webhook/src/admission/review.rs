@@ -5,14 +5,16 @@
 //! that carries the review's uid.
 
 mod answer;
+mod devices;
 pub(super) mod objects;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use shared::{annotations, readiness::NETWORKS_READY, violation::shortened};
 
 pub use answer::{Answer, Cause, Details, Refusal};
+use devices::{Containers, Limits};
 use objects::Object;
 
 /// The only supported version of the envelope.
@@ -114,6 +116,13 @@ struct Spec {
     node_name: Option<String>,
     #[serde(default)]
     readiness_gates: Option<Vec<ReadinessGate>>,
+    #[serde(default)]
+    containers: Option<Containers>,
+    #[serde(default)]
+    init_containers: Option<Containers>,
+    /// Devices of claims can be of any resource.
+    #[serde(default)]
+    resource_claims: Option<Vec<IgnoredAny>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -160,6 +169,29 @@ impl Pod {
             .as_ref()
             .and_then(|metadata| metadata.labels.as_ref()?.kubevirt.as_deref());
         label == Some(annotations::KUBEVIRT_LABEL.1)
+    }
+
+    /// How many devices of each resource the kubelet gives the pod: the limits of its containers, and of its init
+    /// containers that stay (the devices of others go on to containers). Empty where a claim may give more.
+    pub fn devices(&self) -> BTreeMap<String, u64> {
+        let Some(spec) = &self.spec else {
+            return BTreeMap::new();
+        };
+        if spec
+            .resource_claims
+            .as_ref()
+            .is_some_and(|claims| !claims.is_empty())
+        {
+            return BTreeMap::new();
+        }
+        let mut limits = Limits::default();
+        if let Some(containers) = &spec.containers {
+            limits.add(&containers.all);
+        }
+        if let Some(init_containers) = &spec.init_containers {
+            limits.add(&init_containers.staying);
+        }
+        limits.into_counts()
     }
 
     /// `spec.hostNetwork`.

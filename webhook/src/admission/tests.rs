@@ -8,6 +8,7 @@ use shared::annotations;
 
 use super::*;
 use crate::{
+    cluster::networks::NetworkAttachmentDefinition,
     http::routes::App,
     testing::{
         app, ask, ask_raw, cases, client, create, failure, know, macvlan, network, networks_of, not_found,
@@ -313,18 +314,12 @@ async fn looks_up_disputed_networks_and_remembers_missing_ones() {
 #[tokio::test]
 async fn no_refusal_rests_on_an_old_cache() {
     let mut app = app(&json!({}));
-    let mut device = network("default", "device", &json!({ "type": "sriov" }));
-    let resource = (
-        annotations::RESOURCE_NAME.to_owned(),
-        "vendor.example/vf".to_owned(),
-    );
-    device.metadata.annotations = Some([resource].into());
     app.admission.networks.replace(&[
         network("default", "mapped", &macvlan(&[])),
         network("default", "repaired", &json!({ "plugins": [] })),
         network("default", "troubled", &json!({ "plugins": [] })),
         network("default", "worse", &macvlan(&[])),
-        device,
+        on_devices(),
     ]);
     app.admission.namespaces.replace([]);
     api_server(
@@ -346,10 +341,39 @@ async fn no_refusal_rests_on_an_old_cache() {
             "{annotation}"
         );
     }
-    let edit = update(&pod(""), &pod("device@net1"));
-    let mut running = edit.clone();
-    running["request"]["oldObject"]["spec"]["nodeName"] = "node".into();
-    assert_eq!(refusal(&app, &running).await, None);
+    assert_eq!(refusal(&app, &second_device(1)).await, None);
+}
+
+/// The network `default/device`, whose plugin requires a device.
+fn on_devices() -> NetworkAttachmentDefinition {
+    let mut device = network("default", "device", &json!({ "type": "sriov" }));
+    let resource = (
+        annotations::RESOURCE_NAME.to_owned(),
+        "vendor.example/vf".to_owned(),
+    );
+    device.metadata.annotations = Some([resource].into());
+    device
+}
+
+/// A running pod with so many devices, and one network on them, gets a second one.
+fn second_device(given: u32) -> Value {
+    let limits = json!({ "vendor.example/vf": given.to_string() });
+    let mut review = update(&pod("device@net1"), &pod("device@net1,device@net2"));
+    for object in ["object", "oldObject"] {
+        let spec = &mut review["request"][object]["spec"];
+        *spec = json!({ "nodeName": "node", "containers": [{ "resources": { "limits": limits } }] });
+    }
+    review
+}
+
+#[tokio::test]
+async fn a_pod_is_refused_more_devices_than_its_limits() {
+    let app = app(&json!({}));
+    app.admission.networks.replace(&[on_devices()]);
+    app.admission.namespaces.replace([]);
+    let message = refusal(&app, &second_device(1)).await.unwrap();
+    assert!(message.contains("device-plugin"), "{message}");
+    assert_eq!(refusal(&app, &second_device(2)).await, None);
 }
 
 #[tokio::test]

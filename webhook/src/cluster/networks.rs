@@ -103,6 +103,13 @@ impl validate::Networks for Networks {
             .with_entries(|entries| entries.get(name).map(Summary::facts));
         facts.flatten().unwrap_or_default()
     }
+
+    fn resource(&self, name: &NetworkName) -> Option<String> {
+        let resource = self
+            .cache
+            .with_entries(|entries| entries.get(name).and_then(Summary::resource));
+        resource.flatten()
+    }
 }
 
 fn similar(name: &NetworkName, entries: &BTreeMap<NetworkName, Summary>) -> Vec<NetworkName> {
@@ -120,17 +127,38 @@ pub struct Confirmed<'a> {
 }
 
 /// The answer of the API server about one network.
-type Seen = (Network, NetworkFacts);
+#[derive(Clone, Debug)]
+struct Seen {
+    network: Network,
+    facts: NetworkFacts,
+    resource: Option<String>,
+}
+
+impl Seen {
+    /// Nothing but this is known.
+    fn only(network: Network) -> Self {
+        Self {
+            network,
+            facts: NetworkFacts::default(),
+            resource: None,
+        }
+    }
+}
 
 impl validate::Networks for Confirmed<'_> {
     fn network(&self, name: &NetworkName) -> Network {
-        let seen = self.seen.get(name).map(|(network, _)| network.clone());
+        let seen = self.seen.get(name).map(|seen| seen.network.clone());
         seen.unwrap_or_else(|| self.cache.network(name))
     }
 
     fn facts(&self, name: &NetworkName) -> NetworkFacts {
-        let seen = self.seen.get(name).map(|(_, facts)| *facts);
+        let seen = self.seen.get(name).map(|seen| seen.facts);
         seen.unwrap_or_else(|| self.cache.facts(name))
+    }
+
+    fn resource(&self, name: &NetworkName) -> Option<String> {
+        let seen = self.seen.get(name).map(|seen| seen.resource.clone());
+        seen.unwrap_or_else(|| self.cache.resource(name))
     }
 }
 

@@ -184,6 +184,10 @@ impl validate::Networks for Known {
         }
     }
 
+    fn resource(&self, name: &NetworkName) -> Option<String> {
+        self.networks.iter().find_map(|page| page.resource(name))
+    }
+
     fn facts(&self, name: &NetworkName) -> NetworkFacts {
         // A page that does not have the network knows no facts about it.
         let facts = self.networks.iter().map(|page| page.facts(name));

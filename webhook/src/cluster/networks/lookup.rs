@@ -15,7 +15,7 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use kube::{Api, Client};
 use shared::{
     names::NetworkName,
-    validate::{Network, NetworkFacts, Networks as _},
+    validate::{Network, Networks as _},
 };
 use tokio::{sync::Semaphore, time::Instant};
 
@@ -75,7 +75,7 @@ pub async fn confirm<'a>(networks: &'a Networks, names: &[NetworkName], client: 
     // A network without an answer stays unknown.
     let mut seen: HashMap<NetworkName, Seen> = doubtful
         .iter()
-        .map(|name| ((*name).clone(), (Network::Unknown, NetworkFacts::default())))
+        .map(|name| ((*name).clone(), Seen::only(Network::Unknown)))
         .collect();
     let mut answers: FuturesUnordered<_> = doubtful
         .into_iter()
@@ -102,8 +102,12 @@ async fn lookup(networks: &Networks, name: &NetworkName, client: &Client) -> Res
     let api: Api<NetworkAttachmentDefinition> = Api::namespaced(client.clone(), name.namespace());
     let definition = api.get_opt(name.name()).await?;
     if let Some((_, summary)) = definition.and_then(|definition| definition.summary()) {
-        return Ok((summary.network(), summary.facts()));
+        return Ok(Seen {
+            network: summary.network(),
+            facts: summary.facts(),
+            resource: summary.resource(),
+        });
     }
     networks.lookups.remember_missing(name.clone());
-    Ok((networks.missing(name), NetworkFacts::default()))
+    Ok(Seen::only(networks.missing(name)))
 }

@@ -110,6 +110,9 @@ impl NetworkAttachmentDefinition {
             Summary {
                 config,
                 device,
+                resource: resource_name
+                    .filter(|_| device == DeviceNeed::Required)
+                    .map(Into::into),
                 facts,
             },
         ))
@@ -149,6 +152,8 @@ fn reachable(config: &NetworkConfig) -> Capabilities {
 pub struct Summary {
     config: Config,
     device: DeviceNeed,
+    /// Of the devices that it requires.
+    resource: Option<Box<str>>,
     facts: NetworkFacts,
 }
 
@@ -163,6 +168,11 @@ impl Summary {
     /// See [`NetworkFacts`].
     pub(super) fn facts(&self) -> NetworkFacts {
         self.facts
+    }
+
+    /// The resource whose devices it requires.
+    pub(super) fn resource(&self) -> Option<String> {
+        self.resource.as_deref().map(str::to_owned)
     }
 
     /// As the rules want it.
