@@ -1,5 +1,5 @@
-//! What the agent's account may do to a pod, whoever holds its token: the annotation network-status, on its own node,
-//! and nothing else. The policy that says so is part of the manifest.
+//! What the agent's account may do to a pod, whoever holds its token: the annotation network-status and the condition
+//! NetworksReady, on its own node, and nothing else. The policy that says so is part of the manifest.
 
 use k8s_openapi::api::core::v1::Pod as ApiPod;
 use kube::{
@@ -8,7 +8,10 @@ use kube::{
 };
 use rstest::rstest;
 use serde_json::{Value, json};
-use shared::annotations::{NETWORK_STATUS, NETWORKS};
+use shared::{
+    annotations::{NETWORK_STATUS, NETWORKS},
+    readiness::NETWORKS_READY,
+};
 use tests::{Error, NO_NETWORKS, Namespace, Result, in_namespace};
 
 const ACCOUNT: &str = "dynamic-networks-controller";
@@ -51,6 +54,83 @@ async fn the_agent_may_write_nothing_else(#[case] change: Value, #[case] words: 
         is_refused(patch(&agent, "p", change).await, words)
     })
     .await
+}
+
+#[tokio::test]
+async fn the_agent_may_write_its_condition() -> Result<()> {
+    in_namespace("condition", async |ns| {
+        ns.running_pod("p", NO_NETWORKS).await?;
+        let agent = agent_of_this_node(ns).await?;
+        let time = "2026-01-01T00:00:00Z";
+        for status in ["True", "False", "Unknown"] {
+            let condition = json!({"type": NETWORKS_READY, "status": status, "reason": "A",
+                "message": "m".repeat(1024), "lastTransitionTime": time});
+            merge(&agent, json!({"status": {"conditions": [condition]}})).await?;
+        }
+        let removed = json!({"$patch": "delete", "type": NETWORKS_READY});
+        merge(&agent, json!({"status": {"conditions": [removed]}})).await
+    })
+    .await
+}
+
+#[rstest]
+#[case::another_condition(json!({"conditions": [{"type": "Ready", "status": "False"}]}), "NetworksReady only")]
+#[case::a_new_condition(json!({"conditions": [{"type": "example.com/A", "status": "True"}]}), "NetworksReady only")]
+#[case::a_bad_status(json!({"conditions": [ours(&json!({"status": "Maybe"}))]}), "with the status True")]
+#[case::a_long_message(
+    json!({"conditions": [ours(&json!({"message": "m".repeat(1025)}))]}),
+    "at most 1024 characters"
+)]
+#[case::a_generation(json!({"conditions": [ours(&json!({"observedGeneration": 1}))]}), "no observedGeneration")]
+#[case::the_phase_too(json!({"phase": "Failed", "conditions": [ours(&json!({}))]}), "the status of a pod")]
+#[tokio::test]
+async fn the_agent_may_write_no_other_condition(#[case] status: Value, #[case] words: &str) -> Result<()> {
+    in_namespace("condition", async |ns| {
+        ns.running_pod("p", NO_NETWORKS).await?;
+        let agent = agent_of_this_node(ns).await?;
+        is_refused(merge(&agent, json!({"status": status})).await, words)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_agent_may_write_its_condition_once() -> Result<()> {
+    in_namespace("condition", async |ns| {
+        let pod = ns.running_pod("p", NO_NETWORKS).await?;
+        let agent = agent_of_this_node(ns).await?;
+        let status = pod.object().await?.status.unwrap_or_default();
+        let conditions = serde_json::to_value(status.conditions);
+        let mut conditions = conditions.map_err(|e| Error::Unexpected(e.to_string()))?;
+        for status in ["True", "False"] {
+            let twice = ours(&json!({"status": status}));
+            conditions
+                .as_array_mut()
+                .into_iter()
+                .for_each(|all| all.push(twice.clone()));
+        }
+        // A merge patch replaces the list as a whole.
+        let change = json!({"status": {"conditions": conditions}});
+        is_refused(patch(&agent, "p", change).await, "NetworksReady once")
+    })
+    .await
+}
+
+/// The agent's condition with these fields.
+fn ours(fields: &Value) -> Value {
+    let mut condition = json!({"type": NETWORKS_READY, "status": "True"});
+    let fields = fields.as_object().cloned().unwrap_or_default();
+    condition
+        .as_object_mut()
+        .into_iter()
+        .for_each(|all| all.extend(fields.clone()));
+    condition
+}
+
+async fn merge(pods: &Api<ApiPod>, change: Value) -> Result<()> {
+    let patched = pods
+        .patch_status("p", &PatchParams::default(), &Patch::Strategic(change))
+        .await;
+    patched.map(drop).map_err(|e| Error::Unexpected(e.to_string()))
 }
 
 #[tokio::test]
