@@ -173,7 +173,10 @@ pub const LATE_WATCH: Scope = Scope {
     faults: |effect, fault| {
         matches!(
             (effect, fault),
-            (EffectKind::Read | EffectKind::Patch, Fault::Slow) | (EffectKind::Patch, Fault::LostDone)
+            (
+                EffectKind::Read | EffectKind::Patch | EffectKind::Condition,
+                Fault::Slow
+            ) | (EffectKind::Patch, Fault::LostDone)
         )
     },
     meanwhile: &[NONE, B],
