@@ -28,7 +28,7 @@ async fn an_interface_comes_back_after_its_parent_was_recreated() -> Result<()> 
         let parent = ns.link(0);
         ns.add_links(&[&parent]).await?;
         let blue = ns
-            .create_nad("blue", macvlan().over(&parent).host_local())
+            .create_nad("blue", macvlan().with("master", &parent).host_local())
             .await?;
         let pod = ns.running_pod("p", NO_NETWORKS).await?;
         pod.annotate("blue@net1").await?;
