@@ -95,6 +95,9 @@ pub struct ConditionState {
     wanted_for: Option<SandboxId>,
     /// The last sandbox of which the condition spoke, or could have spoken.
     judged: Option<SandboxId>,
+    /// The pod was complete without a look at a sandbox, because it asked for nothing: an edit is
+    /// what makes the first sight of its sandbox incomplete.
+    asked_for_nothing: bool,
     incomplete_since: Option<Duration>,
     /// What a patch in flight carries, and the sandbox that it is about.
     sent: Option<(Condition, Option<SandboxId>)>,
@@ -236,7 +239,8 @@ impl ConditionState {
                 let is_told = self
                     .known()
                     .is_some_and(|known| known.status == ConditionStatus::False && known.speaks_of(digest));
-                let at_once = sandbox.is_some() && self.judged.as_ref() != sandbox;
+                let is_new = sandbox.is_some() && self.judged.as_ref() != sandbox;
+                let at_once = is_new && !self.asked_for_nothing;
                 if is_told || !(at_once || turn.is_due(since + GRACE)) {
                     return;
                 }
@@ -245,6 +249,7 @@ impl ConditionState {
         if *verdict != Verdict::InProgress && sandbox.is_some() {
             self.judged = sandbox.cloned();
         }
+        self.asked_for_nothing = sandbox.is_none();
         self.wanted = Some(condition);
         self.wanted_for = sandbox.cloned();
     }
@@ -345,6 +350,7 @@ impl ConditionState {
             }))),
         };
         (known, self.concerned, self.sent.is_some()).hash(hasher);
+        self.asked_for_nothing.hash(hasher);
         self.retry
             .as_ref()
             .map(|retry| retry.failures.min(8))

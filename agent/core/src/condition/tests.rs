@@ -28,13 +28,17 @@ fn failing() -> Verdict {
 }
 
 impl Bench {
-    /// A pod with networks that has been judged complete; the API server knows it.
-    fn complete() -> Self {
-        let mut bench = Self {
+    fn new() -> Self {
+        Self {
             state: ConditionState::default(),
             now: Duration::from_secs(100),
             wake: None,
-        };
+        }
+    }
+
+    /// A pod with networks that has been judged complete; the API server knows it.
+    fn complete() -> Self {
+        let mut bench = Self::new();
         bench.state.edited(&networks("a@net1"), bench.now);
         bench.state.read(Ok(None), bench.now());
         let change = bench.judge(&Verdict::Complete(1)).expect("a first condition");
@@ -75,6 +79,14 @@ impl Bench {
         self.judge_in("s1", verdict)
     }
 
+    fn judge_without_sandbox(&mut self) -> Option<ConditionChange> {
+        self.with_turn(|state, turn| {
+            state.begin_turn();
+            state.judge(&Verdict::Complete(0), None, turn);
+            state.change(turn)
+        })
+    }
+
     fn judge_in(&mut self, id: &str, verdict: &Verdict) -> Option<ConditionChange> {
         let id = sandbox(id);
         self.with_turn(|state, turn| {
@@ -112,6 +124,28 @@ fn an_edit_has_a_second_before_it_is_false() {
     let change = bench.judge(&Verdict::InProgress).unwrap();
     assert_eq!(change.condition.status, ConditionStatus::False);
     assert_eq!(change.condition.reason, "InProgress");
+}
+
+/// Its sandbox is seen for the first time then: nothing had to be known of it before.
+#[test]
+fn the_first_edit_of_a_pod_has_a_second_too() {
+    let mut bench = Bench::new();
+    bench.edit("[]");
+    bench.state.read(Ok(None), bench.now());
+    let change = bench.judge_without_sandbox().unwrap();
+    assert_eq!(change.condition.reason, "NoNetworks");
+    bench.write(&change);
+    bench.now += Duration::from_secs(100);
+    bench.edit("a@net1");
+    assert_eq!(bench.judge(&Verdict::InProgress), None);
+    bench.now += GRACE;
+    let change = bench.judge(&Verdict::InProgress).unwrap();
+    assert_eq!(change.condition.reason, "InProgress");
+    bench.write(&change);
+    let change = bench.judge(&Verdict::Complete(1)).unwrap();
+    bench.write(&change);
+    // The next sandbox is another case.
+    assert!(bench.judge_in("s2", &Verdict::InProgress).is_some());
 }
 
 #[test]
