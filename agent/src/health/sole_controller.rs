@@ -70,7 +70,6 @@ pub struct SoleController<H> {
 impl<H: Fn(Option<&Hold>)> SoleController<H> {
     /// Holds from now on until the pods of the node are listed.
     pub fn new(own: Option<PodIdentity>, client: Client, health: Health, events: EventSink, hold: H) -> Self {
-        health.set(Dependency::SoleController, Err(Hold::Unknown.to_string()));
         hold(Some(&Hold::Unknown));
         Self {
             controllers: RefCell::new(Controllers::new(own.clone())),
