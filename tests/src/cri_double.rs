@@ -59,4 +59,25 @@ impl CriDouble {
         let away = format!("{}/away", Self::DIRECTORY);
         self.0.node.run(&["rm", "-f", &away]).await.map(drop)
     }
+
+    /// Answers no longer say where network namespaces are, as those of cri-dockerd and Kata.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub async fn hide_namespaces(&self) -> Result<()> {
+        self.0
+            .node
+            .write(&format!("{}/silent", Self::DIRECTORY), "")
+            .await
+    }
+
+    /// In how many places one was hidden.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub async fn hidden_namespaces(&self) -> Result<u64> {
+        let path = format!("{}/silent", Self::DIRECTORY);
+        let size = self.0.node.run(&["stat", "-c", "%s", &path]).await?;
+        size.trim().parse().map_err(|_| Error::Unexpected(size))
+    }
 }

@@ -2,7 +2,7 @@
 //! annotation only when the interfaces of that annotation are in the pod.
 
 use k8s_openapi::api::{
-    core::v1::{Pod as ApiPod, PodCondition, Service},
+    core::v1::{Pod as ApiPod, Service},
     discovery::v1::EndpointSlice,
 };
 use kube::{
@@ -10,11 +10,14 @@ use kube::{
     api::{ListParams, PostParams},
 };
 use serde_json::json;
-use shared::readiness::{NETWORKS_READY, NetworksDigest};
-use tests::{Error, LONG, NO_NETWORKS, Namespace, Pod, Result, eventually, in_namespace, macvlan};
+use shared::readiness::NETWORKS_READY;
+use tests::{
+    Error, LONG, NO_NETWORKS, Namespace, Pod, Result, condition, eventually, in_namespace, macvlan,
+    networks_ready,
+};
 
 /// So many plugs, where the environment does not ask for another number.
-const PLUGS: usize = 100;
+const PLUGS: usize = 20;
 /// The variable that asks for it.
 const PLUGS_VARIABLE: &str = "CONDITION_PLUGS";
 
@@ -45,7 +48,7 @@ async fn a_pod_without_the_annotation_has_no_condition() -> Result<()> {
         let pod = ns.running_pod("p", NO_NETWORKS).await?;
         assert!(condition(&pod.object().await?, NETWORKS_READY).is_none());
         pod.annotate("[]").await?;
-        let ready = says(&pod, "True", "[]").await?;
+        let ready = networks_ready(&pod, "True", "[]").await?;
         assert_eq!(ready.reason.as_deref(), Some("NoNetworks"));
         assert_eq!(ready.observed_generation, None);
         Ok(())
@@ -58,13 +61,13 @@ async fn a_failed_plug_is_false_until_it_is_corrected() -> Result<()> {
     in_namespace("condition", async |ns| {
         ns.create_nad("blue", macvlan().host_local()).await?;
         let pod = ns.running_pod("p", "[]").await?;
-        says(&pod, "True", "[]").await?;
+        networks_ready(&pod, "True", "[]").await?;
         pod.annotate("ghost@net1").await?;
-        let failed = says(&pod, "False", "ghost@net1").await?;
+        let failed = networks_ready(&pod, "False", "ghost@net1").await?;
         assert_eq!(failed.reason.as_deref(), Some("AttachFailed"), "{failed:?}");
         assert!(failed.message.is_some_and(|text| text.contains("ghost")));
         pod.annotate("blue@net1").await?;
-        says(&pod, "True", "blue@net1").await?;
+        networks_ready(&pod, "True", "blue@net1").await?;
         pod.interface("net1").await?;
         Ok(())
     })
@@ -85,7 +88,7 @@ async fn a_gated_pod_stays_in_its_service_during_plugs() -> Result<()> {
             // A name of its own in each round: the removals of one name are paced.
             for networks in [format!("blue@n{round}"), "[]".to_owned()] {
                 pod.annotate(&networks).await?;
-                says(&pod, "True", &networks).await?;
+                networks_ready(&pod, "True", &networks).await?;
             }
         }
         assert_eq!(transitions(&pod.object().await?), before);
@@ -107,7 +110,7 @@ async fn is_never_true_before_the_interface_is_there() -> Result<()> {
             // A name of its own in each round: the digest is new, too.
             let networks = format!("blue@n{round}");
             pod.annotate(&networks).await?;
-            says(&pod, "True", &networks).await?;
+            networks_ready(&pod, "True", &networks).await?;
             pod.interface(&format!("n{round}")).await?;
         }
         Ok(())
@@ -159,30 +162,4 @@ async fn ready_slice(ns: &Namespace) -> Result<EndpointSlice> {
 fn transitions(pod: &ApiPod) -> Vec<String> {
     let of = |kind| condition(pod, kind).map(|condition| format!("{:?}", condition.last_transition_time));
     ["Ready", NETWORKS_READY].into_iter().filter_map(of).collect()
-}
-
-fn condition<'p>(pod: &'p ApiPod, kind: &str) -> Option<&'p PodCondition> {
-    let mut conditions = pod
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
-    conditions.find(|condition| condition.type_ == kind)
-}
-
-/// Waits until the condition has this status and speaks of this annotation.
-async fn says(pod: &Pod, status: &str, networks: &str) -> Result<PodCondition> {
-    let digest = NetworksDigest::of(networks).to_string();
-    let says = |condition: &&PodCondition| {
-        condition.status == status
-            && condition
-                .message
-                .as_deref()
-                .is_some_and(|text| text.ends_with(&digest))
-    };
-    pod.reaches(|pod| condition(pod, NETWORKS_READY).filter(says).is_some())
-        .await?;
-    let object = pod.object().await?;
-    condition(&object, NETWORKS_READY)
-        .cloned()
-        .ok_or_else(|| Error::Unexpected("the condition has vanished".to_owned()))
 }

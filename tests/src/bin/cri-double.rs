@@ -2,7 +2,9 @@
 //!
 //! It passes every byte on and counts the calls: `DIRECTORY/calls` grows by one byte with each gRPC
 //! call (a HEADERS frame of HTTP/2 from the client). While there is a file `DIRECTORY/away`,
-//! connections are closed and new ones closed at once, which counts as a call too.
+//! connections are closed and new ones closed at once, which counts as a call too. While there is a
+//! file `DIRECTORY/silent`, answers do not say where network namespaces are; each place that is
+//! hidden adds a byte to it.
 
 use std::{
     collections::BTreeMap,
@@ -60,7 +62,7 @@ fn serve(socket: &Path, real: &Path, directory: &Path) -> io::Result<()> {
             continue;
         }
         match UnixStream::connect(real) {
-            Ok(server) => pass_on(number, [stream, server], &open, &calls)?,
+            Ok(server) => pass_on(number, [stream, server], &open, &calls, directory)?,
             Err(error) => {
                 count(&calls, 1)?;
                 eprintln!("cri-double: {error}");
@@ -89,7 +91,13 @@ fn close(ends: &[UnixStream; 2]) {
     }
 }
 
-fn pass_on(number: u64, ends: [UnixStream; 2], open: &Open, calls: &Arc<File>) -> io::Result<()> {
+fn pass_on(
+    number: u64,
+    ends: [UnixStream; 2],
+    open: &Open,
+    calls: &Arc<File>,
+    directory: &Path,
+) -> io::Result<()> {
     let cloned = || Ok::<_, io::Error>([ends[0].try_clone()?, ends[1].try_clone()?]);
     let (requests, answers) = (cloned()?, cloned()?);
     open.lock()
@@ -104,8 +112,14 @@ fn pass_on(number: u64, ends: [UnixStream; 2], open: &Open, calls: &Arc<File>) -
         close(&requests);
     });
     let open = Arc::clone(open);
+    let silent = directory.join("silent");
     thread::spawn(move || {
-        copy(&answers[1], &answers[0], |_| Ok(()));
+        copy(&answers[1], &answers[0], |bytes| {
+            let Ok(mut silent) = OpenOptions::new().append(true).open(&silent) else {
+                return Ok(());
+            };
+            silent.write_all(&vec![b'.'; hide_namespaces(bytes)])
+        });
         close(&answers);
         open.lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -114,14 +128,31 @@ fn pass_on(number: u64, ends: [UnixStream; 2], open: &Open, calls: &Arc<File>) -
     Ok(())
 }
 
-fn copy(mut from: &UnixStream, mut to: &UnixStream, mut seen: impl FnMut(&[u8]) -> io::Result<()>) {
+fn copy(mut from: &UnixStream, mut to: &UnixStream, mut seen: impl FnMut(&mut [u8]) -> io::Result<()>) {
     let mut chunk = vec![0; 16 * 1024];
     while let Ok(length @ 1..) = from.read(&mut chunk) {
-        let bytes = &chunk[..length];
+        let bytes = &mut chunk[..length];
         if seen(bytes).and_then(|()| to.write_all(bytes)).is_err() {
             return;
         }
     }
+}
+
+/// The keys of containerd's JSON below which the namespace is.
+const KEYS: [&[u8]; 2] = [b"\"NetNSPath\"", b"\"runtimeSpec\""];
+
+/// Renames those keys, without changing a length; returns how many there were.
+fn hide_namespaces(bytes: &mut [u8]) -> usize {
+    let mut hidden = 0;
+    for key in KEYS {
+        for start in 0..bytes.len().saturating_sub(key.len() - 1) {
+            if bytes[start..].starts_with(key) {
+                bytes[start + 1] = b'X';
+                hidden += 1;
+            }
+        }
+    }
+    hidden
 }
 
 fn count(mut calls: &File, number: usize) -> io::Result<()> {
@@ -174,6 +205,14 @@ mod tests {
         let mut frame = vec![0, 0, length, kind, 4, 0, 0, 0, 1];
         frame.extend(vec![HEADERS; length.into()]);
         frame
+    }
+
+    #[test]
+    fn hides_the_keys_that_name_namespaces() {
+        let mut bytes = br#"{"NetNSPath":"/run/netns/x","runtimeSpec":{},"pid":1}"#.to_vec();
+        assert_eq!(hide_namespaces(&mut bytes), 2);
+        let text = String::from_utf8_lossy(&bytes);
+        assert_eq!(text, r#"{"XetNSPath":"/run/netns/x","XuntimeSpec":{},"pid":1}"#);
     }
 
     #[test]
