@@ -86,12 +86,9 @@ async fn an_address_of_a_dhcp_server_is_leased_and_released() -> Result<()> {
 }
 
 #[tokio::test]
+#[ignore = "needs a kernel with VLANs (CONFIG_VLAN_8021Q)"]
 async fn a_vlan_comes_and_goes() -> Result<()> {
     in_namespace("vlan", async |ns| {
-        if !has_vlans(ns).await? {
-            println!("skipped: this kernel has no VLANs (CONFIG_VLAN_8021Q)");
-            return Ok(());
-        }
         create(
             ns,
             "tagged",
@@ -118,18 +115,6 @@ const SERVER: &str = r"
 async fn create(ns: &Namespace, name: &str, plugins: Value) -> Result<()> {
     let config = json!({"cniVersion": "1.0.0", "name": format!("{}-{name}", ns.name), "plugins": plugins});
     ns.create_raw_nad(name, &config.to_string()).await
-}
-
-/// Whether the kernel can make one.
-async fn has_vlans(ns: &Namespace) -> Result<bool> {
-    let script =
-        r#"ip link add "$1" link eth1 type vlan id 9 2>/dev/null && ip link delete "$1" && echo yes || true"#;
-    let tried = ns
-        .cluster
-        .node
-        .run(&["sh", "-c", script, "sh", &ns.link(0)])
-        .await?;
-    Ok(tried.trim() == "yes")
 }
 
 async fn in_pod(ns: &Namespace, pod: &Pod, command: &[&str]) -> Result<String> {
