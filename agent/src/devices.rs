@@ -17,8 +17,8 @@ use kube::Client;
 use serde_json::Value;
 
 use crate::disk::blocking::blocking;
-pub use error::KubeletError;
-pub use pod_resources::{Allocation, CALL_DEADLINE, ClaimDevice, PodResources};
+pub use error::{CALL_DEADLINE, KubeletError};
+pub use pod_resources::{Allocation, ClaimDevice, PodResources};
 
 /// So many devices of one resource of one pod are considered.
 const MAX_DEVICES: usize = 1024;

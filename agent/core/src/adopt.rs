@@ -9,10 +9,10 @@ use shared::{
 };
 
 use crate::{
-    cni_state::{CniState, Delegate, Entry},
+    cni_state::{CniState, Delegate, Entry, config_name},
     device::Device,
     pod::{Annotation, SeenElements},
-    record::{AttachmentRecord, Origin, Phase, config_name},
+    record::{AttachmentRecord, Origin, Phase},
 };
 
 pub mod predecessor;

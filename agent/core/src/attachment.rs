@@ -13,9 +13,9 @@ use shared::{
 use crate::{
     cni_state::Entry,
     delegate::{FailedPlugin, Refusal},
-    drift::Presence,
     effect::Trigger,
     flap_damping::FlapDamping,
+    kept_file::Presence,
     operation::{Job, Operation, PATIENCE},
     plan::{
         desired::Attributes,

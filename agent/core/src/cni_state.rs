@@ -60,3 +60,12 @@ pub struct CniState {
     /// libcni's results of this sandbox.
     pub entries: Vec<Entry>,
 }
+
+/// The `name` of a CNI configuration.
+pub fn config_name(config: &str) -> String {
+    let name = |value: Value| value.get("name")?.as_str().map(str::to_owned);
+    serde_json::from_str(config)
+        .ok()
+        .and_then(name)
+        .unwrap_or_default()
+}

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use shared::names::InterfaceName;
 
-use crate::identity::{PodIdentity, SandboxId};
+use crate::identity::{AttachmentKey, PodIdentity, SandboxId};
 
 /// A CNI verb.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +35,13 @@ pub struct Call {
     pub mac: Option<String>,
     /// The element's `cni-args`; not sent at DEL.
     pub cni_args: Option<Map<String, Value>>,
+}
+
+impl Call {
+    /// The attachment that it is about.
+    pub fn key(&self) -> AttachmentKey {
+        (self.sandbox.clone(), self.interface.clone())
+    }
 }
 
 /// The answer to one call. The variants differ in what may have happened in the pod.

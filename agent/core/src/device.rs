@@ -217,7 +217,7 @@ fn held_beside_records<'a>(
             .collect();
         for delegate in state.delegates.iter().flatten() {
             let is_it = delegate.interface.as_ref() == Some(&entry.interface)
-                && crate::record::config_name(&String::from_utf8_lossy(&delegate.config))
+                && crate::cni_state::config_name(&String::from_utf8_lossy(&delegate.config))
                     == entry.config_name;
             if let Some(id) = delegate.device_id.clone().filter(|_| is_it) {
                 held.insert((id, delegate.resource_name.clone().unwrap_or_default()));

@@ -11,7 +11,6 @@ use shared::names::InterfaceName;
 
 use crate::{
     attachment::{Disk, Lookup},
-    condition::ConditionState,
     device::{DeviceHolder, RecordedDevices},
     effect::{Action, Effect, EffectId, Now, Outcome, Trigger},
     event::Event,
@@ -21,6 +20,7 @@ use crate::{
     plan::Problem,
     pod::{Pod, PodObservation, SeenElements},
     publication::Publication,
+    readiness::ConditionState,
     record::SandboxRecords,
     retry::{Failure, Retry},
     sandbox::{Sandbox, newest_ready},

@@ -9,7 +9,7 @@ use shared::{
     selection::Selection,
 };
 
-use crate::{device::Device, identity::PodIdentity};
+use crate::{cni_state::config_name, device::Device, identity::PodIdentity};
 
 /// One attachment of one sandbox.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -214,15 +214,6 @@ pub fn capability_requests(selection: &Selection) -> Map<String, Value> {
         insert("infiniband-guid", Ok(Value::String(guid.to_lowercase())));
     }
     requests
-}
-
-/// The `name` of a CNI configuration.
-pub fn config_name(config: &str) -> String {
-    let name = |value: Value| value.get("name")?.as_str().map(str::to_owned);
-    serde_json::from_str(config)
-        .ok()
-        .and_then(name)
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

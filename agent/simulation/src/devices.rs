@@ -10,7 +10,7 @@ use agent_core::{
 use serde_json::{Map, Value, json};
 use shared::{names::NetworkName, selection::SelectionList};
 
-use crate::{Mutant, Node, RESOURCE, multus::key, variant::parsed};
+use crate::{Mutant, Node, RESOURCE, variant::parsed};
 
 /// The device that a call gives to a host-device.
 pub(crate) fn device_of(config: &str) -> Option<String> {
@@ -77,7 +77,7 @@ impl Node {
                 call.interface
             ));
         }
-        let Some(holder) = self.moved.get(&id).filter(|holder| **holder != key(call)) else {
+        let Some(holder) = self.moved.get(&id).filter(|holder| **holder != call.key()) else {
             return;
         };
         // An ADD without an answer may have taken it in the meantime: the plugin refuses then.
@@ -99,7 +99,7 @@ impl Node {
             return Err(format!("failed to find network device for {id}"));
         }
         self.ever_moved.insert(id.clone());
-        self.moved.insert(id, key(call));
+        self.moved.insert(id, call.key());
         Ok(())
     }
 

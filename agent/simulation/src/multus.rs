@@ -12,7 +12,7 @@ use agent_core::{
     cni_state::Entry,
     delegate::{Answer, Call, Command, FailedPlugin, Refusal},
     effect::Effect,
-    identity::{AttachmentKey, SandboxId},
+    identity::SandboxId,
     record::Phase,
 };
 use serde_json::{Map, Value, json};
@@ -25,11 +25,6 @@ use crate::{
     running::{RUNS_ON, Running},
     variant::{list_name, parsed},
 };
-
-/// The attachment that a call is about.
-pub(crate) fn key(call: &Call) -> AttachmentKey {
-    (call.sandbox.clone(), call.interface.clone())
-}
 
 fn refused(cause: Refusal, text: &str) -> Answer {
     Answer::Refused {
@@ -80,7 +75,7 @@ impl Node {
         if !self.exists(&call.sandbox) || fault == Some(Fault::NamespaceAway) {
             return Err(refused(Refusal::NamespaceGone, "no net namespace found"));
         }
-        if self.links.contains_key(&key(call)) {
+        if self.links.contains_key(&call.key()) {
             return Err(refused(Refusal::AlreadyExists, "already exists"));
         }
         Ok(())
@@ -147,7 +142,7 @@ impl Node {
             }
             .into();
         }
-        if self.links.contains_key(&key(call)) {
+        if self.links.contains_key(&call.key()) {
             return refused(Refusal::AlreadyExists, "already exists");
         }
         match self.run_add(call) {
@@ -219,7 +214,7 @@ impl Node {
 
     /// Plugins find a link by its name. Its maker does not matter.
     pub(crate) fn remove_link(&mut self, call: &Call) {
-        let key = key(call);
+        let key = call.key();
         let Some(made_by) = self.links.remove(&key) else {
             return;
         };
@@ -281,8 +276,8 @@ impl Node {
         }
         let call = crate::node::del(sandbox, String::new(), interface, config);
         // The links go with the namespace in any case, so it does not matter whose they are.
-        self.foreign.remove(&key(&call));
-        if let Some(made_by) = self.links.get_mut(&key(&call)) {
+        self.foreign.remove(&call.key());
+        if let Some(made_by) = self.links.get_mut(&call.key()) {
             *made_by = list_name(&call.config);
         }
         if self.run_del(&call).is_ok() {

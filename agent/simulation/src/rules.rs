@@ -4,7 +4,6 @@ use agent_core::{delegate::Call, record::Phase};
 
 use crate::{
     Node,
-    multus::key,
     node::Seen,
     running::Running,
     variant::{is_part_of, kinds, list_name},
@@ -45,14 +44,14 @@ impl Node {
             let mut owed = record.owed.iter();
             owed.any(|owed| list_name(&owed.config) == name)
         };
-        let others = self.foreign.contains(&key(call)) || self.predecessors.contains(&key(call));
+        let others = self.foreign.contains(&call.key()) || self.predecessors.contains(&call.key());
         let leases = self.leases.iter();
         let leases = leases.filter(|(_, sandbox, of)| *sandbox == call.sandbox && of == interface);
-        let left = leases.map(|(name, ..)| name).chain(self.links.get(&key(call)));
+        let left = leases.map(|(name, ..)| name).chain(self.links.get(&call.key()));
         if !others && left.into_iter().any(|name| !is_owed(name)) {
             self.break_rule(format!("ADD of {interface} twice without a DEL between"));
         }
-        self.hot.insert(key(call));
+        self.hot.insert(call.key());
     }
 
     /// The rules of a DEL.
@@ -72,7 +71,7 @@ impl Node {
             }
             return;
         };
-        if self.refused.contains(&key(call)) {
+        if self.refused.contains(&call.key()) {
             return;
         }
         let owed = record.owed.iter().map(|owed| &owed.config);

@@ -19,8 +19,8 @@ use shared::names::InterfaceName;
 
 use crate::disk::regular_file::{self, FileError};
 use agent_core::cni_state::{Delegate, Entry};
-use agent_core::drift::KeptFile;
 use agent_core::identity::SandboxId;
+use agent_core::kept_file::KeptFile;
 pub(crate) use delegates::{ATTACHED_BY, interface_name};
 use listing::Listing;
 

@@ -1,11 +1,13 @@
 //! Why the kubelet did not say which devices a pod has.
 
+use std::time::Duration;
+
 use tonic::{Code, Status};
 
 use agent_core::identity::PodIdentity;
 
-use super::pod_resources::CALL_DEADLINE;
-
+/// How long one call may take, connecting included.
+pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// What the kubelet answers to `Get` while its feature gate is off.
 const DISABLED: &str = "method disabled";
 /// So much of the kubelet's own words is passed on.

@@ -20,11 +20,9 @@ use tokio::{
 };
 use tonic::{Response, Status, transport::Channel};
 
-use super::error::{self, KubeletError};
+use super::error::{self, CALL_DEADLINE, KubeletError};
 use crate::uds;
 
-/// How long one call may take, connecting included.
-pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// From the begin of one call to that of the next.
 const PAUSE: Duration = Duration::from_millis(20);
 /// So long a failure is the answer to others, too.

@@ -48,7 +48,7 @@ mod tests {
         fs,
     };
 
-    use agent_core::{drift::KeptFile, identity::SandboxId};
+    use agent_core::{identity::SandboxId, kept_file::KeptFile};
     use shared::names::InterfaceName;
     use tokio::time::timeout;
 

@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 
-use super::{Condition, Known};
+use super::Known;
 use crate::{
+    condition::Condition,
     effect::{Effect, Outcome, PatchOutcome},
     pod::Pod,
     pod_state::PodState,

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::Verdict;
+use super::{ConditionState, Verdict};
 use crate::{
     attachment::Verb,
     event::Event,
@@ -15,6 +15,11 @@ use crate::{
 };
 
 impl PodState {
+    /// What is known of the condition `NetworksReady`.
+    pub fn condition(&self) -> &ConditionState {
+        &self.condition
+    }
+
     /// Judges a pod that never asked for a network: no sandbox has to be seen.
     pub(crate) fn judge_without_networks(&mut self, pod: &Rc<Pod>, turn: &mut Turn<'_>) {
         self.condition.judge(&Verdict::Complete(0), None, turn);
