@@ -4,13 +4,13 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use tests::{DevicePlugin, Namespace, Pod, Result, alone_in_kube_system};
+use tests::{DevicePlugin, Namespace, Pod, Result, Termination, alone_in_kube_system};
 
 /// In kube-system, where the webhook is not asked: the agent has to refuse by itself.
 #[tokio::test]
 async fn plugs_the_devices_that_a_pod_owns() -> Result<()> {
     alone_in_kube_system(async |ns| {
-        let plugin = DevicePlugin::start(ns, 4).await?;
+        let plugin = DevicePlugin::start(ns, 12).await?;
         plugin.create_nad(ns, "dev").await?;
         let twin = plugin.running_pod(ns, "dev-twin", "dev@net1,dev@net2", 2).await?;
         let pod = plugin.running_pod(ns, "dev-pod", "dev@net1", 2).await?;
@@ -33,6 +33,7 @@ async fn plugs_the_devices_that_a_pod_owns() -> Result<()> {
 
         refuses_what_is_not_free(&pod, &own["net1"], &others["net1"]).await?;
         plugin.wait_home(&own["net2"]).await?;
+        come_home_after_other_ends(ns, &plugin).await?;
         comes_home(ns, plugin, pod, twin).await
     })
     .await
@@ -62,6 +63,35 @@ async fn refuses_what_is_not_free(pod: &Pod, own: &str, foreign: &str) -> Result
         .await?;
     pod.annotate("dev@net1").await?;
     pod.has_exactly(&["net1"]).await
+}
+
+/// After evictions and deletions by force, with the agent and without it. Each pod has devices of its own: the kubelet
+/// frees those of a pod some time after they are home.
+async fn come_home_after_other_ends(ns: &Namespace, plugin: &DevicePlugin) -> Result<()> {
+    for away in [false, true] {
+        let mut ending = Vec::new();
+        for end in [Termination::Evicted, Termination::Forced] {
+            let name = format!("dev-{end:?}-{away}").to_lowercase();
+            let pod = plugin.running_pod(ns, &name, "dev@net1", 2).await?;
+            pod.annotate("dev@net1,dev@hot").await?;
+            pod.has_exactly(&["net1", "hot"]).await?;
+            ending.push((end, pod));
+        }
+        if away {
+            ns.cluster.stop_agent().await?;
+        }
+        for (end, pod) in &ending {
+            let devices = pod.devices().await?;
+            pod.terminate(*end).await?;
+            for id in devices.values() {
+                plugin.wait_home(id).await?;
+            }
+        }
+        if away {
+            ns.cluster.start_agent().await?;
+        }
+    }
+    Ok(())
 }
 
 /// After the end of a pod with the agent, and of one without it.

@@ -101,6 +101,11 @@ impl Slices {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use hyper::Response;
+    use kube::client::Body;
+
     use super::*;
 
     const SLICES: &str = r#"{"kind": "ResourceSliceList", "items": [
@@ -115,6 +120,33 @@ mod tests {
                 "vendor.example/index": {"int": 1}}},
             {"name": "gpu"}]}},
         {"spec": {"driver": "vf", "pool": {"name": "q"}}}]}"#;
+
+    #[tokio::test]
+    async fn only_the_slices_of_this_node_are_asked_for() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let paths = Arc::clone(&asked);
+        let service = tower::service_fn(move |request: hyper::Request<Body>| {
+            paths.lock().unwrap().push(request.uri().to_string());
+            std::future::ready(Ok::<_, tower::BoxError>(Response::new(Body::from(
+                SLICES.as_bytes().to_vec(),
+            ))))
+        });
+        let client = Client::new(service, "default");
+        let claimed = ["d", "gpu"].map(|device| ClaimDevice {
+            driver: "vf".to_owned(),
+            pool: "p".to_owned(),
+            device: device.to_owned(),
+        });
+        let devices = devices_of(&client, "node1", &BTreeSet::from(claimed), "x/vf").await;
+        assert_eq!(devices.unwrap(), BTreeSet::from(["0000:aa:00.1".to_owned()]));
+        let selector = "fieldSelector=spec.driver%3Dvf%2Cspec.nodeName%3Dnode1";
+        let asked = asked.lock().unwrap();
+        assert_eq!(asked.len(), 1, "{asked:?}");
+        assert!(
+            asked[0].starts_with(PATH) && asked[0].contains(selector),
+            "{asked:?}"
+        );
+    }
 
     #[test]
     fn a_claimed_device_has_the_id_of_its_attributes() {
