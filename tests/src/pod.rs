@@ -1,6 +1,6 @@
 //! A pod: its annotation, its interfaces, what the API says about them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::api::core::v1::{Event as ApiEvent, Pod as ApiPod};
 use kube::{
@@ -308,10 +308,23 @@ impl Pod {
     /// # Errors
     /// [`Error::Deadline`] with what is there instead.
     pub async fn has_exactly(&self, wanted: &[&str]) -> Result<()> {
+        self.has_exactly_within(PLUG, wanted).await
+    }
+
+    /// As [`Self::has_exactly`], after steps that failed again and again: the pauses between their tries are up to a
+    /// minute.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] with what is there instead.
+    pub async fn recovers_to(&self, wanted: &[&str]) -> Result<()> {
+        self.has_exactly_within(LONG, wanted).await
+    }
+
+    async fn has_exactly_within(&self, deadline: Duration, wanted: &[&str]) -> Result<()> {
         let mut wanted = wanted.to_vec();
         wanted.sort_unstable();
         eventually(
-            PLUG,
+            deadline,
             format!("pod {} has exactly {wanted:?}", self.name),
             async || {
                 let kernel: BTreeMap<_, _> = self

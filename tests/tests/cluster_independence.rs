@@ -56,7 +56,7 @@ async fn plugins_of_two_kinds_that_hang_in_many_pods_hold_up_no_other_network_an
         .await?;
 
         ns.no_orders().await?;
-        futures::future::try_join_all(hanging.iter().map(|pod| pod.has_exactly(&["net1"]))).await?;
+        futures::future::try_join_all(hanging.iter().map(|pod| pod.recovers_to(&["net1"]))).await?;
         let pods: Vec<_> = hanging.iter().map(|pod| (pod, &["net1"][..])).collect();
         let [stuck, jammed] = &nads;
         ns.is_at_rest(&pods, &[], &[stuck, jammed]).await
@@ -91,7 +91,7 @@ async fn an_error_without_end_holds_up_neither_siblings_nor_other_pods() -> Resu
         pods[0].annotate("bad@net1,blue@net3").await?;
         pods[0].has_exactly(&["net3"]).await?;
         ns.no_orders().await?;
-        pods[0].has_exactly(&["net1", "net3"]).await?;
+        pods[0].recovers_to(&["net1", "net3"]).await?;
         ns.is_at_rest(
             &[(&pods[0], &["net1", "net3"]), (&pods[1], &["net1"])],
             &[],
@@ -123,7 +123,7 @@ async fn an_unplugging_that_fails_holds_up_neither_siblings_nor_other_pods() -> 
         pods[1].has_exactly(&["net1"]).await?;
 
         ns.no_orders().await?;
-        pods[0].has_exactly(&["net3"]).await?;
+        pods[0].recovers_to(&["net3"]).await?;
         ns.is_at_rest(
             &[(&pods[0], &["net3"]), (&pods[1], &["net1"])],
             &[],

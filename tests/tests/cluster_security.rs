@@ -98,7 +98,7 @@ async fn no_log_and_no_event_shows_a_networks_config_or_a_token() -> Result<()> 
         pod.annotate("[]").await?;
         pod.has_event("FailedRemovingInterface", "not now").await?;
         ns.no_orders().await?;
-        pod.has_exactly(&[]).await?;
+        pod.recovers_to(&[]).await?;
 
         let log = ns.cluster.agent_log().await?;
         assert!(

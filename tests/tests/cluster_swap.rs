@@ -96,7 +96,7 @@ async fn an_edit_during_an_operation_is_carried_out_after_it() -> Result<()> {
         ns.cluster.agent_knows(&ns.name, &pod).await?;
         ns.no_orders().await?;
 
-        pod.has_exactly(&["net1", "net3"]).await?;
+        pod.recovers_to(&["net1", "net3"]).await?;
         is_on(&pod, &blue).await?;
         assert!(
             pod.recorded("net2").await?.is_empty(),
