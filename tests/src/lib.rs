@@ -84,7 +84,7 @@ pub use parity::same_names;
 pub use pod::{Pod, StatusEntry};
 pub use process::{Output, Program, Running, free_address, get};
 pub use recorder::{Order, Recorded};
-pub use repository::{read, root, run};
+pub use repository::{read, render_manifests, root, run};
 pub use sight::{Observer, Sight};
 pub use teardown::Plugged;
 pub use traffic::{Traffic, hold_connections};

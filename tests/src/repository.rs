@@ -46,3 +46,19 @@ pub async fn run(script: &str, arguments: &[&str], variables: &[(&str, &str)]) -
         .await;
     printed(&format!("{script} {}", arguments.join(" ")), output)
 }
+
+/// Renders the manifests into a directory, with the defaults of the Makefile for what `variables` leaves out.
+///
+/// # Errors
+/// [`Error::Command`] with what the script complained about.
+pub async fn render_manifests(into: &str, variables: &[(&str, &str)]) -> Result<()> {
+    let defaults = [
+        ("IMAGE", "localhost/dynamic-networks-controller:latest"),
+        ("NAMESPACE", "kube-system"),
+        ("CONTAINERD_SOCKET_PATH", "/host/run/containerd/containerd.sock"),
+        ("CRIO_SOCKET_PATH", "/host/run/crio/crio.sock"),
+        ("MULTUS_SOCKET_PATH", "/host/run/multus/multus.sock"),
+    ];
+    let all: Vec<_> = defaults.iter().chain(variables).copied().collect();
+    run("hack/render-manifests.sh", &[into], &all).await.map(drop)
+}

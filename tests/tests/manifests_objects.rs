@@ -4,7 +4,7 @@
 
 use kube::{ResourceExt, api::DynamicObject};
 use serde_json::{Value, json};
-use tests::{Error, Result, documents, read, run};
+use tests::{Error, Result, documents, read, render_manifests};
 
 const MANIFEST: &str = "manifests/dynamic-networks-controller.yaml";
 const CRIO: &str = "manifests/crio-dynamic-networks-controller.yaml";
@@ -277,16 +277,8 @@ fn settings_are_mounted_where_they_exist_and_never_shipped() -> Result<()> {
 /// What the templates give for `variables`, with the defaults of the Makefile for the others.
 async fn rendered(variables: &[(&str, &str)]) -> Result<Vec<DynamicObject>> {
     let directory = tempfile::tempdir().map_err(|e| Error::Unexpected(e.to_string()))?;
-    let defaults = [
-        ("IMAGE", "localhost/dynamic-networks-controller:latest"),
-        ("NAMESPACE", "kube-system"),
-        ("CONTAINERD_SOCKET_PATH", "/host/run/containerd/containerd.sock"),
-        ("CRIO_SOCKET_PATH", "/host/run/crio/crio.sock"),
-        ("MULTUS_SOCKET_PATH", "/host/run/multus/multus.sock"),
-    ];
-    let all: Vec<_> = defaults.iter().chain(variables).copied().collect();
     let into = directory.path().display().to_string();
-    run("hack/render-manifests.sh", &[&into], &all).await?;
+    render_manifests(&into, variables).await?;
     let file = directory.path().join("dynamic-networks-controller.yaml");
     documents(&std::fs::read_to_string(file).map_err(|e| Error::Unexpected(e.to_string()))?)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use kube::api::DynamicObject;
 use serde_json::Value;
 use tempfile::TempDir;
-use tests::{Result, documents, run};
+use tests::{Result, documents, render_manifests, run};
 use tokio::sync::OnceCell;
 
 use crate::unexpected;
@@ -41,14 +41,6 @@ pub async fn copy(variables: &[(&str, &str)]) -> Result<TempDir> {
     let directory = tempfile::tempdir().map_err(unexpected)?;
     let top = directory.path().display().to_string();
     run("/bin/cp", &["-r", "manifests", &top], &[]).await?;
-    let defaults = [
-        ("IMAGE", "localhost/dynamic-networks-controller:latest"),
-        ("NAMESPACE", "kube-system"),
-        ("CONTAINERD_SOCKET_PATH", "/host/run/containerd/containerd.sock"),
-        ("CRIO_SOCKET_PATH", "/host/run/crio/crio.sock"),
-        ("MULTUS_SOCKET_PATH", "/host/run/multus/multus.sock"),
-    ];
-    let all: Vec<_> = defaults.iter().chain(variables).copied().collect();
-    run("hack/render-manifests.sh", &[&format!("{top}/manifests")], &all).await?;
+    render_manifests(&format!("{top}/manifests"), variables).await?;
     Ok(directory)
 }
