@@ -2,7 +2,7 @@
 
 use tests::{Result, alone_in_namespace, macvlan, networks_ready};
 
-/// While no agent runs, the condition stays as it was, with the digest of the old annotation.
+/// While no agent runs, nothing changes the condition: it has the digest of the old annotation.
 #[tokio::test]
 async fn a_stale_condition_is_corrected_when_the_agent_returns() -> Result<()> {
     alone_in_namespace("stale", async |ns| {

@@ -1,4 +1,4 @@
-//! What the agent's account may do to a pod, whoever holds its token: the annotation network-status and the condition
+//! What the agent's account may do to a pod, for every holder of its token: the annotation network-status and the condition
 //! NetworksReady, on its own node, and nothing else. The policy that says so is part of the manifest.
 
 use k8s_openapi::api::core::v1::Pod as ApiPod;

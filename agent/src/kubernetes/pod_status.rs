@@ -166,7 +166,7 @@ fn body(patch: &StatusPatch<'_>) -> Value {
     body
 }
 
-/// What is left out of the element stays as it is: the time of the last transition above all.
+/// Keys that the element leaves out keep their values: above all the time of the last transition.
 fn condition_of(change: &ConditionChange) -> Value {
     let Condition {
         status,
