@@ -6,8 +6,8 @@ use std::{collections::BTreeSet, time::Instant};
 use futures::{StreamExt, future::try_join_all};
 use shared::cni::check;
 use tests::{
-    Error, LONG, NO_NETWORKS, Nad, Namespace, Observer, Pod, Result, Scene, Sight, breaches, in_namespace,
-    macvlan,
+    Error, LONG, NO_NETWORKS, Nad, Namespace, Observer, PLUG, Pod, Result, Scene, Sight, breaches,
+    in_namespace, macvlan,
     refused::{Place, Shape, Wrong},
 };
 
@@ -260,10 +260,11 @@ impl Run<'_> {
             .iter()
             .map(|element| self.ns.change_nad(&element.nad, &element.right));
         futures::try_join!(self.ns.add_links(&links), try_join_all(changes))?;
-        // At once after the change of a network, or at the next try, at most a minute later.
+        // A change of the network is worth a try at once; of a link on the node nobody tells.
+        let deadline = if absent.is_empty() { PLUG } else { LONG };
         let wanted = self.group.interfaces();
         self.observer
-            .until(LONG, "every corrected network is plugged", |sight| {
+            .until(deadline, "every corrected network is plugged", |sight| {
                 self.rests(&sight.scene(&self.pod, &self.sandbox, &wanted, &self.group.nads()))
             })
             .await

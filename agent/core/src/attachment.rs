@@ -45,7 +45,7 @@ pub struct Attachment {
     retries: [Option<Retry>; 3],
     /// The element that the last ADD was for: the retry of another one does not wait for its failures.
     tried: Option<Box<Selection>>,
-    /// A network changed while an operation was in progress.
+    /// How the network of the last ADD changed while an operation was in progress.
     changed_meanwhile: Option<Trigger>,
     removals: FlapDamping,
     /// A lost ADD may still run: its clean-up leaves a tombstone.
@@ -279,14 +279,16 @@ impl Attachment {
         self.retries[verb as usize].as_ref()
     }
 
-    /// Whether a network changed while an operation was in progress.
+    /// Whether the network of the last ADD changed while an operation was in progress.
     pub fn has_news(&self) -> bool {
         self.changed_meanwhile.is_some()
     }
 
-    /// Notes a failure of a verb. A network that changed while the verb was tried makes it due at once.
+    /// Notes a failure of a verb. A plug whose network changed while it was tried is due at once.
     pub fn set_failed(&mut self, verb: Verb, mut retry: Retry, now: Duration) {
-        if let Some(change) = self.changed_meanwhile.take() {
+        if verb == Verb::Plug
+            && let Some(change) = self.changed_meanwhile.take()
+        {
             retry.trigger(&change, now);
         }
         self.set_retry(verb, Some(retry));
@@ -317,7 +319,10 @@ impl Attachment {
 
     /// Makes due what `trigger` may have cleared.
     pub fn trigger(&mut self, trigger: &Trigger, now: Duration) {
-        if self.operation.is_some() && matches!(trigger, Trigger::Network(..)) {
+        if self.operation.is_some()
+            && let Trigger::Network(network, _) = trigger
+            && self.tried().is_some_and(|tried| tried.network == *network)
+        {
             self.changed_meanwhile = Some(trigger.clone());
         }
         for retry in self.retries.iter_mut().flatten() {

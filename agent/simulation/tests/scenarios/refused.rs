@@ -1,7 +1,7 @@
 //! Networks that plugins refuse, and plugins that are missing.
 
 use agent_core::delegate::Command;
-use agent_simulation::{Fault, Harness, Incident, Variant, interface, sandbox_id};
+use agent_simulation::{Disturbance, Fault, Harness, Incident, Variant, interface, sandbox_id};
 use rstest::rstest;
 
 use crate::{at_rest, calls, edit, events, minutes, rest};
@@ -34,6 +34,38 @@ fn a_refused_network_leaves_nothing_and_is_corrected(#[case] variant: Variant) {
     harness.happen(Incident::NetworkBroken("a", Variant::Good));
     assert!(harness.reconcile());
     at_rest(&harness, &["a@net1", "b@net2"]);
+}
+
+#[rstest]
+fn a_correction_at_any_moment_is_tried_at_once(
+    #[values(Variant::BadRange, Variant::BadChain, Variant::Misspelt, Variant::BadVersion)] variant: Variant,
+    #[values(false, true)] corrected_last: bool,
+) {
+    let correction = Disturbance::Meanwhile(Incident::NetworkBroken("a", Variant::Good));
+    let other = Disturbance::Meanwhile(Incident::NetworkChanged("b"));
+    let both = if corrected_last {
+        [other, correction]
+    } else {
+        [correction, other]
+    };
+    let refused = || {
+        let mut harness = Harness::new();
+        harness.happen(Incident::NetworkBroken("a", variant));
+        edit(&mut harness, "a@net1,b@net2");
+        harness
+    };
+    let mut uncorrected = refused();
+    assert!(uncorrected.reconcile());
+    for place in (0..).take(uncorrected.effects().len()) {
+        let mut harness = refused();
+        harness.disturb(place, both[0]);
+        harness.disturb(place, both[1]);
+        assert!(harness.reconcile());
+        let links = harness.links("s1");
+        let plugged = links.iter().any(|link| link == "a@net1");
+        assert!(plugged, "corrected before effect {place}: {links:?}");
+        assert_eq!((harness.broken_invariant(), links.len()), (None, 2));
+    }
 }
 
 #[rstest]
@@ -163,6 +195,34 @@ fn an_owed_release_waits_while_its_name_is_used() {
     edit(&mut harness, "[]");
     rest(&mut harness);
     at_rest(&harness, &[]);
+}
+
+#[test]
+fn a_correction_behind_an_owed_release_is_tried_at_once() {
+    let refused = || {
+        let mut harness = Harness::new();
+        harness.happen(Incident::PluginGone("host-local"));
+        harness.node.add_faults = [Fault::LostRunning].into();
+        edit(&mut harness, "a@net1");
+        minutes(&mut harness, 2);
+        harness.node.del_faults = [Fault::Refused, Fault::Refused].into();
+        harness.happen(Incident::PluginBack("host-local"));
+        harness.happen(Incident::NetworkBroken("b", Variant::BadRange));
+        edit(&mut harness, "b@net1");
+        harness
+    };
+    let mut uncorrected = refused();
+    assert!(uncorrected.reconcile());
+    assert_eq!(uncorrected.links("s1"), [""; 0]);
+    for place in (0..).take(uncorrected.effects().len()) {
+        let mut harness = refused();
+        harness.disturb(
+            place,
+            Disturbance::Meanwhile(Incident::NetworkBroken("b", Variant::Good)),
+        );
+        assert!(harness.reconcile());
+        assert_eq!(harness.links("s1"), ["b@net1"], "corrected before effect {place}");
+    }
 }
 
 #[rstest]
