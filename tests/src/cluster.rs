@@ -223,7 +223,8 @@ impl Cluster {
 /// A client for the cluster that `kubeconfig` names.
 pub(crate) async fn client(kubeconfig: &Path) -> Result<Client> {
     client_as(kubeconfig, |config| {
-        config.read_timeout = Some(Duration::from_secs(30))
+        config.read_timeout = Some(Duration::from_secs(30));
+        config.reset_reader_on_write = true;
     })
     .await
 }
