@@ -74,8 +74,8 @@ async fn a_failed_plug_is_false_until_it_is_corrected() -> Result<()> {
     .await
 }
 
-/// A plug takes milliseconds: it changes neither the readiness gate nor the Service. The kubelet writes the pod's status after
-/// the agent did, and keeps the condition.
+/// A plug takes milliseconds: it changes neither the readiness gate nor the Service. The kubelet
+/// writes the pod's status after the agent did, and keeps the condition.
 #[tokio::test]
 async fn a_gated_pod_stays_in_its_service_during_plugs() -> Result<()> {
     in_namespace("condition", async |ns| {

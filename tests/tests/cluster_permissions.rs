@@ -1,5 +1,6 @@
-//! What the agent's account may do to a pod, for every holder of its token: the annotation network-status and the condition
-//! NetworksReady, on its own node, and nothing else. The policy that says so is part of the manifest.
+//! What the agent's account may do to a pod, for every holder of its token: the annotation
+//! network-status and the condition NetworksReady, on its own node, and nothing else. The policy
+//! that says so is part of the manifest.
 
 use k8s_openapi::api::core::v1::Pod as ApiPod;
 use kube::{
