@@ -46,8 +46,11 @@ impl Fixture {
         }
     }
 
+    /// In one step, as the kubelet does.
     fn set(&self, settings: &str) {
-        fs::write(self.place.path().join("settings.json"), settings).unwrap();
+        let new = self.place.path().join("new");
+        fs::write(&new, settings).unwrap();
+        fs::rename(new, self.place.path().join("settings.json")).unwrap();
     }
 
     /// Follows the settings from now on, as long as `work` takes.

@@ -34,8 +34,11 @@ impl Fixture {
         }
     }
 
+    /// In one step, as the kubelet does.
     fn set(&self, settings: &str) {
-        std::fs::write(self.place.path().join("settings.json"), settings).unwrap();
+        let new = self.place.path().join("new");
+        std::fs::write(&new, settings).unwrap();
+        std::fs::rename(new, self.place.path().join("settings.json")).unwrap();
     }
 
     fn client(&self) -> Client {

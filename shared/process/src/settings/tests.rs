@@ -177,7 +177,8 @@ async fn a_new_manifest_is_taken_over_too() {
     let fixture = Fixture::new("{}");
     let mut follower = fixture.load().await.unwrap().follower(SPREAD);
 
-    fs::write(fixture.path("manifest.json"), r#"{"stateDir":"/b"}"#).unwrap();
+    fs::write(fixture.path("new"), r#"{"stateDir":"/b"}"#).unwrap();
+    fs::rename(fixture.path("new"), fixture.path("manifest.json")).unwrap();
 
     assert_eq!(follower.next().await, News::Due);
 }
