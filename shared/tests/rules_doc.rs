@@ -359,7 +359,7 @@ fn refusals(rule: Rule) -> Violations {
 
 fn warned(warning: Warning) -> Findings {
     let mode = match warning {
-        Warning::NoInterfaceName => InterfaceNames::Warn,
+        Warning::NoInterfaceName | Warning::NotPlugged => InterfaceNames::Warn,
         _ => InterfaceNames::Fill,
     };
     let host_network = warning == Warning::HostNetwork;

@@ -179,6 +179,58 @@ async fn an_unnamed_list_is_applied_twice_also_before_its_interface_is_there() -
     .await
 }
 
+/// The match conditions of the mutating webhook count names and interfaces of a list. They err in one direction only: a
+/// list that lacks a name is filled in or refused.
+#[tokio::test]
+async fn an_update_is_filled_in_or_refused_however_its_list_is_written() -> Result<()> {
+    in_namespace("counted", async |ns| {
+        ns.create_nad("blue", macvlan()).await?;
+        let pod = ns.running_pod("p", NO_NETWORKS).await?;
+        for (networks, stored) in [
+            ("blue", "blue@net1"),
+            (" blue@net1 , blue ", " blue@net1 , blue@net2 "),
+            (r#"[{"name":"blue"}]"#, r#"[{"name":"blue","interface":"net1"}]"#),
+            (
+                r#"[{"name" :"blue"}]"#,
+                r#"[{"name" :"blue","interface":"net1"}]"#,
+            ),
+            (r#"[{"NAME":"blue"}]"#, r#"[{"NAME":"blue","interface":"net1"}]"#),
+            (
+                r#"[{"name":"blue","interface":""}]"#,
+                r#"[{"name":"blue","interface":"net1"}]"#,
+            ),
+            (
+                r#"[{"name":"blue","interface":"net1"},{"name":"blue"}]"#,
+                r#"[{"name":"blue","interface":"net1"},{"name":"blue","interface":"net2"}]"#,
+            ),
+            ("blue@net1,blue@net2", "blue@net1,blue@net2"),
+            (
+                r#"[{"name":"blue","interface":"net1"}]"#,
+                r#"[{"name":"blue","interface":"net1"}]"#,
+            ),
+            ("[]", "[]"),
+        ] {
+            pod.annotate("").await?;
+            pod.annotate(networks).await?;
+            assert_eq!(pod.annotation().await?.as_deref(), Some(stored), "{networks}");
+        }
+        for (networks, written) in [
+            (
+                r#"[{"name":"blue","cni-args":{"interface":"x"}}]"#,
+                r#""interface":"net1""#,
+            ),
+            (r#"[{"n\u0061me":"blue"}]"#, r#""interface":"net1""#),
+        ] {
+            match pod.annotate(networks).await {
+                Err(error) if error.refusal().is_some_and(|words| words.contains(written)) => {}
+                other => return Err(Error::Unexpected(format!("{networks}: {other:?}"))),
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
 #[tokio::test]
 async fn the_status_path_is_no_way_around() -> Result<()> {
     in_namespace("status", async |ns| {

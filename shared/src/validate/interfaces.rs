@@ -109,24 +109,27 @@ fn judge_unnamed(
         Format::Text => format!("{}@{name}", element.network),
         Format::Json => format!("\"interface\":\"{name}\""),
     };
-    let running = match &context.operation {
-        Operation::Create => false,
-        Operation::Update { history, running } => *running && history.has_started(),
+    let mut refuse = |why: &str| {
+        let violation =
+            Violation::of_element(Rule::InterfaceNameMissing, index, format!("{why}; write {write}"));
+        findings
+            .violations
+            .push(violation.network(&element.network).field("interface"));
     };
-    match context.interface_names {
-        InterfaceNames::Reject => {
-            let message = format!("every element must name its interface in this namespace; write {write}");
-            let violation = Violation::of_element(Rule::InterfaceNameMissing, index, message);
-            findings
-                .violations
-                .push(violation.network(&element.network).field("interface"));
+    match (context.interface_names, &context.operation) {
+        (InterfaceNames::Reject, _) => refuse("every element must name its interface in this namespace"),
+        // The mutating webhook was not asked, or did not answer.
+        (InterfaceNames::Fill, Operation::Update { .. }) => {
+            refuse("the element has no interface name, and none was filled in");
         }
-        InterfaceNames::Warn | InterfaceNames::Fill if running => {
+        (InterfaceNames::Warn, Operation::Update { history, running })
+            if *running && history.has_started() =>
+        {
             findings.warn_of(index, element, Warning::NotPlugged, &[&write]);
         }
-        InterfaceNames::Warn => {
+        (InterfaceNames::Warn, _) => {
             findings.warn_of(index, element, Warning::NoInterfaceName, &[&write]);
         }
-        InterfaceNames::Fill | InterfaceNames::Off => {}
+        (InterfaceNames::Fill, Operation::Create) | (InterfaceNames::Off, _) => {}
     }
 }

@@ -638,7 +638,7 @@ fn reject_shows_what_to_write_in_the_lists_format() {
 }
 
 #[test]
-fn fill_warns_of_unnamed_elements_only_on_running_pods() {
+fn warn_says_which_elements_have_no_name() {
     let warn = Case {
         mode: InterfaceNames::Warn,
         ..Case::default()
@@ -649,8 +649,31 @@ fn fill_warns_of_unnamed_elements_only_on_running_pods() {
     );
     let unplugged = "element 0 (default/a): no interface name, so it is not plugged; write default/a@net1";
     assert_eq!(*warn.edit("", &[], "a").warnings, [unplugged]);
-    assert_eq!(*Case::default().edit("", &[], "a").warnings, [unplugged]);
-    assert_eq!(Case::default().create("a"), Findings::default());
+}
+
+/// The mutating webhook is not asked about a list in which all seems to be named.
+#[test]
+fn fill_refuses_an_update_that_leaves_an_element_unnamed() {
+    let case = Case::default();
+    assert_eq!(case.create("a"), Findings::default());
+    let refused = case.edit("b@net1", &[], "b@net1,a");
+    assert_eq!(
+        refused.violations[0].to_string(),
+        "element 1 (\"default/a\"), field interface: the element has no interface name, and none was filled in; \
+         write default/a@net2 [rule interface-name-missing]"
+    );
+    assert_eq!(refused.warnings, Warnings::default());
+    for fooled in [
+        r#"[{"name":"a","interface":"net1"},{"name":"b","cni-args":{"interface":"x"}}]"#,
+        r#"[{"name":"a","interface":"net1"},{"n\u0061me":"b"}]"#,
+    ] {
+        assert_eq!(
+            rules(&case.edit("", &[], fooled)),
+            [Rule::InterfaceNameMissing],
+            "{fooled}"
+        );
+    }
+    assert_eq!(case.edit("a,b@net2", &[], "a"), Findings::default());
 }
 
 #[test]
@@ -827,7 +850,7 @@ fn an_element_may_lose_its_name_before_start() {
     let case = rejecting();
     assert_eq!(case.edit_waiting("a@net1,gone@net2", "gone"), Findings::default());
     assert_eq!(
-        rules(&case.edit_waiting("gone@net2", "gone,gone")),
+        rules(&case.edit_waiting("gone@net2", "gone,gone@net3")),
         [Rule::UnknownNetwork]
     );
 }

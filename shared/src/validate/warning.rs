@@ -93,7 +93,7 @@ warnings! {
         "Write what the warning shows.";
     /// An unnamed element of a running pod.
     NotPlugged, "not-plugged", "no interface name, so it is not plugged; write {}",
-        "The pod runs, and the agent plugs only what has a name.",
+        "The namespace's mode is warn, and the pod runs: the agent plugs only what has a name.",
         "Write what the warning shows.";
     /// A pod on the host's network.
     HostNetwork, "host-network", "the pod uses the host's network: its networks annotation has no effect",
