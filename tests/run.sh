@@ -57,9 +57,10 @@ on_a_cluster() { # WORK
 
 # What it prints comes in one piece when it is done.
 in_one_piece() { # FILE THREADS
-    local status=0
+    local status=0 began=$SECONDS
     cargo test --quiet --locked --workspace --test "$1" -- \
         --test-threads="$2" --format=pretty --show-output >"$scratch/$1.printed" 2>&1 || status=1
+    printf -- '--> %s: %d s\n' "$1" $((SECONDS - began)) >>"$scratch/$1.printed"
     flock "$scratch" cat "$scratch/$1.printed"
     return "$status"
 }
