@@ -37,7 +37,7 @@ build: ## both programs, for this machine (target/release)
 check: ## fast, no cluster: format, clippy with warnings denied, unit tests, documentation in step
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	cargo test --locked --workspace --lib --bins $(UNIT_TESTS)
+	cargo test --locked --workspace --no-fail-fast --lib --bins $(UNIT_TESTS)
 	hack/check-documents.sh
 
 demo: ## from nothing: builds, starts the local cluster, runs the README's story on it, cleans up (KEEP=1: does not)

@@ -119,11 +119,13 @@ mod tests {
             self.place.path().join("daemon-config.json")
         }
 
-        /// Follows the file while it has each of these in turn.
+        /// Follows the file while it has each of these in turn. It is replaced in one step, as by the kubelet.
         async fn sees(&self, contents: &[&str]) {
             let write = async {
                 for content in contents {
-                    fs::write(self.path(), content).unwrap();
+                    let new = self.place.path().join("new");
+                    fs::write(&new, content).unwrap();
+                    fs::rename(new, self.path()).unwrap();
                     sleep(INTERVAL * 3).await;
                 }
             };

@@ -192,7 +192,7 @@ async fn an_update_is_filled_in_or_refused_however_its_list_is_written() -> Resu
             (r#"[{"name":"blue"}]"#, r#"[{"name":"blue","interface":"net1"}]"#),
             (
                 r#"[{"name" :"blue"}]"#,
-                r#"[{"name" :"blue","interface":"net1"}]"#,
+                r#"[{"name" :"blue","interface" :"net1"}]"#,
             ),
             (r#"[{"NAME":"blue"}]"#, r#"[{"NAME":"blue","interface":"net1"}]"#),
             (
