@@ -100,7 +100,9 @@ else
     group "$AT_ONCE" "${others[@]}"
     mapfile -t files < <(matching 'programs_*')
     group "$AT_ONCE" "${files[@]}"
-    mapfile -t files < <({ printf 'alone_%s\n' attacks gate restart crashes && matching 'alone_*'; } | awk '!seen[$0]++')
+    # What waits most, then the longest.
+    mapfile -t files < <({ printf 'alone_%s\n' take_over gate attacks restart crashes agent faulty_multus &&
+        matching 'alone_*'; } | awk '!seen[$0]++')
     # The first one has 48 pods, and a node to itself.
     on_clusters cluster_refused_configs "${files[@]}"
 fi

@@ -63,8 +63,8 @@ reboot() {
     start_components
 }
 
-# The components collect garbage less often: an eighth of the processor's time, for memory that a test machine has.
-export GOGC=400
+# The components collect garbage less often, as long as memory is not scarce.
+export GOGC=400 GOMEMLIMIT=768MiB
 write_configuration
 until [[ -e $STATE/$NODE/network-is-up ]]; do sleep 0.05; done
 trap reboot USR1
