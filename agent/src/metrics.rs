@@ -17,6 +17,7 @@ use prometheus_client::{
 
 use agent_core::{
     delegate::{Answer, Command},
+    edit_times::EditPhase,
     event::Reason,
     explain::AttachmentCounts,
 };
@@ -61,6 +62,7 @@ struct Pods {
     drifted: Family<KindLabels, Gauge>,
     pods: Gauge,
     edit_to_attached: Histogram,
+    edit_phases: Family<PhaseLabels, Histogram>,
     status_patches: Family<OutcomeLabels, Counter>,
 }
 
@@ -104,6 +106,11 @@ struct StateLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabels {
     kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PhaseLabels {
+    phase: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -261,6 +268,20 @@ impl Metrics {
         self.inner.pods.edit_to_attached.observe(after_edit.as_secs_f64());
     }
 
+    /// An edit is complete; its phases took so long, in the order of [`EditPhase::ALL`].
+    pub fn edit(&self, phases: [Duration; 4]) {
+        for (phase, took) in EditPhase::ALL.into_iter().zip(phases) {
+            let labels = PhaseLabels {
+                phase: phase.as_str(),
+            };
+            self.inner
+                .pods
+                .edit_phases
+                .get_or_create(&labels)
+                .observe(took.as_secs_f64());
+        }
+    }
+
     /// A patch of network-status: `written`, `conflict`, `gone` or `failed`.
     pub fn status_patch(&self, outcome: &'static str) {
         self.inner
@@ -369,6 +390,8 @@ impl Pods {
         let drifted = "Plugged attachments of which multus or libcni has lost what it keeps, by kind";
         let pods = "Pods of this node that have networks or attachments";
         let attached = "Time from the watch event of an edit to the complete attachment";
+        let phases =
+            "Phases of an edit that made calls to multus, from the watch event to the written status";
         let patches = "Patches of network-status, by outcome";
         Self {
             step_failures: counter(to, "step_failures", failures),
@@ -377,6 +400,7 @@ impl Pods {
             drifted: gauges(to, "attachments_drifted", drifted),
             pods: gauge(to, "pods", pods),
             edit_to_attached: histogram(to, "edit_to_attached", attached),
+            edit_phases: histograms(to, "edit_phase", phases),
             status_patches: counters(to, "status_patches", patches),
         }
     }

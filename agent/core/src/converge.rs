@@ -7,6 +7,7 @@ use crate::{
     attachment::{Attachment, Disk, Lookup, Verb},
     backoff,
     delegate::Refusal,
+    edit_times::EditPhase,
     effect::{Count, Effect},
     event::Event,
     identity::{AttachmentKey, SandboxId},
@@ -168,8 +169,9 @@ impl PodState {
         if busy || plan.blocked_until.is_some() || plan.steps.iter().any(open) {
             return;
         }
-        if let Some(since) = self.edited_at.take().filter(|_| plan.problems.is_empty()) {
-            turn.count(Count::Attached(turn.now.monotonic.saturating_sub(since)));
+        let attached = self.edit.as_mut().filter(|_| plan.problems.is_empty());
+        if let Some(took) = attached.and_then(|edit| edit.attached(turn.now.monotonic)) {
+            turn.count(Count::Attached(took));
         }
     }
 
@@ -255,6 +257,7 @@ impl PodState {
             self.publication.records_changed();
             return true;
         }
+        self.phase_ended(EditPhase::Planned, turn.now.monotonic);
         if let Some(sandbox) = self.sandboxes.get_mut(id) {
             sandbox.step = Some(step);
         }

@@ -59,6 +59,8 @@ pub enum Count {
     OffsetContradicted,
     /// An edit took this long from its arrival until everything that it asks for was attached.
     Attached(Duration),
+    /// How long the phases of an edit took, in the order of [`EditPhase::ALL`](crate::edit_times::EditPhase::ALL).
+    Edit([Duration; 4]),
 }
 
 /// The waits that a test shortens.

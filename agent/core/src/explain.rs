@@ -125,6 +125,9 @@ impl PodState {
         for line in self.drift() {
             say(format!("drift: {line}"));
         }
+        if let Some(edit) = &self.edit {
+            say(format!("last edit: {edit}"));
+        }
         self.explain_condition(now).into_iter().for_each(&mut say);
         if let Some(retry) = self.publication.retry() {
             let due = wait(retry.due, now);

@@ -39,6 +39,7 @@ mod del;
 pub mod delegate;
 pub mod device;
 pub mod drift;
+pub mod edit_times;
 pub mod effect;
 pub mod event;
 pub mod explain;

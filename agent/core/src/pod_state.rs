@@ -12,7 +12,8 @@ use shared::names::InterfaceName;
 use crate::{
     attachment::{Disk, Lookup},
     device::{DeviceHolder, RecordedDevices},
-    effect::{Action, Effect, EffectId, Now, Outcome, Trigger},
+    edit_times::{EditPhase, EditTimes},
+    effect::{Action, Count, Effect, EffectId, Now, Outcome, PatchOutcome, Trigger},
     event::Event,
     identity::{AttachmentKey, PodIdentity, SandboxId},
     operation::{Flow, Operation},
@@ -44,8 +45,8 @@ pub struct PodState {
     pub(crate) reported_host_network: bool,
     /// Why nothing can be decided.
     pub(crate) blocked: Option<Retry>,
-    /// When the present annotation arrived, until everything that it asks for is attached.
-    pub(crate) edited_at: Option<Duration>,
+    /// The times of the last edit.
+    pub(crate) edit: Option<EditTimes>,
     held: Option<Hold>,
     in_flight: InFlight,
     stopping: bool,
@@ -84,7 +85,7 @@ impl PodState {
             reported: std::collections::BTreeSet::new(),
             reported_host_network: false,
             blocked: None,
-            edited_at: None,
+            edit: None,
             held: None,
             in_flight: InFlight::default(),
             stopping: false,
@@ -181,7 +182,7 @@ impl PodState {
         if let Some(pod) = self.pod.pod() {
             self.seen.note(&pod.networks);
             if networks(&before) != Some(pod.networks.clone()) {
-                self.edited_at = Some(now.monotonic);
+                self.edit = Some(EditTimes::seen(now.monotonic));
                 self.condition.edited(&pod.networks, now.monotonic);
             }
             let status = |pod: &Rc<Pod>| pod.status.clone();
@@ -307,12 +308,32 @@ impl PodState {
     pub fn complete(&mut self, id: EffectId, outcome: Outcome, now: Now) -> Vec<Action> {
         let mut actions = Vec::new();
         if let Some(purpose) = self.in_flight.take(id) {
+            match (&purpose, &outcome) {
+                (Purpose::Operation(_), Outcome::Done) => self.phase_ended(EditPhase::Queued, now.monotonic),
+                (Purpose::Operation(_), Outcome::Answer(_) | Outcome::Written(_)) => {
+                    self.phase_ended(EditPhase::Called, now.monotonic);
+                }
+                (_, Outcome::Patched(PatchOutcome::Written(_))) => {
+                    self.phase_ended(EditPhase::Published, now.monotonic);
+                }
+                _ => {}
+            }
             self.with_turn(now, &mut actions, |state, turn| {
                 state.settle(purpose, outcome, turn)
             });
         }
         self.take_turns(now, &mut actions);
+        let phases = self.edit.as_mut().filter(|_| !self.publication.in_flight);
+        if let Some(phases) = phases.and_then(EditTimes::take) {
+            actions.push(Action::Count(Count::Edit(phases)));
+        }
         actions
+    }
+
+    pub(crate) fn phase_ended(&mut self, phase: EditPhase, now: Duration) {
+        if let Some(edit) = &mut self.edit {
+            edit.ended(phase, now);
+        }
     }
 
     fn turn(&mut self, now: Now) -> Vec<Action> {

@@ -44,7 +44,7 @@ pub(super) fn histograms<L: Labels>(registry: &mut Registry, name: &str, help: &
 /// From a plug on an idle node to a plugin that hangs.
 fn seconds() -> Histogram {
     Histogram::new([
-        0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0,
+        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0,
     ])
 }
 

@@ -29,6 +29,7 @@ fn everything() -> Metrics {
                 drifted: _,
                 pods: _,
                 edit_to_attached: _,
+                edit_phases: _,
                 status_patches: _,
             },
         events: Events {
@@ -65,6 +66,7 @@ fn everything() -> Metrics {
         metrics.operation(Command::Del, &answer, Duration::ZERO);
     }
     metrics.attachments(AttachmentCounts::default(), 0);
+    metrics.edit([Duration::ZERO; 4]);
     for outcome in ["written", "conflict", "gone", "failed"] {
         metrics.status_patch(outcome);
     }

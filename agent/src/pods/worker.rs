@@ -174,6 +174,7 @@ impl Worker {
             Count::DelegateFileFailed => metrics.delegate_file_failure(),
             Count::OffsetContradicted => metrics.offset_contradicted(),
             Count::Attached(took) => metrics.attached(took),
+            Count::Edit(phases) => metrics.edit(phases),
         }
     }
 

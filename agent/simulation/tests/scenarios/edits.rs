@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agent_core::{delegate::Command, pod_state::PodState};
+use agent_core::{delegate::Command, effect::Count, pod_state::PodState};
 use agent_simulation::{
     Begin, Disturbance, EffectKind, Fault, Harness, Incident, TICK, interface, sandbox_id,
 };
@@ -193,4 +193,21 @@ fn a_late_watch_hides_nothing_that_was_written() {
     assert_eq!(count(&harness, EffectKind::Del), 1);
     rest(&mut harness);
     at_rest(&harness, &[]);
+}
+
+#[test]
+fn an_edit_that_calls_multus_is_measured_once() {
+    let mut harness = Harness::new();
+    for (networks, edits) in [("a@net1,b@net2", 1), ("a@net1", 2), ("a@net1", 2), ("c@net3", 3)] {
+        edit(&mut harness, networks);
+        rest(&mut harness);
+        let counts = harness.node.counts.iter();
+        let measured = counts.filter(|count| matches!(count, Count::Edit(_))).count();
+        assert_eq!(measured, edits, "{networks}");
+        let words = harness.explain();
+        assert!(
+            words.contains("last edit: complete ") && words.contains(": planned "),
+            "{words}"
+        );
+    }
 }
