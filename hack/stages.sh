@@ -22,11 +22,11 @@ summary() {
     printf '%s\n' "${STAGES[@]}"
 }
 
-# The image that the manifest names, with the quick profile.
+# build_image [PROFILE]: the image that the manifest names; with the quick profile, unless another is given.
 build_image() {
     local image
     image=$(awk '$1 == "image:" { print $2; exit }' "$MANIFEST")
-    IMAGE=$image PROFILE=demo ARCHIVE=$ARCHIVE hack/build-image.sh
+    IMAGE=$image PROFILE=${1:-demo} ARCHIVE=$ARCHIVE hack/build-image.sh
 }
 
 # Starts a fresh cluster, with its components built where they are not cached, beside what runs here meanwhile.
