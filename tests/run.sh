@@ -9,13 +9,15 @@
 #   programs_*   the programs as plain processes
 #   cluster_*    on the cluster, a namespace per test: several at once, of several files
 #   alone_*      on the cluster, disturbing everybody (no agent, other multus, not installed): one at a time
-# Only where they are named: pair_*, on a cluster with two nodes (hack/pair.sh).
+# Only where they are named: pair_*, on a cluster with two nodes (hack/pair.sh). PAIR=1: everything, and those.
+# LONG_TESTS=1: also the tests that are ignored otherwise.
 # CLUSTERS="second third": further clusters that are up. The files then go to whichever cluster is free.
 # The order only saves time. Whoever runs them otherwise is safe too: each test holds a lock, shared or alone.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 AT_ONCE=${AT_ONCE:-4}
+export LONG=${LONG_TESTS:+--include-ignored}
 failed=0 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 output=$scratch/all
@@ -29,7 +31,7 @@ group() {
     ((${#selected[@]})) || return 0
     printf '\n--> %s (%s at once)\n' "$*" "$threads"
     cargo test --quiet --locked --workspace --no-fail-fast "${selected[@]}" -- \
-        --test-threads="$threads" --format=pretty --show-output 2>&1 | tee -a "$output" || failed=1
+        ${LONG:+"$LONG"} --test-threads="$threads" --format=pretty --show-output 2>&1 | tee -a "$output" || failed=1
 }
 
 # on_clusters FILE...: each of those files, and the other cluster_* files together, on as many clusters as there are.
@@ -50,19 +52,42 @@ on_a_cluster() { # WORK
         # The longest first, or all would wait for them at the end.
         { printf 'cluster_%s\n' release teardown independence gate && matching 'cluster_*'; } |
             awk '!seen[$0]++ && $0 != "cluster_refused_configs"' | xargs -P 3 -I FILE bash -c 'in_one_piece FILE "$AT_ONCE"'
+    elif [[ $1 == pair ]]; then
+        on_two_nodes
     else
         in_one_piece "$1" 1
     fi
+}
+
+# without_cluster FILE...: several files side by side.
+without_cluster() {
+    printf '\n--> %s\n' "$*"
+    export scratch AT_ONCE
+    printf '%s\n' "$@" | xargs -P 3 -I FILE bash -c 'in_one_piece FILE "$AT_ONCE"' || failed=1
+    cat "$scratch"/*.printed >>"$output"
+    rm "$scratch"/*.printed
 }
 
 # What it prints comes in one piece when it is done.
 in_one_piece() { # FILE THREADS
     local status=0 began=$SECONDS
     cargo test --quiet --locked --workspace --test "$1" -- \
-        --test-threads="$2" --format=pretty --show-output >"$scratch/$1.printed" 2>&1 || status=1
-    printf -- '--> %s: %d s\n' "$1" $((SECONDS - began)) >>"$scratch/$1.printed"
-    flock "$scratch" cat "$scratch/$1.printed"
+        ${LONG:+"$LONG"} --test-threads="$2" --format=pretty --show-output >"$scratch/$1.printed" 2>&1 || status=1
+    is_done "$1" "$began"
     return "$status"
+}
+
+# The other cluster comes and goes meanwhile.
+on_two_nodes() {
+    local status=0 began=$SECONDS
+    hack/pair.sh >"$scratch/pair.printed" 2>&1 || status=1
+    is_done pair "$began"
+    return "$status"
+}
+
+is_done() { # NAME BEGAN
+    printf -- '--> %s: %d s\n' "$1" $((SECONDS - $2)) >>"$scratch/$1.printed"
+    flock "$scratch" cat "$scratch/$1.printed"
 }
 
 # matching PATTERN: the test files of that name.
@@ -72,7 +97,7 @@ matching() {
         [[ ! -e $file ]] || basename "$file" .rs
     done
 }
-export -f on_a_cluster in_one_piece matching
+export -f on_a_cluster on_two_nodes in_one_piece is_done matching
 
 # The executable of the unit tests of this crate. Not `cargo test -p tests`: other packages, other features, all built anew.
 harness() {
@@ -97,12 +122,12 @@ else
     mapfile -t others < <(matching '*' | grep -vE '^(programs|cluster|alone|pair)_')
     printf '\n--> the harness itself\n'
     "$(harness)" --quiet 2>&1 | tee -a "$output" || failed=1
-    group "$AT_ONCE" "${others[@]}"
     mapfile -t files < <(matching 'programs_*')
-    group "$AT_ONCE" "${files[@]}"
+    # Those wait more.
+    without_cluster "${files[@]}" "${others[@]}"
     # What waits most, then the longest.
     mapfile -t files < <({ printf 'alone_%s\n' take_over gate attacks restart crashes agent faulty_multus &&
-        matching 'alone_*'; } | awk '!seen[$0]++')
+        echo ${PAIR:+pair} && matching 'alone_*'; } | awk 'NF && !seen[$0]++')
     # The first one has 48 pods, and a node to itself.
     on_clusters cluster_refused_configs "${files[@]}"
 fi

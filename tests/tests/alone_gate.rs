@@ -73,7 +73,7 @@ async fn a_new_ca_fails_no_call() -> Result<()> {
 
 #[tokio::test]
 async fn pods_without_networks_never_call_it() -> Result<()> {
-    const PODS: usize = 500;
+    const PODS: usize = 150;
     const AT_ONCE: usize = 8;
     alone_in_namespace("vain", async |ns| {
         let api: Api<ApiPod> = Api::namespaced(ns.cluster.client.clone(), &ns.name);

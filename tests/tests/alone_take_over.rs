@@ -58,9 +58,12 @@ const CNAO: Predecessor = Predecessor {
 
 #[rstest]
 #[case::by_client_side_apply(CLIENT_SIDE)]
+#[ignore = "long: see docs/development.md"]
 #[case::by_server_side_apply(SERVER_SIDE)]
+#[ignore = "long: see docs/development.md"]
 #[case::by_helm(HELM)]
 #[case::by_the_chart_of_rke2(RKE2)]
+#[ignore = "long: see docs/development.md"]
 #[case::by_the_network_addons_operator(CNAO)]
 #[tokio::test]
 async fn takes_over_and_gives_back(#[case] predecessor: Predecessor) -> Result<()> {
