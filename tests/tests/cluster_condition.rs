@@ -1,6 +1,9 @@
 //! The pod condition `NetworksReady`: what `kubectl wait` and readiness gates rely on. It is True with the digest of an
 //! annotation only when the interfaces of that annotation are in the pod.
 
+use std::time::{Duration, Instant};
+
+use agent_core::readiness::GRACE;
 use k8s_openapi::api::{
     core::v1::{Pod as ApiPod, Service},
     discovery::v1::EndpointSlice,
@@ -75,26 +78,38 @@ async fn a_failed_plug_is_false_until_it_is_corrected() -> Result<()> {
 }
 
 /// A plug takes milliseconds: it changes neither the readiness gate nor the Service. The kubelet
-/// writes the pod's status after the agent did, and keeps the condition.
+/// writes the pod's status after the agent did, and keeps the condition. On a machine that is busy
+/// with other tests a plug may take longer than the grace period: then all is tried again.
 #[tokio::test]
 async fn a_gated_pod_stays_in_its_service_during_plugs() -> Result<()> {
     in_namespace("condition", async |ns| {
         ns.create_nad("blue", macvlan().host_local()).await?;
         let pod = gated_pod(ns).await?;
-        pod.is_ready().await?;
-        let slice = ready_slice(ns).await?;
-        let before = transitions(&pod.object().await?);
-        for round in 0..5 {
-            // A name of its own in each round: the removals of one name are paced.
-            for networks in [format!("blue@n{round}"), "[]".to_owned()] {
-                pod.annotate(&networks).await?;
-                networks_ready(&pod, "True", &networks).await?;
+        for attempt in 0..10 {
+            pod.is_ready().await?;
+            let slice = ready_slice(ns).await?;
+            let before = transitions(&pod.object().await?);
+            let mut slowest = Duration::ZERO;
+            for round in 0..5 {
+                // A name of its own in each round: the removals of one name are paced.
+                for networks in [format!("blue@n{attempt}x{round}"), "[]".to_owned()] {
+                    let began = Instant::now();
+                    pod.annotate(&networks).await?;
+                    networks_ready(&pod, "True", &networks).await?;
+                    slowest = slowest.max(began.elapsed());
+                }
             }
+            if slowest < GRACE {
+                assert_eq!(transitions(&pod.object().await?), before);
+                let after = ready_slice(ns).await?;
+                assert_eq!(after.resource_version(), slice.resource_version());
+                return Ok(());
+            }
+            println!("a plug took {slowest:?}");
         }
-        assert_eq!(transitions(&pod.object().await?), before);
-        let after = ready_slice(ns).await?;
-        assert_eq!(after.resource_version(), slice.resource_version());
-        Ok(())
+        Err(Error::Unexpected(format!(
+            "never ten edits in a row within {GRACE:?}"
+        )))
     })
     .await
 }
