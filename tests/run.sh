@@ -71,8 +71,8 @@ without_cluster() {
 # What it prints comes in one piece when it is done.
 in_one_piece() { # FILE THREADS
     local status=0 began=$SECONDS
-    cargo test --quiet --locked --workspace --test "$1" -- \
-        ${LONG:+"$LONG"} --test-threads="$2" --format=pretty --show-output >"$scratch/$1.printed" 2>&1 || status=1
+    (cd tests && "$(awk -v name="$1" '$1 == name { print $2 }' "$scratch/executables")" \
+        ${LONG:+"$LONG"} --test-threads="$2" --format=pretty --show-output) >"$scratch/$1.printed" 2>&1 || status=1
     is_done "$1" "$began"
     return "$status"
 }
@@ -99,10 +99,11 @@ matching() {
 }
 export -f on_a_cluster on_two_nodes in_one_piece is_done matching
 
-# The executable of the unit tests of this crate. Not `cargo test -p tests`: other packages, other features, all built anew.
-harness() {
-    cargo test --quiet --locked --workspace --lib --no-run --message-format=json |
-        sed -n '/"kind":\["lib"\],.*"name":"tests"/s/.*"executable":"\([^"]*\)".*/\1/p'
+# The executables of this crate's tests, a name and a path a line; "tests" are its unit tests. Not `cargo test -p tests`:
+# other packages, other features, all built anew.
+executables() {
+    cargo test --quiet --locked --workspace --lib --tests --no-run --message-format=json |
+        sed -n '/"manifest_path":"[^"]*\/tests\/Cargo.toml"/s/.*"kind":\["\(lib\|test\)"\],.*"name":"\([^"]*\)".*"executable":"\([^"]*\)".*/\2 \3/p'
 }
 
 echo "Building the programs and their tests..."
@@ -121,7 +122,8 @@ if (($#)); then
 else
     mapfile -t others < <(matching '*' | grep -vE '^(programs|cluster|alone|pair)_')
     printf '\n--> the harness itself\n'
-    "$(harness)" --quiet 2>&1 | tee -a "$output" || failed=1
+    executables >"$scratch/executables"
+    (cd tests && "$(awk '$1 == "tests" { print $2 }' "$scratch/executables")" --quiet) 2>&1 | tee -a "$output" || failed=1
     mapfile -t files < <(matching 'programs_*')
     # Those wait more.
     without_cluster "${files[@]}" "${others[@]}"
