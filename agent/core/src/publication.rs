@@ -19,6 +19,8 @@ pub struct Publication {
     pub(crate) in_flight: bool,
     /// Records, or the pod, have changed since the last comparison.
     pub(crate) dirty: bool,
+    /// Since when the comparison waits for operations that run.
+    pub(crate) waits_since: Option<Duration>,
     /// A patch has failed, and may have been done all the same: the watch is not believed.
     pub(crate) doubted: bool,
     pub(crate) conflicts: u32,

@@ -3,9 +3,10 @@
 //!
 //! Flow: compare → patch → on a conflict, or after a patch that failed: read the pod, then list the sandboxes, because
 //! multus writes the whole annotation for a new sandbox before that one is ready. A patch is in flight while the next
-//! step already runs; changes that come meanwhile are coalesced into the next patch.
+//! step already runs; changes that come meanwhile are coalesced into the next patch. While an operation runs, a change
+//! waits a little for the next one: one edit of several networks is one patch, or a few.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use shared::{
     annotations::NETWORK_STATUS,
@@ -27,6 +28,8 @@ use crate::{
 
 /// The API server's limit for the sum of all annotations of an object.
 pub const MAX_ANNOTATION_BYTES: usize = 256 * 1024;
+/// A write waits so long for the other operations of the same edit, so that they are told together.
+const TOGETHER: Duration = Duration::from_millis(100);
 /// So many times in a row another writer may be faster before the next try waits.
 const CONFLICTS: u32 = 5;
 
@@ -42,10 +45,26 @@ impl PodState {
                 .publication
                 .retry
                 .as_ref()
-                .is_none_or(|retry| turn.is_due(retry.due));
+                .is_none_or(|retry| turn.is_due(retry.due))
+            && self.has_waited_for_others(id, turn);
         let again = compare && self.publish_status(pod, id, turn);
         self.publish_condition(pod, turn);
         again
+    }
+
+    /// No operation is in progress, or there is something to compare for [`TOGETHER`].
+    fn has_waited_for_others(&mut self, id: &SandboxId, turn: &mut Turn<'_>) -> bool {
+        let busy = self.sandboxes.get(id).is_some_and(|sandbox| sandbox.is_busy());
+        if !busy {
+            self.publication.waits_since = None;
+            return true;
+        }
+        let since = *self.publication.waits_since.get_or_insert(turn.now.monotonic);
+        let waited = turn.is_due(since + TOGETHER);
+        if waited {
+            self.publication.waits_since = None;
+        }
+        waited
     }
 
     fn publish_status(&mut self, pod: &Rc<Pod>, id: &SandboxId, turn: &mut Turn<'_>) -> bool {
