@@ -222,6 +222,11 @@ impl Metrics {
         self.inner.calls.running.inc_by(change);
     }
 
+    /// Whether a call to multus runs or waits for a permit.
+    pub fn is_calling(&self) -> bool {
+        self.inner.calls.running.get() + self.inner.calls.queued.get() > 0
+    }
+
     /// So many steps failed.
     pub fn failed(&self, steps: u64) {
         self.inner.pods.step_failures.inc_by(steps);

@@ -68,6 +68,8 @@ use crate::{
 const FINISH: Duration = Duration::from_secs(8);
 /// How long the last events may take to be written.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
+/// How long a network is followed after its last pod: a pod that is edited back and forth reads it once.
+const LINGER: Duration = Duration::from_secs(300);
 /// How often the records are tried while another agent holds them.
 const LOCK_RETRY: Duration = Duration::from_secs(1);
 
@@ -284,7 +286,7 @@ impl Agent {
         let scanner = DriftScanner {
             cache: probes.cache.clone(),
         };
-        let networks = Networks::new(&self.api, self.config.multus_conf_dir.clone());
+        let networks = Networks::new(&self.api, self.config.multus_conf_dir.clone(), LINGER);
         let context = Rc::new(self.worker_context(&probes, listing, networks.clone(), events.clone()));
         let pods = Rc::new(Pods::new(Rc::clone(&context), loaded));
 

@@ -40,12 +40,17 @@ struct Node {
 
 /// Runs `test` on a node.
 async fn on_a_node(test: impl AsyncFnOnce(Node)) {
+    on_a_node_that_lingers(Duration::ZERO, test).await;
+}
+
+/// The same; networks are followed so long after their last pod.
+async fn on_a_node_that_lingers(linger: Duration, test: impl AsyncFnOnce(Node)) {
     let local = LocalSet::new();
     local
         .run_until(async {
             let server = ScriptedApi::start().await;
             let conf_dir = tempfile::tempdir().unwrap();
-            let networks = Networks::new(&server.client().await, conf_dir.path().to_owned());
+            let networks = Networks::new(&server.client().await, conf_dir.path().to_owned(), linger);
             let events: Rc<RefCell<Vec<NetworkEvent>>> = Rc::default();
             let (running, told) = (networks.clone(), Rc::clone(&events));
             tokio::task::spawn_local(async move {
@@ -428,6 +433,29 @@ async fn watches_only_while_a_pod_has_networks() {
         node.until("it watches again", |node| node.count(Verb::Watch) == 2)
             .await;
         assert_eq!(node.count(Verb::List), 2);
+        assert_eq!(*node.events.borrow(), []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn follows_a_network_a_while_after_its_last_pod() {
+    let linger = Duration::from_millis(500);
+    on_a_node_that_lingers(linger, async |node: Node| {
+        node.put("ns/a", "u1", CONFIG);
+        node.follow("p", &["ns/a"]);
+        node.watches().await;
+        assert_eq!(node.read("ns/a").await.unwrap(), CONFIG);
+        node.networks.forget("p");
+        node.follow("q", &["ns/a"]);
+        assert_eq!(node.read("ns/a").await.unwrap(), CONFIG);
+        assert_eq!((node.count(Verb::Watch), node.count(Verb::Get)), (1, 1));
+
+        node.networks.forget("q");
+        node.until("only the connection of the reads is left", |node| {
+            node.server.counts().connections.1 == 1
+        })
+        .await;
         assert_eq!(*node.events.borrow(), []);
     })
     .await;

@@ -1,7 +1,8 @@
 //! NetworkAttachmentDefinitions: those that pods of this node use are read once, and again when one
 //! metadata watch of all networks says that they have changed.
 //!
-//! Flow: the watch is open while any pod is followed. It begins at the version of a list of one
+//! Flow: the watch is open while any pod is followed, and a while longer: the next edit of a pod
+//! that has no networks any more does not wait for it. It begins at the version of a list of one
 //! object, so that no full list is ever read; events of networks that no followed pod names are
 //! dropped. Where the API server no longer has the watch's version, the same list, and one read of
 //! each network that was read before.
@@ -38,7 +39,7 @@ use crate::kubernetes::{
     metadata_watch::{self, CAP, Signal, Source, Start},
 };
 use agent_core::network::{NetworkDefinition, NetworkError};
-use cache::{Cache, Found};
+use cache::{Cache, Found, LINGERING};
 use flights::{Flights, Outcome, Sent};
 pub use object::MAX_CONFIG_BYTES;
 use object::NetworkMetadata;
@@ -55,6 +56,8 @@ const REFRESHES_AT_ONCE: usize = 2;
 const DEADLINE: Duration = Duration::from_secs(10);
 /// A read waits so long for a watch that is just being opened: what is read before cannot be kept.
 const OPENING: Duration = Duration::from_secs(1);
+/// So many networks are followed without a pod.
+const MOST_LINGERING: usize = 16;
 /// After an outage what happened meanwhile comes so long after the watch is open again. Until then
 /// each use reads.
 const CATCH_UP: Duration = Duration::from_secs(1);
@@ -85,6 +88,9 @@ struct Inner {
     calls: Client,
     watches: Client,
     conf_dir: PathBuf,
+    linger: Duration,
+    /// The networks that no pod uses any more, and until when they are followed all the same.
+    lingering: RefCell<VecDeque<(Instant, NetworkName)>>,
     cache: RefCell<Cache>,
     flights: Flights,
     reads: Semaphore,
@@ -106,12 +112,15 @@ enum Watch {
 }
 
 impl Networks {
-    /// `conf_dir`: where the CNI files for networks with an empty spec are.
-    pub fn new(server: &ApiServer, conf_dir: PathBuf) -> Self {
+    /// `conf_dir`: where the CNI files for networks with an empty spec are; `linger`: how long a
+    /// network is followed after its last pod.
+    pub fn new(server: &ApiServer, conf_dir: PathBuf, linger: Duration) -> Self {
         Self(Rc::new(Inner {
             calls: server.calls.clone(),
             watches: server.watches.clone(),
             conf_dir,
+            linger,
+            lingering: RefCell::default(),
             cache: RefCell::default(),
             flights: Flights::default(),
             reads: Semaphore::new(READS_AT_ONCE),
@@ -124,11 +133,51 @@ impl Networks {
     /// The pod uses exactly these networks from now on.
     pub fn follow(&self, pod_uid: &str, networks: BTreeSet<NetworkName>) {
         let mut cache = self.0.cache.borrow_mut();
+        let mut left = cache.networks_of(pod_uid);
+        left.retain(|network| !networks.contains(network));
+        if !left.is_empty() {
+            self.linger(left, &mut cache);
+        }
         cache.follow(pod_uid, networks);
         if cache.is_followed() && self.0.watch.get() == Watch::Closed {
             self.0.watch.set(Watch::Opening);
         }
         self.0.news.notify_waiters();
+    }
+
+    fn linger(&self, left: BTreeSet<NetworkName>, cache: &mut Cache) {
+        if self.0.linger.is_zero() {
+            return;
+        }
+        let until = Instant::now() + self.0.linger;
+        let mut lingering = self.0.lingering.borrow_mut();
+        lingering.retain(|(_, network)| !left.contains(network));
+        lingering.extend(left.into_iter().map(|network| (until, network)));
+        while lingering.len() > MOST_LINGERING {
+            lingering.pop_front();
+        }
+        cache.follow(
+            LINGERING,
+            lingering.iter().map(|(_, network)| network.clone()).collect(),
+        );
+    }
+
+    fn next_end(&self) -> Option<Instant> {
+        self.0.lingering.borrow().front().map(|(until, _)| *until)
+    }
+
+    /// Forgets the networks whose time has come. Returns when the next one's comes.
+    fn end_lingering(&self) -> Option<Instant> {
+        let mut lingering = self.0.lingering.borrow_mut();
+        let before = lingering.len();
+        let now = Instant::now();
+        lingering.retain(|(until, _)| *until > now);
+        if lingering.len() < before {
+            let left = lingering.iter().map(|(_, network)| network.clone()).collect();
+            self.0.cache.borrow_mut().follow(LINGERING, left);
+        }
+        drop(lingering);
+        self.next_end()
     }
 
     /// The pod uses none any more.
@@ -279,7 +328,11 @@ impl Networks {
         let mut signals = pin!(metadata_watch::watch::<NetworkMetadata>(source));
         let mut due: VecDeque<NetworkName> = VecDeque::new();
         let mut refreshes = FuturesUnordered::new();
-        while self.0.cache.borrow().is_followed() {
+        loop {
+            let next_end = self.end_lingering();
+            if !self.0.cache.borrow().is_followed() {
+                break;
+            }
             while refreshes.len() < REFRESHES_AT_ONCE
                 && let Some(network) = due.pop_front()
             {
@@ -288,7 +341,10 @@ impl Networks {
             tokio::select! {
                 Some(signal) = signals.next() => due.extend(self.apply(signal, tell)),
                 Some(()) = refreshes.next() => {}
-                () = self.until(|cache| cache.has_changed() || !cache.is_followed()) => {}
+                () = self.until(|cache| {
+                    cache.has_changed() || !cache.is_followed() || self.next_end() != next_end
+                }) => {}
+                () = tokio::time::sleep_until(next_end.unwrap_or_else(Instant::now)), if next_end.is_some() => {}
             }
             self.tell_changes(tell);
         }

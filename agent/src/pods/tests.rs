@@ -1,6 +1,12 @@
 //! What the workers of the node's pods do together. Nothing that they ask answers.
 
-use std::{convert::Infallible, future::pending, path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    convert::Infallible,
+    future::pending,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use agent_core::{
     effect::{Effect, EffectId, Outcome, Timing},
@@ -49,7 +55,7 @@ fn context_asking(
         address: String::new(),
     };
     let cri = Cri::new(PathBuf::from(NOWHERE));
-    let networks = Networks::new(&server, PathBuf::from(NOWHERE));
+    let networks = Networks::new(&server, PathBuf::from(NOWHERE), Duration::ZERO);
     let (events, _) = EventSink::new(client.clone(), "node", metrics.clone());
     Rc::new(WorkerContext {
         node: Node {

@@ -26,6 +26,10 @@ use agent_core::identity::PodIdentity;
 
 /// Events that are written at the same time, each of another namespace.
 const WRITERS: usize = 8;
+/// An event waits so long for what people wait for: calls to multus, and the status after them.
+const GIVES_WAY: Duration = Duration::from_millis(30);
+/// So often in a row, and no longer.
+const LONGEST_WAY: u32 = 30;
 /// How often one is tried while the API server fails.
 const TRIES: u32 = 8;
 
@@ -139,8 +143,24 @@ impl EventWriter {
         }
     }
 
+    /// On a small machine, an event that is written at once delays the status that it is about.
+    async fn give_way(&self) {
+        for _ in 0..LONGEST_WAY {
+            if self.shared.is_closed.get() {
+                return;
+            }
+            sleep(GIVES_WAY).await;
+            if !self.shared.metrics.is_calling() {
+                return;
+            }
+        }
+    }
+
     async fn write(&self, namespace: String, mut job: Job) {
         let Shared { queue, metrics, .. } = &*self.shared;
+        if job.tries == 0 {
+            self.give_way().await;
+        }
         let outcome = self.api.write(&job.post).await;
         let now = self.shared.now();
         let (pod, reason) = (&job.post.pod, job.post.reason);

@@ -1,6 +1,6 @@
 //! Which pods use which networks, and what is known of those networks. Pure.
 //!
-//! Guarantees: nothing is kept of a network that no followed pod names. What is held is what the
+//! Guarantees: nothing is kept of a network that no followed pod, nor [`LINGERING`], names. What is held is what the
 //! API server answered after the watch had begun, and no event of that network has come since.
 //! Configs take at most [`MAX_HELD_BYTES`]; the least recently used go first.
 
@@ -11,6 +11,8 @@ use std::{
 
 use shared::names::NetworkName;
 
+/// Stands for a pod where networks are followed a while longer; no uid is empty.
+pub const LINGERING: &str = "";
 /// All configs together.
 pub const MAX_HELD_BYTES: usize = 8 * 1024 * 1024;
 
@@ -146,7 +148,7 @@ impl Cache {
         let using = self
             .pods
             .iter()
-            .filter(|(_, networks)| networks.contains(network));
+            .filter(|(pod, networks)| *pod != LINGERING && networks.contains(network));
         using.map(|(pod, _)| pod.clone()).collect()
     }
 
