@@ -21,6 +21,11 @@ pub fn quantile(times: &[Duration], hundredths: usize) -> Duration {
     sorted.get(index).copied().unwrap_or_default()
 }
 
+/// How many times as long as `floor`.
+pub fn ratio(time: Duration, floor: Duration) -> f64 {
+    time.as_secs_f64() / floor.as_secs_f64().max(1e-6)
+}
+
 /// As people read it.
 pub fn milliseconds(time: Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1e3)

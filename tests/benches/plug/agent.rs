@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, process::Stdio, time::Duration};
 use futures::{StreamExt, TryStreamExt};
 use kube::{
     Api,
-    api::{DynamicObject, GetParams, PostParams},
-    core::{ApiResource, GroupVersionKind, Request},
+    api::{DynamicObject, PostParams},
+    core::{ApiResource, GroupVersionKind},
 };
 use serde_json::{Value, json};
 use tests::{
@@ -126,13 +126,10 @@ pub async fn costs(ns: &Namespace) -> Result<()> {
     pod.delete().await
 }
 
-/// Requests that the agent sends, by what they are about. The bench sends no such request, and multus' own events are of its calls.
+/// Requests that the agent sends, by what they are about. The bench sends none of these kinds; multus
+/// writes an event for each ADD.
 async fn requests(ns: &Namespace) -> Result<BTreeMap<String, f64>> {
-    let request = Request::new("").get("/metrics", &GetParams::default());
-    let mut request = request.map_err(|error| Error::Unexpected(error.to_string()))?;
-    *request.uri_mut() = http_uri("/metrics")?;
-    let page = ns.cluster.client.request_text(request).await;
-    let page = page.map_err(|error| Error::Unexpected(error.to_string()))?;
+    let page = ns.cluster.kubectl(&["get", "--raw", "/metrics"]).await?;
     let mut counts = BTreeMap::new();
     for line in page
         .lines()
@@ -146,8 +143,8 @@ async fn requests(ns: &Namespace) -> Result<BTreeMap<String, f64>> {
             "PATCH pods/status"
         } else if has("resource", "network-attachment-definitions") && has("verb", "GET") {
             "GET network"
-        } else if has("resource", "events") && has("group", "events.k8s.io") {
-            "events"
+        } else if has("resource", "events") {
+            "events of the agent and of multus"
         } else if has("resource", "pods") && has("verb", "LIST") {
             "LIST pods"
         } else {
@@ -156,11 +153,6 @@ async fn requests(ns: &Namespace) -> Result<BTreeMap<String, f64>> {
         *counts.entry(what.to_owned()).or_default() += count.parse::<f64>().unwrap_or_default();
     }
     Ok(counts)
-}
-
-fn http_uri<T: std::str::FromStr>(path: &str) -> Result<T> {
-    path.parse()
-        .map_err(|_| Error::Unexpected(format!("no URI: {path}")))
 }
 
 /// Counts flushes of the agent with strace, where that is installed.
@@ -198,7 +190,7 @@ impl Flushes {
             return None;
         }
         let id = strace.id()?.to_string();
-        // On SIGTERM it lets go of the process and writes what it has.
+        // On SIGTERM strace detaches from the agent and writes its file.
         let told = tokio::process::Command::new("kill").arg(id).status().await;
         told.ok()?;
         strace.wait().await.ok()?;

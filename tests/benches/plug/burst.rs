@@ -8,13 +8,12 @@ use std::{
 use futures::{StreamExt, TryStreamExt};
 use tests::{
     NO_NETWORKS, Namespace, Result,
-    figures::{milliseconds, quantile, row},
+    figures::{milliseconds, quantile, ratio, row},
     macvlan,
 };
 
 use crate::{
     agent, number,
-    single::ratio,
     statuses::Statuses,
     twin::{Twin, Wanted, list},
 };
@@ -92,7 +91,8 @@ async fn burst(ns: &Namespace, statuses: &Statuses, twins: &[Twin<'_>], networks
             let calls = futures::stream::iter(twins).map(|twin| twin.bare(command, &floor));
             calls.buffer_unordered(at_once).try_collect::<Vec<_>>().await?;
             bare[verb] = bare[verb].min(began.elapsed());
-            // The same processor for both: no PATCH at all is unfair to none.
+        }
+        for (verb, command) in ["ADD", "DEL"].into_iter().enumerate() {
             let began = Instant::now();
             let edits = futures::stream::iter(twins).map(|twin| twin.full(command, &floor));
             edits.buffer_unordered(at_once).try_collect::<Vec<_>>().await?;

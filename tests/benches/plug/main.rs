@@ -1,7 +1,7 @@
 //! How long edits take, from the API server to the kernel and to network-status, held against two floors and a peer in the same
 //! run:
 //! - *bare*: the same ADDs and DELs sent straight to multus;
-//! - *full*: what nobody can leave out. The bench itself sends the same PATCH through both webhooks, the same call to multus and
+//! - *full*: what every controller has to send. The bench itself sends the same PATCH through both webhooks, the same call to multus and
 //!   the same patch of pods/status, and nothing else. The patches go to a pod that is never scheduled, so that no agent acts;
 //! - `podman network connect`, the verb of a peer.
 //!

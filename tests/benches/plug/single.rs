@@ -7,7 +7,7 @@ use std::{
 
 use tests::{
     Links, NO_NETWORKS, Namespace, Result,
-    figures::{milliseconds, quantile, row},
+    figures::{milliseconds, quantile, ratio, row},
     macvlan,
 };
 
@@ -202,9 +202,4 @@ pub async fn several_in_one_edit(ns: &Namespace) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// How many times as long.
-pub fn ratio(time: Duration, floor: Duration) -> f64 {
-    time.as_secs_f64() / floor.as_secs_f64().max(1e-6)
 }
