@@ -99,8 +99,8 @@ matching() {
 }
 export -f on_a_cluster on_two_nodes in_one_piece is_done matching
 
-# The executables of this crate's tests, a name and a path a line; "tests" are its unit tests. Not `cargo test -p tests`:
-# other packages, other features, all built anew.
+# The executables of this crate's tests, a name and a path a line; "tests" are its unit tests.
+# Not `cargo test -p tests`: that selects other features, and compiles all dependencies again.
 executables() {
     cargo test --quiet --locked --workspace --lib --tests --no-run --message-format=json |
         sed -n '/"manifest_path":"[^"]*\/tests\/Cargo.toml"/s/.*"kind":\["\(lib\|test\)"\],.*"name":"\([^"]*\)".*"executable":"\([^"]*\)".*/\2 \3/p'

@@ -37,7 +37,8 @@ async fn a_missing_neighbour_makes_the_agent_unready_and_never_restarts_it() -> 
 
         ns.cluster.component("stop", "containerd").await?;
         agent.misses("cri").await?;
-        // Known sandboxes need no runtime. A status that somebody else wrote makes the agent ask for them anew.
+        // The agent plugs into a sandbox that it knows without the runtime. It lists sandboxes again
+        // when another client writes network-status.
         pod.set(NETWORK_STATUS, json!("[]")).await?;
         pod.annotate("blue@net1,blue@net2").await?;
         pod.has_event("FailedAddingInterface", "runtime").await?;

@@ -102,7 +102,7 @@ impl EditTimes {
     }
 }
 
-/// `12.3 ms after it was seen: planned 0.4 ms, queued 1.1 ms, called 9.7 ms, published 1.1 ms`
+/// `complete 12.3 ms after it was seen: planned 0.4 ms, queued 1.1 ms, called 9.7 ms, published 1.1 ms`
 impl fmt::Display for EditTimes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let milliseconds = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1000.0);

@@ -166,7 +166,7 @@ impl Networks {
         self.0.lingering.borrow().front().map(|(until, _)| *until)
     }
 
-    /// Forgets the networks whose time has come. Returns when the next one's comes.
+    /// Forgets the networks that have been followed long enough. The answer is when the next one is.
     fn end_lingering(&self) -> Option<Instant> {
         let mut lingering = self.0.lingering.borrow_mut();
         let before = lingering.len();

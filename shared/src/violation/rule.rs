@@ -155,8 +155,8 @@ rules! {
         "Give the rate and the burst, both at least 0, or leave both out.";
     /// No interface name where the namespace asks for one.
     InterfaceNameMissing, "interface-name-missing", true, Runs,
-        "Every element names its interface, where the mode is reject. Where it is fill, every element of an update does after the webhook filled in what it found.",
-        "Write the interface that the message shows. In mode reject, another mode for the namespace is the alternative.";
+        "Every element names its interface: always where the mode is reject, and on updates where it is fill. There the webhook fills in missing names first.",
+        "Write the interface that the message shows. Or, where the mode is reject, have the namespace labelled with another mode.";
     /// A NetworkAttachmentDefinition that does not exist.
     UnknownNetwork, "unknown-network", true, NotStarted,
         "The NetworkAttachmentDefinition exists, where missingNetworks is reject.",
