@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use prometheus_client::metrics::counter::Counter;
 use proto::runtime_v1::{
     ContainerFilter, ContainerState, ContainerStateValue, ListContainersRequest, ListPodSandboxRequest,
     PodSandboxMetadata, PodSandboxState, PodSandboxStatusRequest, VersionRequest,
@@ -48,6 +49,7 @@ pub struct Cri {
     /// Listed sandboxes that are not Kubernetes', of which a warning was logged.
     warned: Rc<RefCell<BTreeSet<String>>>,
     last_answer: Rc<Cell<Option<Instant>>>,
+    calls: Counter,
 }
 
 impl Cri {
@@ -57,7 +59,14 @@ impl Cri {
             sockets: [socket],
             warned: Rc::default(),
             last_answer: Rc::default(),
+            calls: Counter::default(),
         }
+    }
+
+    /// The same; its calls are counted there.
+    #[must_use]
+    pub fn counted_by(self, calls: Counter) -> Self {
+        Self { calls, ..self }
     }
 
     /// The runtime's name and version, for the log at start and for readiness.
@@ -182,6 +191,7 @@ impl Cri {
         call: &'static str,
         ask: impl AsyncFnOnce(Client) -> Result<Response<T>, Status>,
     ) -> Result<T, CriError> {
+        self.calls.inc();
         let asked = async {
             let client = self.connect().await?;
             let answer = ask(client)

@@ -1,7 +1,6 @@
 //! What the agent counts. Every label set is closed: verbs, outcomes, states; never a name or a text.
 
 mod dependency;
-mod process;
 mod register;
 
 use std::{
@@ -23,9 +22,8 @@ use agent_core::{
 };
 
 pub use dependency::Dependency;
-use process::Process;
 use register::{counter, counters, gauge, gauges, histogram, histograms};
-use shared_process::settings::SettingsMetrics;
+use shared_process::{ProcessMetrics, settings::SettingsMetrics};
 
 /// The metrics, shared.
 #[derive(Clone, Debug)]
@@ -39,7 +37,7 @@ struct Inner {
     pods: Pods,
     events: Events,
     node: Node,
-    process: Process,
+    process: ProcessMetrics,
     settings: SettingsMetrics,
     registry: Registry,
 }
@@ -78,6 +76,7 @@ struct Events {
 #[derive(Debug)]
 struct Node {
     set_aside: Counter,
+    cri_calls: Counter,
     delegate_file_failures: Counter,
     offset_contradicted: Gauge,
     multus_config_differences: Gauge,
@@ -153,7 +152,7 @@ impl Metrics {
     /// All at zero.
     pub fn new() -> Self {
         let mut root = Registry::default();
-        let process = Process::register(&mut root);
+        let process = ProcessMetrics::register(&mut root);
         let ours = root.sub_registry_with_prefix("dynamic_networks_agent");
         let build = BuildLabels {
             version: crate::VERSION,
@@ -330,6 +329,11 @@ impl Metrics {
         self.inner.node.set_aside.inc_by(records);
     }
 
+    /// Counts calls to the container runtime.
+    pub fn cri_calls(&self) -> Counter {
+        self.inner.node.cri_calls.clone()
+    }
+
     /// An entry could not be written into multus' delegate file, or taken out of it.
     pub fn delegate_file_failure(&self) {
         self.inner.node.delegate_file_failures.inc();
@@ -439,6 +443,7 @@ impl Node {
         );
         Self {
             set_aside: counter(to, "records_set_aside", aside),
+            cri_calls: counter(to, "cri_calls", "Calls to the container runtime"),
             delegate_file_failures: counter(to, "delegate_file_failures", delegates),
             offset_contradicted: gauge(to, "interface_offset_contradicted", offset),
             multus_config_differences: gauge(to, "multus_config_differences", multus),

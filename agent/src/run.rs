@@ -208,7 +208,7 @@ struct Agent {
 
 impl Agent {
     fn cri(&self) -> Cri {
-        Cri::new(self.config.cri_socket_path.clone())
+        Cri::new(self.config.cri_socket_path.clone()).counted_by(self.metrics.cri_calls())
     }
 
     /// Reads the records. A sandbox whose own record is missing is asked for at the runtime; one that the runtime does not know has ended.

@@ -20,7 +20,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use shared::violation::Rule;
-use shared_process::settings::SettingsMetrics;
+use shared_process::{ProcessMetrics, settings::SettingsMetrics};
 
 /// What a review was about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -65,6 +65,7 @@ struct BuildLabels {
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Arc<Registry>,
+    process: ProcessMetrics,
     verdicts: Family<VerdictLabels, Counter>,
     violations: Family<RuleLabels, Counter>,
     latency: Family<ReviewLabels, Histogram>,
@@ -86,8 +87,9 @@ fn latency_buckets() -> Histogram {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("dynamic_networks_webhook");
+        let mut registry = Registry::default();
         let mut metrics = Self {
+            process: ProcessMetrics::register(&mut registry),
             registry: Arc::default(),
             verdicts: Family::default(),
             violations: Family::default(),
@@ -102,7 +104,7 @@ impl Default for Metrics {
             dropped_lines: Counter::default(),
             settings: SettingsMetrics::default(),
         };
-        metrics.register(&mut registry);
+        metrics.register(registry.sub_registry_with_prefix("dynamic_networks_webhook"));
         metrics.registry = Arc::new(registry);
         metrics
     }
@@ -225,6 +227,7 @@ impl Metrics {
 
     /// Everything in the OpenMetrics text format.
     pub fn to_text(&self) -> String {
+        self.process.update();
         let mut out = String::new();
         // Writing into a string does not fail.
         let _ = text::encode(&mut out, &self.registry);

@@ -40,6 +40,7 @@ fn everything() -> Metrics {
         node:
             Node {
                 set_aside: _,
+                cri_calls: _,
                 delegate_file_failures: _,
                 offset_contradicted: _,
                 multus_config_differences: _,

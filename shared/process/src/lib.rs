@@ -3,8 +3,10 @@
 mod bounded_file;
 mod listen;
 mod log;
+mod process_metrics;
 pub mod settings;
 
 pub use bounded_file::read_text;
 pub use listen::listen;
 pub use log::{DroppedLines, LogError, LogFormat, Logging};
+pub use process_metrics::ProcessMetrics;

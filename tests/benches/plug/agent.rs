@@ -30,19 +30,20 @@ pub struct Vitals {
     pub cpu: f64,
     /// Resident memory in MB (10^6 bytes).
     pub rss: f64,
+    /// Calls to the container runtime since it started.
+    pub cri_calls: f64,
 }
 
 impl Vitals {
     /// Now.
     pub async fn of(ns: &Namespace) -> Result<Self> {
-        // Linux counts in hundredths of a second here; proc_pid_stat(5).
-        let stat = format!("/proc/{}/stat", ns.cluster.agent_process().await?);
-        let stat = ns.cluster.node.run(&["cat", &stat]).await?;
-        let ticks = stat.split_whitespace().skip(13).take(2);
-        let ticks: f64 = ticks.filter_map(|count| count.parse::<f64>().ok()).sum();
         Ok(Self {
-            cpu: ticks / 100.0,
+            cpu: ns.cluster.agent_metric("process_cpu_seconds_total").await?,
             rss: ns.cluster.agent_metric("process_resident_memory_bytes").await? / 1e6,
+            cri_calls: ns
+                .cluster
+                .agent_metric("dynamic_networks_agent_cri_calls_total")
+                .await?,
         })
     }
 }
@@ -123,6 +124,14 @@ pub async fn costs(ns: &Namespace) -> Result<()> {
     );
     let cpu = Duration::from_secs_f64(per_plug(vitals_after.cpu - vitals.cpu).max(0.0));
     row("CPU of the agent for a plug", &milliseconds(cpu), "", "", None);
+    let calls = per_plug(vitals_after.cri_calls - vitals.cri_calls);
+    row(
+        "CRI calls of the agent for a plug",
+        &format!("{calls:.2}"),
+        "",
+        "",
+        None,
+    );
     pod.delete().await
 }
 
