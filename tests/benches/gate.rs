@@ -2,8 +2,8 @@
 //! edits at once is answered by it.
 //!
 //! Pods that are never scheduled are edited, so that no agent has a part in it. For the comparison, both registrations get an object
-//! selector that leaves the others out. Each of them passes two webhooks that allow everything instead, but for one. The same PATCH then
-//! goes through ours, through each of those pairs, and through none, in turn.
+//! selector that leaves the others out. Each of them passes two webhooks that allow everything instead, but for one; those are deployed as
+//! ours are. The same PATCH then goes through ours, through each of those pairs, and through none, in turn.
 //!
 //! `cargo bench -p tests --bench gate` on a cluster with the manifests installed prints the rows of the table of `make bench`. Figures are
 //! for people: nothing is asserted but that the gate was asked.
@@ -191,7 +191,7 @@ async fn compare_with_others(ns: &Namespace) -> Result<()> {
             [ours, naming, plain, patching, as_ours].map(|time| time.saturating_sub(without));
         let to_floor = ratio(added, floor);
         let held = format!(
-            "two that allow all add {}, ratio {to_floor:.2}; with a patch {}; and registered as ours {}; {} without any",
+            "two that allow all add {}, ratio {to_floor:.2}; with a patch {}; and under our match conditions {}; {} without any",
             milliseconds(floor),
             milliseconds(patching),
             milliseconds(as_ours),

@@ -1,9 +1,11 @@
-//! Pairs of webhooks that allow everything, one mutating and one validating: what any pair of webhooks adds to a request. They run in a
-//! thread of their own and keep connections, as ours do; the API server reaches them over the wire between this machine and the node.
+//! Pairs of webhooks that allow everything, one mutating and one validating: what any pair of webhooks adds to a request. They are
+//! deployed as ours are: in a pod of the cluster, behind a Service, with the same security context, priority and requests. They keep
+//! connections, as ours do.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, net::SocketAddr, path::Path};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
+use certs::Authority;
 use http_body_util::{BodyExt, Full};
 use hyper::{
     Request, Response,
@@ -17,17 +19,20 @@ use hyper_util::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::annotations::NETWORKS;
+use time::OffsetDateTime;
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
 use crate::{
     cluster::WEBHOOK,
     error::{Error, Result},
     namespace::Namespace,
-    tls_endpoint::TlsEndpoint,
+    process::built,
+    tls_endpoint::acceptor,
 };
 
 const NAME: &str = "allow-all-of-the-benchmark";
+const PROGRAM: &str = "allow-all";
+const PORT: u16 = 8443;
 /// The two kinds, and the paths that they call here.
 const KINDS: [(&str, &str); 2] = [
     ("MutatingWebhookConfiguration", "mutate"),
@@ -37,11 +42,11 @@ const KINDS: [(&str, &str); 2] = [
 /// What distinguishes the pairs: each is registered for updates of pods with its label.
 #[derive(Clone, Copy)]
 pub struct Labels {
-    /// Called by address, at every update.
+    /// Called at every update.
     pub plain: &'static str,
     /// As `plain`; the first one replaces the networks annotation.
     pub patching: &'static str,
-    /// As `patching`, and registered as ours are: through a Service, under our match conditions.
+    /// As `patching`, under our match conditions.
     pub as_ours: &'static str,
 }
 
@@ -51,13 +56,18 @@ pub struct AllowAll<'a> {
 }
 
 impl<'a> AllowAll<'a> {
-    /// Starts and registers them.
+    /// Starts and registers them. The program has to be linked statically: its image has no libraries.
     ///
     /// # Errors
-    /// [`Error::Unexpected`] without a socket or a certificate, or when kubectl fails.
+    /// [`Error::Unexpected`] without a certificate, or when kubectl fails; [`Error::Setup`] when the program is not
+    /// built.
     pub async fn start(ns: &'a Namespace, labels: Labels) -> Result<Self> {
-        let endpoint = TlsEndpoint::open(ns, NAME)?;
-        apply(ns, &endpoint.service(ns, NAME)).await?;
+        let authority = Authority::generate(OffsetDateTime::now_utc()).map_err(unexpected)?;
+        let signed = authority.sign_pem(&[format!("{NAME}.{}.svc", ns.name)], OffsetDateTime::now_utc());
+        let path = format!("/run/tests/{PROGRAM}");
+        ns.cluster.node.install(&built(PROGRAM)?, path.as_ref()).await?;
+        apply(ns, &deployed(ns, &path, &signed.map_err(unexpected)?)).await?;
+        let ca_bundle = BASE64_STANDARD.encode(authority.certificate_pem());
         for (kind, path) in KINDS {
             let conditions = ns
                 .cluster
@@ -65,31 +75,35 @@ impl<'a> AllowAll<'a> {
                 .await?;
             let conditions: Value = serde_json::from_str(&conditions).map_err(unexpected)?;
             let conditions = &conditions["webhooks"][0]["matchConditions"];
-            let patching = format!("{path}/patch");
+            let patching = format!("/{path}/patch");
             let pairs = [
-                (labels.plain, endpoint.by_address(path), &Value::Null),
-                (labels.patching, endpoint.by_address(&patching), &Value::Null),
-                (
-                    labels.as_ours,
-                    endpoint.by_service(ns, NAME, &patching),
-                    conditions,
-                ),
+                (labels.plain, format!("/{path}"), &Value::Null),
+                (labels.patching, patching.clone(), &Value::Null),
+                (labels.as_ours, patching, conditions),
             ];
-            let webhooks: Vec<Value> = pairs
-                .into_iter()
-                .map(|(label, called, conditions)| webhook(ns, label, &called, conditions))
-                .collect();
+            let webhooks = pairs.map(|(label, path, conditions)| {
+                let called = json!({
+                    "service": {"name": NAME, "namespace": ns.name, "path": path, "port": 443},
+                    "caBundle": ca_bundle,
+                });
+                webhook(ns, label, &called, conditions)
+            });
             let registration = json!({
                 "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": NAME},
                 "webhooks": webhooks,
             });
             apply(ns, &registration).await?;
         }
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(unexpected)?;
-        std::thread::spawn(move || runtime.block_on(serve(endpoint.listener, endpoint.acceptor)));
+        let pod = format!("pod/{NAME}");
+        let ready = [
+            "wait",
+            "--namespace",
+            &ns.name,
+            "--for=condition=Ready",
+            "--timeout=60s",
+            &pod,
+        ];
+        ns.cluster.kubectl(&ready).await?;
         Ok(Self { ns })
     }
 
@@ -104,6 +118,48 @@ impl<'a> AllowAll<'a> {
         }
         Ok(())
     }
+}
+
+/// The pod with its certificate, and the Service before it.
+fn deployed(ns: &Namespace, program: &str, (certificate, key): &(String, String)) -> Value {
+    let metadata = json!({"name": NAME, "namespace": ns.name, "labels": {"app": NAME}});
+    json!({"apiVersion": "v1", "kind": "List", "items": [
+        {
+            "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": metadata,
+            "stringData": {"tls.crt": certificate, "tls.key": key},
+        },
+        {
+            "apiVersion": "v1", "kind": "Service", "metadata": metadata,
+            "spec": {"selector": {"app": NAME}, "ports": [{"port": 443, "targetPort": PORT}]},
+        },
+        {
+            "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
+            "spec": {
+                "priorityClassName": "system-cluster-critical", "enableServiceLinks": false,
+                "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 1,
+                "securityContext": {
+                    "runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"},
+                },
+                "containers": [{
+                    "name": "allow-all", "image": "docker.io/library/busybox", "imagePullPolicy": "IfNotPresent",
+                    "command": ["/allow-all", "/tls", PORT.to_string()],
+                    "resources": {"requests": {"cpu": "20m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}},
+                    "securityContext": {
+                        "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]},
+                        "readOnlyRootFilesystem": true,
+                    },
+                    "volumeMounts": [
+                        {"name": "program", "mountPath": "/allow-all", "readOnly": true},
+                        {"name": "tls", "mountPath": "/tls", "readOnly": true},
+                    ],
+                }],
+                "volumes": [
+                    {"name": "program", "hostPath": {"path": program, "type": "File"}},
+                    {"name": "tls", "secret": {"secretName": NAME}},
+                ],
+            },
+        },
+    ]})
 }
 
 fn webhook(ns: &Namespace, label: &str, called: &Value, conditions: &Value) -> Value {
@@ -125,11 +181,17 @@ async fn apply(ns: &Namespace, object: &Value) -> Result<()> {
     Err(Error::Unexpected(said.err))
 }
 
-async fn serve(listener: std::net::TcpListener, acceptor: TlsAcceptor) {
-    let Ok(listener) = TcpListener::from_std(listener) else {
-        return;
-    };
-    while let Ok((stream, _)) = listener.accept().await {
+/// The program of the pod: answers at the port, with the certificate of that directory.
+///
+/// # Errors
+/// [`Error::Unexpected`] without a certificate or a socket.
+pub async fn serve_allow_all(certificate: &Path, port: u16) -> Result<()> {
+    let file = |name| std::fs::read_to_string(certificate.join(name)).map_err(unexpected);
+    let acceptor = acceptor(&file("tls.crt")?, &file("tls.key")?)?;
+    let listener = TcpListener::bind(SocketAddr::from(([0; 4], port))).await;
+    let listener = listener.map_err(unexpected)?;
+    loop {
+        let (stream, _) = listener.accept().await.map_err(unexpected)?;
         let acceptor = acceptor.clone();
         tokio::spawn(async move {
             // A call that breaks off shows at the API server.

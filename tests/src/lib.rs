@@ -55,7 +55,7 @@ mod victim;
 mod vitals;
 mod wait;
 
-pub use allow_all::{AllowAll, Labels};
+pub use allow_all::{AllowAll, Labels, serve_allow_all};
 pub use api_double::{Answer, ApiDouble, RequestKind};
 pub use cases::Case;
 pub use checker::{Breach, LiveSandbox, Scene, SeenCall, breaches};

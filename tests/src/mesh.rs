@@ -34,7 +34,7 @@ impl Mesh {
     /// # Errors
     /// [`Error::Api`], [`Error::Command`], [`Error::Unexpected`] without a socket or a certificate.
     pub async fn appends(ns: &Namespace, prefix: &str, network: &str) -> Result<Self> {
-        let endpoint = TlsEndpoint::open(ns, "mesh")?;
+        let endpoint = TlsEndpoint::open(ns)?;
         let called = endpoint.by_address("");
         let listener = TcpListener::from_std(endpoint.listener).map_err(unexpected)?;
         let server = tokio::spawn(serve(listener, endpoint.acceptor, network.to_owned()));

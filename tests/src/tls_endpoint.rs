@@ -1,4 +1,4 @@
-//! A TLS endpoint of this machine that the API server can call, as a webhook: by its address, or through a Service.
+//! A TLS endpoint of this machine that the API server can call, as a webhook, by its address.
 
 use std::{net::TcpListener, sync::Arc};
 
@@ -28,17 +28,18 @@ pub(crate) struct TlsEndpoint {
 }
 
 impl TlsEndpoint {
-    /// The certificate names the address, and the Service `service` of the namespace.
-    pub(crate) fn open(ns: &Namespace, service: &str) -> Result<Self> {
+    /// The certificate names the address.
+    pub(crate) fn open(ns: &Namespace) -> Result<Self> {
         let address = ns.cluster.variable("HOST_ADDRESS").unwrap_or_default().to_owned();
         let listener = TcpListener::bind((address.as_str(), 0)).map_err(unexpected)?;
         listener.set_nonblocking(true).map_err(unexpected)?;
         let port = listener.local_addr().map_err(unexpected)?.port();
         let authority = Authority::generate(OffsetDateTime::now_utc()).map_err(unexpected)?;
-        let names = [address.clone(), format!("{service}.{}.svc", ns.name)];
+        let signed = authority.sign_pem(std::slice::from_ref(&address), OffsetDateTime::now_utc());
+        let (certificate, key) = signed.map_err(unexpected)?;
         Ok(Self {
             listener,
-            acceptor: acceptor(&authority, &names)?,
+            acceptor: acceptor(&certificate, &key)?,
             address,
             port,
             ca_bundle: BASE64_STANDARD.encode(authority.certificate_pem()),
@@ -50,37 +51,10 @@ impl TlsEndpoint {
         let url = format!("https://{}:{}/{path}", self.address, self.port);
         json!({"url": url, "caBundle": self.ca_bundle})
     }
-
-    /// The `clientConfig` of a registration that calls the Service of [`Self::service`].
-    pub(crate) fn by_service(&self, ns: &Namespace, service: &str, path: &str) -> Value {
-        json!({
-            "service": {"name": service, "namespace": ns.name, "path": format!("/{path}"), "port": 443},
-            "caBundle": self.ca_bundle,
-        })
-    }
-
-    /// The Service, and the endpoints that it has no selector for.
-    pub(crate) fn service(&self, ns: &Namespace, service: &str) -> Value {
-        json!({"apiVersion": "v1", "kind": "List", "items": [
-            {
-                "apiVersion": "v1", "kind": "Service", "metadata": {"name": service, "namespace": ns.name},
-                "spec": {"ports": [{"name": "https", "port": 443, "targetPort": self.port}]},
-            },
-            {
-                "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-                "metadata": {
-                    "name": service, "namespace": ns.name, "labels": {"kubernetes.io/service-name": service},
-                },
-                "endpoints": [{"addresses": [self.address], "conditions": {"ready": true}}],
-                "ports": [{"name": "https", "port": self.port, "protocol": "TCP"}],
-            },
-        ]})
-    }
 }
 
-fn acceptor(authority: &Authority, names: &[String]) -> Result<TlsAcceptor> {
-    let signed = authority.sign_pem(names, OffsetDateTime::now_utc());
-    let (certificate, key) = signed.map_err(unexpected)?;
+/// A server with this certificate and key, in PEM.
+pub(crate) fn acceptor(certificate: &str, key: &str) -> Result<TlsAcceptor> {
     let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(unexpected)?;
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(unexpected)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
