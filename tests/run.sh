@@ -128,7 +128,7 @@ else
     # Those wait more.
     without_cluster "${files[@]}" "${others[@]}"
     # What waits most, then the longest.
-    mapfile -t files < <({ printf 'alone_%s\n' take_over gate attacks restart crashes agent faulty_multus &&
+    mapfile -t files < <({ printf 'alone_%s\n' take_over gate attacks settings restart crashes agent faulty_multus node_faults outage_rates first_sight &&
         echo ${PAIR:+pair} && matching 'alone_*'; } | awk 'NF && !seen[$0]++')
     # The first one has 48 pods, and a node to itself.
     on_clusters cluster_refused_configs "${files[@]}"

@@ -12,7 +12,10 @@ pub const PLUG: Duration = Duration::from_secs(30);
 /// For what restarts programs or waits for Kubernetes' own controllers.
 pub const LONG: Duration = Duration::from_secs(90);
 
-const INTERVAL: Duration = Duration::from_millis(100);
+/// Conditions are asked for this often, and less often the longer it takes already: each look costs the machine as much as
+/// a step of what is waited for.
+const SHORTEST: Duration = Duration::from_millis(50);
+const LONGEST: Duration = Duration::from_millis(400);
 
 /// Asks `condition` until it answers `Ok`; `Err` says what is there instead.
 ///
@@ -28,7 +31,7 @@ pub async fn eventually<T>(
     loop {
         // A condition that hangs must not outlive the deadline.
         let left = deadline.saturating_sub(start.elapsed());
-        match tokio::time::timeout(left.max(INTERVAL), condition()).await {
+        match tokio::time::timeout(left.max(SHORTEST), condition()).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => last_seen = error.to_string(),
             Err(_) => last_seen = format!("no answer any more, and before that: {last_seen}"),
@@ -40,7 +43,7 @@ pub async fn eventually<T>(
                 last_seen,
             });
         }
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep((start.elapsed() / 8).clamp(SHORTEST, LONGEST)).await;
     }
 }
 

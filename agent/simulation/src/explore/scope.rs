@@ -43,7 +43,7 @@ pub const LIFE: Scope = Scope {
         _ => false,
     },
     meanwhile: &[],
-    length: 6,
+    length: 5,
 };
 
 /// One interface that comes, goes and changes its network, and calls that go wrong in every way.
