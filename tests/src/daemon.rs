@@ -2,7 +2,11 @@
 //!
 //! What a test leaves running would hold the agent's records: [`Cluster::put_right`](crate::Cluster) ends it by the files of pids.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
@@ -22,7 +26,7 @@ use crate::{
 /// On the node.
 const DIRECTORY: &str = "/run/tests";
 /// An administrator's.
-const KUBECONFIG: &str = "/run/cluster/state/kubeconfig";
+pub(crate) const KUBECONFIG: &str = "/run/cluster/state/kubeconfig";
 const AGENT: &str = "dynamic-networks-agent";
 const DOUBLE: &str = "multus-double";
 const ADMIN_PORT: u16 = 18080;
@@ -43,8 +47,19 @@ impl Daemon {
         variables: &[String],
         arguments: &[String],
     ) -> Result<Self> {
+        Self::start_program(node, &built(name)?, (name, number), variables, arguments).await
+    }
+
+    /// The same for a program of any origin.
+    pub(crate) async fn start_program(
+        node: &Node,
+        file: &Path,
+        (name, number): (&'static str, u16),
+        variables: &[String],
+        arguments: &[String],
+    ) -> Result<Self> {
         let program = format!("{DIRECTORY}/{name}");
-        node.install(&built(name)?, &PathBuf::from(&program)).await?;
+        node.install(file, &PathBuf::from(&program)).await?;
         let pid_file = format!("{program}.{number}.pid");
         let script = "echo \"$$ $2\" >\"$1\" && shift 2 && exec env -i \"$@\"";
         let mut words = vec!["sh", "-c", script, "sh", &pid_file, &program];

@@ -1,5 +1,5 @@
-//! Devices without hardware: a device plugin that registers with the real kubelet, and a PCI bus of
-//! links that the real host-device plugin moves into pods.
+//! Devices without hardware: a device plugin that registers with the real kubelet, and links of
+//! a PCI bus that the real host-device plugin moves into pods.
 
 use serde_json::{Value, json};
 
@@ -8,21 +8,18 @@ use crate::{
     error::{Error, Result},
     namespace::{Namespace, object},
     network::Nad,
-    node::{Node, parse},
+    node::parse,
+    pci_bus::PciBus,
     pod::Pod,
     wait::{LONG, eventually},
 };
-
-/// Where host-device looks for the link of a PCI address.
-const BUS: &str = "/sys/bus/pci/devices";
 
 /// See the module and `src/bin/device-plugin.rs`.
 pub struct DevicePlugin {
     /// The resource of its devices.
     pub resource: String,
-    /// Each device, and the name of its link on the node.
-    pub devices: Vec<(String, String)>,
-    node: Node,
+    /// Where the devices are.
+    pub bus: PciBus,
     _daemon: Daemon,
 }
 
@@ -32,49 +29,28 @@ impl DevicePlugin {
     /// # Errors
     /// [`Error::Command`], [`Error::Deadline`] when the kubelet does not take them.
     pub async fn start(ns: &Namespace, count: u8) -> Result<Self> {
-        let node = ns.cluster.node.clone();
-        let mut devices = Vec::new();
-        for number in 1..=count {
-            devices.push((format!("0000:aa:00.{number}"), ns.device_number(number).await?));
-        }
-        Self::mount_bus(&node, &devices).await?;
+        let bus = PciBus::mount(ns, count).await?;
         let resource = format!("tests.invalid/{}", ns.run);
-        let ids = devices.iter().map(|(id, _)| id.clone());
+        let ids = bus.devices.iter().map(|(id, _)| id.clone());
         let arguments: Vec<String> = [resource.clone()].into_iter().chain(ids).collect();
-        let daemon = Daemon::start(&node, ("device-plugin", 1), &[], &arguments).await?;
+        let daemon = Daemon::start(&ns.cluster.node, ("device-plugin", 1), &[], &arguments).await?;
         let plugin = Self {
             resource,
-            devices,
-            node,
+            bus,
             _daemon: daemon,
         };
         plugin.wait_offered(ns).await?;
         Ok(plugin)
     }
 
-    /// A bus of an earlier test that failed goes first.
-    async fn mount_bus(node: &Node, devices: &[(String, String)]) -> Result<()> {
-        let script = r#"bus=$1; shift
-            while umount "$bus" 2>/dev/null; do :; done
-            mount -t tmpfs tmpfs "$bus" && mkdir "$bus/driver" || exit
-            while [ $# -gt 0 ]; do
-                mkdir -p "$bus/$1/net/$2" && ln -s ../driver "$bus/$1/driver" || exit
-                shift 2
-            done"#;
-        let links = devices.iter().flat_map(|(id, link)| [id.as_str(), link.as_str()]);
-        let fixed = ["sh", "-c", script, "sh", BUS];
-        let command: Vec<_> = fixed.into_iter().chain(links).collect();
-        node.run(&command).await.map(drop)
-    }
-
     async fn wait_offered(&self, ns: &Namespace) -> Result<()> {
         let api: kube::Api<k8s_openapi::api::core::v1::Node> = kube::Api::all(ns.cluster.client.clone());
         eventually(LONG, format!("the node offers {}", self.resource), async || {
-            let node = api.get(&self.node.name).await;
+            let node = api.get(&ns.cluster.node.name).await;
             let node = node.map_err(|error| Error::Unexpected(error.to_string()))?;
             let offered = node.status.and_then(|status| status.allocatable);
             let offered = offered.and_then(|all| all.get(&self.resource).map(|count| count.0.clone()));
-            (offered == Some(self.devices.len().to_string()))
+            (offered == Some(self.bus.devices.len().to_string()))
                 .then_some(())
                 .ok_or_else(|| Error::Unexpected(format!("{offered:?} are offered")))
         })
@@ -113,25 +89,6 @@ impl DevicePlugin {
         let pod = pod.await?;
         pod.is_ready().await?;
         Ok(pod)
-    }
-
-    /// Waits until a device is back on the node under its own name.
-    ///
-    /// # Errors
-    /// [`Error::Deadline`].
-    pub async fn wait_home(&self, id: &str) -> Result<()> {
-        let link = self.devices.iter().find(|(of, _)| of == id);
-        let (_, link) = link.ok_or_else(|| Error::Unexpected(format!("no device {id}")))?;
-        self.node.wait_device(link).await
-    }
-
-    /// Takes the PCI bus away. No pod may have a device of it any more: host-device reads it at DEL,
-    /// too.
-    ///
-    /// # Errors
-    /// [`Error::Command`].
-    pub async fn remove(self) -> Result<()> {
-        self.node.run(&["umount", BUS]).await.map(drop)
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use crate::{Error, Result, root};
+use crate::{Error, Result, repository::go_program};
 
 /// What the oracle said to one question.
 #[derive(Clone, Debug, Deserialize)]
@@ -36,7 +36,7 @@ impl Answer {
 /// # Errors
 /// The oracle cannot be built or run, or did not answer every question.
 pub fn ask(questions: &[Value]) -> Result<Vec<Answer>> {
-    let mut oracle = Command::new(program()?)
+    let mut oracle = Command::new(go_program("oracle")?)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -73,19 +73,4 @@ pub fn ask(questions: &[Value]) -> Result<Vec<Answer>> {
 
 fn answer(line: &str) -> std::io::Result<Answer> {
     Ok(serde_json::from_str(line)?)
-}
-
-fn program() -> Result<String> {
-    let built = Command::new(root().join("tests/oracle/build.sh"))
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|e| Error::Unexpected(format!("tests/oracle/build.sh: {e}")))?;
-    if built.status.success() {
-        Ok(String::from_utf8_lossy(&built.stdout).trim().to_owned())
-    } else {
-        Err(Error::Unexpected(format!(
-            "tests/oracle/build.sh: {}",
-            built.status
-        )))
-    }
 }

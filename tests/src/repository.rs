@@ -47,6 +47,23 @@ pub async fn run(script: &str, arguments: &[&str], variables: &[(&str, &str)]) -
     printed(&format!("{script} {}", arguments.join(" ")), output)
 }
 
+/// A program of the tests that is written in Go, built if need be.
+///
+/// # Errors
+/// [`Error::Unexpected`] when it cannot be built.
+pub(crate) fn go_program(name: &str) -> Result<PathBuf> {
+    let failed = |cause: String| Error::Unexpected(format!("tests/build-go.sh {name}: {cause}"));
+    let built = std::process::Command::new(root().join("tests/build-go.sh"))
+        .arg(name)
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .map_err(|error| failed(error.to_string()))?;
+    if !built.status.success() {
+        return Err(failed(built.status.to_string()));
+    }
+    Ok(String::from_utf8_lossy(&built.stdout).trim().into())
+}
+
 /// Renders the manifests into a directory, with the defaults of the Makefile for what `variables` leaves out.
 ///
 /// # Errors

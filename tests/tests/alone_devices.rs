@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use tests::{DevicePlugin, Namespace, Pod, Result, Termination, alone_in_kube_system};
+use tests::{
+    DevicePlugin, DraDriver, LONG, Namespace, Pod, Result, Termination, alone_in_kube_system, eventually,
+};
 
 /// In kube-system, where the webhook is not asked: the agent has to refuse by itself.
 #[tokio::test]
@@ -32,7 +34,7 @@ async fn plugs_the_devices_that_a_pod_owns() -> Result<()> {
         );
 
         refuses_what_is_not_free(&pod, &own["net1"], &others["net1"]).await?;
-        plugin.wait_home(&own["net2"]).await?;
+        plugin.bus.wait_home(&own["net2"]).await?;
         come_home_after_other_ends(ns, &plugin).await?;
         comes_home(ns, plugin, pod, twin).await
     })
@@ -84,7 +86,7 @@ async fn come_home_after_other_ends(ns: &Namespace, plugin: &DevicePlugin) -> Re
             let devices = pod.devices().await?;
             pod.terminate(*end).await?;
             for id in devices.values() {
-                plugin.wait_home(id).await?;
+                plugin.bus.wait_home(id).await?;
             }
         }
         if away {
@@ -105,8 +107,8 @@ async fn comes_home(ns: &Namespace, plugin: DevicePlugin, pod: Pod, twin: Pod) -
     pod.delete().await?;
     ns.cluster.stop_agent().await?;
     twin.delete().await?;
-    for (id, _) in &plugin.devices {
-        plugin.wait_home(id).await?;
+    for (id, _) in &plugin.bus.devices {
+        plugin.bus.wait_home(id).await?;
     }
     ns.cluster.start_agent().await?;
     // A pod of the same name begins with all of its devices.
@@ -117,8 +119,97 @@ async fn comes_home(ns: &Namespace, plugin: DevicePlugin, pod: Pod, twin: Pod) -
     let devices: BTreeSet<_> = next.devices().await?.into_values().collect();
     assert_eq!(devices.len(), 4, "{devices:?}");
     next.delete().await?;
-    for (id, _) in &plugin.devices {
-        plugin.wait_home(id).await?;
+    for (id, _) in &plugin.bus.devices {
+        plugin.bus.wait_home(id).await?;
     }
-    plugin.remove().await
+    plugin.bus.remove().await
+}
+
+/// Multus is away while the pod ends, so that the agent releases by itself, when the network namespace is gone.
+#[tokio::test]
+async fn releases_the_devices_that_multus_did_not() -> Result<()> {
+    alone_in_kube_system(async |ns| {
+        let plugin = DevicePlugin::start(ns, 2).await?;
+        plugin.create_nad(ns, "dev").await?;
+        let pod = plugin.running_pod(ns, "dev-pod", "[]", 2).await?;
+        pod.annotate("dev@hot0,dev@hot1").await?;
+        pod.has_exactly(&["hot0", "hot1"]).await?;
+        let node = &ns.cluster.node;
+        ns.cluster.component("stop", "multus").await?;
+        pod.terminate(Termination::Deleted).await?;
+        pod.is_gone().await?;
+        let sandbox = pod.sandbox().await?;
+        eventually(LONG, "its network is gone", async || {
+            node.run(&["test", "!", "-e", &sandbox.namespace_path]).await
+        })
+        .await?;
+        ns.cluster.component("start", "multus").await?;
+        node.forgets(&sandbox.id).await?;
+        plugin.bus.restore().await?;
+
+        // A pod of the same name is given both.
+        let next = plugin.running_pod(ns, "dev-pod", "dev@cold", 2).await?;
+        next.annotate("dev@cold,dev@hot").await?;
+        next.has_exactly(&["cold", "hot"]).await?;
+        let devices: BTreeSet<_> = next.devices().await?.into_values().collect();
+        assert_eq!(devices.len(), 2, "{devices:?}");
+        next.delete().await?;
+        for (id, _) in &plugin.bus.devices {
+            plugin.bus.wait_home(id).await?;
+        }
+        plugin.bus.remove().await
+    })
+    .await
+}
+
+/// Multus 4.3.0 does not know claims: networks on their devices can only be plugged later.
+#[tokio::test]
+async fn plugs_the_devices_of_a_claim() -> Result<()> {
+    alone_in_kube_system(async |ns| {
+        let driver = DraDriver::start(ns, 3).await?;
+        let config = json!({"cniVersion": "1.0.0", "name": "dra", "type": "host-device", "ipam": {}});
+        ns.create_marked_nad("dra", &driver.resource, &config.to_string())
+            .await?;
+        let pod = driver.running_pod(ns, "dra-pod", "[]", 2).await?;
+        pod.annotate("dra@net1").await?;
+        pod.has_exactly(&["net1"]).await?;
+        pod.annotate("dra@net1,dra@net2").await?;
+        pod.has_exactly(&["net1", "net2"]).await?;
+        let own = device_ids(&pod).await?;
+        assert_eq!(own.len(), 2, "{own:?}");
+        pod.annotate("dra@net1,dra@net2,dra@net3").await?;
+        pod.has_event("InterfaceAddRejected", "all 2 that the pod was given are in use")
+            .await?;
+        // The third gets what the first gives back; what nobody claimed stays on the node.
+        pod.annotate("dra@net2,dra@net3").await?;
+        pod.has_exactly(&["net2", "net3"]).await?;
+        assert_eq!(device_ids(&pod).await?, own);
+        for (id, _) in driver.bus.devices.iter().filter(|(id, _)| !own.contains(id)) {
+            driver.bus.wait_home(id).await?;
+        }
+
+        let without = ns.running_pod("dra-without", "[]").await?;
+        without.annotate("dra@net1").await?;
+        without
+            .has_event("InterfaceAddRejected", &driver.resource)
+            .await?;
+        without.has_exactly(&[]).await?;
+
+        pod.delete().await?;
+        driver.delete_claim(ns, "dra-pod").await?;
+        for (id, _) in &driver.bus.devices {
+            driver.bus.wait_home(id).await?;
+        }
+        driver.remove(ns).await
+    })
+    .await
+}
+
+/// The devices that the pod's delegate file names.
+async fn device_ids(pod: &Pod) -> Result<BTreeSet<String>> {
+    let listed = pod.delegates().await?.into_iter();
+    let entries = listed.filter_map(|entry| serde_json::from_str::<serde_json::Value>(&entry.raw).ok());
+    Ok(entries
+        .filter_map(|entry| Some(entry["deviceID"].as_str()?.to_owned()))
+        .collect())
 }
