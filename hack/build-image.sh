@@ -10,7 +10,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 target="$(uname -m)-unknown-linux-gnu"
 GIT_SHA="$(git rev-parse HEAD 2>/dev/null || echo unknown)"
-export GIT_SHA
+# What is shipped knows its commit. The quick image would be compiled again for each; its label has it.
+[[ $PROFILE == demo ]] || export GIT_SHA
 
 engine() {
     if [[ -n "${OCI_BIN:-}" ]]; then

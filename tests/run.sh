@@ -127,9 +127,10 @@ else
     mapfile -t files < <(matching 'programs_*')
     # Those wait more.
     without_cluster "${files[@]}" "${others[@]}"
-    # What waits most, then the longest.
-    mapfile -t files < <({ printf 'alone_%s\n' take_over gate attacks settings restart crashes agent faulty_multus node_faults outage_rates first_sight &&
-        echo ${PAIR:+pair} && matching 'alone_*'; } | awk 'NF && !seen[$0]++')
+    # The longest first, but for what waits most.
+    longest=(take_over gate attacks crashes restart agent faulty_multus devices api outage_rates node_faults first_sight settings
+        teardown multus clock)
+    mapfile -t files < <({ printf 'alone_%s\n' "${longest[@]}" && echo ${PAIR:+pair} && matching 'alone_*'; } | awk 'NF && !seen[$0]++')
     # The first one has 48 pods, and a node to itself.
     on_clusters cluster_refused_configs "${files[@]}"
 fi
