@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # What a large cluster costs the API server and the webhook, computed from unit costs. Nothing is started.
 #
-# Each unit cost is a variable: `make bench` measures it (the row is named here), or it is the size of an object, in bytes,
-# of a pod with two networks. Set what your cluster has: NODES=500 PODS=15000 EDITS=1000 hack/scale.sh
+# Each unit cost is a variable, and `make bench` measures it: its rows name the variables, or are named here. Set what your cluster has: NODES=500 PODS=15000 EDITS=1000 hack/scale.sh
 set -euo pipefail
 
 NODES=${NODES:-5000} PODS=${PODS:-150000} NETWORKS=${NETWORKS:-10000}
@@ -19,10 +18,13 @@ USING=${USING:-$NODES}
 
 # "API requests of the agent for a plug": a patch of the status, an event, and a read of the network for each node.
 PATCHES=${PATCHES:-1} EVENTS=${EVENTS:-1}
+# "API requests of the agent while multus is restarted", for a node. Daemons are restarted one after the other, in so many
+# seconds.
+ROLL_REQUESTS=${ROLL_REQUESTS:-0} ROLL=${ROLL:-3600}
 # Reviews for an edit: 1 where the list names its interfaces, else 2. Requests a second of one core ("/mutate, 1 element"),
 # and the share of it that a replica should be busy.
 REVIEWS=${REVIEWS:-2} REVIEWS_PER_CORE=${REVIEWS_PER_CORE:-28000} BUSY=${BUSY:-0.1}
-# Bytes: metadata and whole object of a pod; metadata and whole object of a network; a status patch; an event.
+# Rows "bytes of": metadata and whole object of a pod; metadata and whole object of a network; a status patch; an event.
 POD_METADATA=${POD_METADATA:-2400} POD=${POD:-7000} NETWORK_METADATA=${NETWORK_METADATA:-700} NETWORK=${NETWORK:-1300}
 PATCH=${PATCH:-1600} EVENT=${EVENT:-1000}
 
@@ -30,7 +32,7 @@ awk -v nodes="$NODES" -v pods="$PODS" -v networks="$NETWORKS" -v edits="$EDITS" 
     -v changes="$POD_CHANGES" -v network_changes="$NETWORK_CHANGES" -v using="$USING" -v patches="$PATCHES" \
     -v events="$EVENTS" -v reviews="$REVIEWS" -v per_core="$REVIEWS_PER_CORE" -v busy="$BUSY" \
     -v pod_metadata="$POD_METADATA" -v pod="$POD" -v network_metadata="$NETWORK_METADATA" -v network="$NETWORK" \
-    -v patch="$PATCH" -v event="$EVENT" '
+    -v patch="$PATCH" -v event="$EVENT" -v roll_requests="$ROLL_REQUESTS" -v roll="$ROLL" '
 function row(what, ours, theirs) { printf "%-66s %18s %18s\n", what, ours, theirs }
 function rate(number) { return sprintf("%.1f/s", number) }
 function bytes(number) {
@@ -64,4 +66,7 @@ BEGIN {
         rate(rolled * 2 * nodes / back))
     row("  bytes, where each of them has to list again",
         bytes(rolled * pods * pod_metadata), bytes(rolled * (pods * pod + nodes * networks * network)))
+    print ""
+    print "multus rolls"
+    row("  requests a second by agents", rate(nodes * roll_requests / roll), "not measured")
 }'

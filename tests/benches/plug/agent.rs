@@ -20,7 +20,7 @@ use crate::{number, statuses::Statuses};
 /// Plugs that are counted.
 const PLUGS: usize = 40;
 /// How long the agent is left alone.
-const QUIET: Duration = Duration::from_secs(20);
+pub const QUIET: Duration = Duration::from_secs(20);
 /// The most memory at rest with a full node, in MB.
 const MOST_AT_REST: f64 = 15.0;
 
@@ -135,9 +135,9 @@ pub async fn costs(ns: &Namespace) -> Result<()> {
     pod.delete().await
 }
 
-/// Requests that the agent sends, by what they are about. The bench sends none of these kinds; multus
-/// writes an event for each ADD.
-async fn requests(ns: &Namespace) -> Result<BTreeMap<String, f64>> {
+/// Requests that the agent sends, by what they are about. The bench sends none of these kinds;
+/// multus writes an event for each ADD.
+pub async fn requests(ns: &Namespace) -> Result<BTreeMap<String, f64>> {
     let page = ns.cluster.kubectl(&["get", "--raw", "/metrics"]).await?;
     let mut counts = BTreeMap::new();
     for line in page

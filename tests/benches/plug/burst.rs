@@ -16,6 +16,7 @@ use crate::{
     agent, number,
     statuses::Statuses,
     twin::{Twin, Wanted, list},
+    unit_costs,
 };
 
 /// So many pods in each burst.
@@ -185,6 +186,7 @@ async fn beside(ns: &Namespace, statuses: &Statuses, twins: &[Twin<'_>]) -> Resu
         );
     }
     agent::at_rest(ns, &format!("{} pods with a network each", others.len())).await?;
+    unit_costs::multus_roll(ns, others.len()).await?;
     edit(statuses, others, |_| Vec::new()).await.map(drop)
 }
 
