@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Keeps what is written twice the same: every YAML block of README.md and docs/ that follows a line
-# `<!-- FILE -->` is that file, README shows every example, and the rendered manifests are those of the templates.
+# `<!-- FILE -->` is that file, README shows every example, and the rendered manifests are those of the templates. And keeps
+# comments narrow, which rustfmt does not.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scratch="$(mktemp -d)"
@@ -43,5 +44,8 @@ while IFS= read -r -d "" manifest; do
     file="manifests/${manifest#"$scratch/"}"
     diff -u "$file" "$manifest" >&2 || complain "$file is not what the templates give: make manifests"
 done < <(find "$scratch" -name "*.yaml" -print0)
+
+wide=$(LC_ALL=C.UTF-8 grep -rnE --include="*.rs" --exclude-dir=target "^.{101,}$" . | grep -E "^[^:]+:[0-9]+: *//" || true)
+[[ -z $wide ]] || complain "comments fit in 100 columns; these do not:"$'\n'"$wide"
 
 exit "$failed"

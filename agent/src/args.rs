@@ -56,7 +56,8 @@ pub struct Arguments {
     /// The uid of the agent's own pod.
     #[arg(long, env = "POD_UID", default_value = "")]
     pub pod_uid: String,
-    /// What is logged: a level (error, warn, info, debug, trace) or a filter such as `info,agent=debug`.
+    /// What is logged: a level (error, warn, info, debug, trace) or a filter such as
+    /// `info,agent=debug`.
     #[arg(long, env = "LOG_LEVEL", default_value = "info")]
     pub log_level: String,
     /// How log lines look.

@@ -1,5 +1,5 @@
-//! Talks to the container runtime over the CRI (v1): which sandboxes a pod has, whether they live, and where their network
-//! namespaces are. Reads only.
+//! Talks to the container runtime over the CRI (v1): which sandboxes a pod has, whether they live,
+//! and where their network namespaces are. Reads only.
 
 mod error;
 mod listing;
@@ -93,7 +93,8 @@ impl Cri {
         self.version().await.map(|_| ())
     }
 
-    /// All sandboxes, ready or not. One whose names cannot be Kubernetes' is left out, and logged once.
+    /// All sandboxes, ready or not. One whose names cannot be Kubernetes' is left out, and logged
+    /// once.
     ///
     /// # Errors
     /// See [`CriError`].

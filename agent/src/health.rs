@@ -40,7 +40,8 @@ impl Health {
         }
     }
 
-    /// Notes the state of a dependency, and returns whether it was unavailable before. A change is logged once.
+    /// Notes the state of a dependency, and returns whether it was unavailable before. A change is
+    /// logged once.
     pub fn set(&self, dependency: Dependency, state: Result<(), String>) -> bool {
         let mut unavailable = self.unavailable.lock().unwrap_or_else(PoisonError::into_inner);
         self.metrics.dependency(dependency, state.is_ok());

@@ -6,9 +6,9 @@
 //! core's effects through [`node`], several at once.
 //!
 //! Each peer has one module: [`kubernetes`] the API server, [`multus`] the daemon, [`cri`] the
-//! container runtime, [`devices`] the kubelet, [`cni`] the files of multus and libcni, [`disk`] the agent's own records.
-//! [`health`] says which of them can be reached; [`admin`] shows that, the [`metrics`] and an
-//! explanation of each pod.
+//! container runtime, [`devices`] the kubelet, [`cni`] the files of multus and libcni, [`disk`] the
+//! agent's own records. [`health`] says which of them can be reached; [`admin`] shows that, the
+//! [`metrics`] and an explanation of each pod.
 
 pub mod admin;
 pub mod args;

@@ -1,4 +1,5 @@
-//! What the agent counts. Every label set is closed: verbs, outcomes, states; never a name or a text.
+//! What the agent counts. Every label set is closed: verbs, outcomes, states; never a name or a
+//! text.
 
 mod dependency;
 mod register;

@@ -1,7 +1,9 @@
-//! Talks to the multus thick daemon: `POST /delegate` on its unix socket plugs or unplugs one attachment.
+//! Talks to the multus thick daemon: `POST /delegate` on its unix socket plugs or unplugs one
+//! attachment.
 //!
-//! Multus does not notice when a caller hangs up, and the plugin runs on. So nothing here gives up on a request that has been
-//! sent: [`Multus::delegate`] answers when multus does, or when the connection ends. Who finds that late decides so outside.
+//! Multus does not notice when a caller hangs up, and the plugin runs on. So nothing here gives up
+//! on a request that has been sent: [`Multus::delegate`] answers when multus does, or when the
+//! connection ends. Who finds that late decides so outside.
 
 mod answer;
 mod exchange;
@@ -45,7 +47,8 @@ impl Multus {
         Self { sockets }
     }
 
-    /// Plugs or unplugs one attachment, and waits for as long as that takes (the module says why). Memory is bounded.
+    /// Plugs or unplugs one attachment, and waits for as long as that takes (the module says why).
+    /// Memory is bounded.
     pub async fn delegate(&self, call: &Call) -> Answer {
         let body = match serde_json::to_vec(&Request::new(call)) {
             Ok(body) => body,
@@ -72,8 +75,8 @@ impl Multus {
     }
 }
 
-/// Whether the daemon at `socket` is healthy and the one that was asked. One that was started in the meantime does not know of
-/// plugins that its predecessor left running.
+/// Whether the daemon at `socket` is healthy and the one that was asked. One that was started in
+/// the meantime does not know of plugins that its predecessor left running.
 async fn is_still(socket: &Socket) -> bool {
     ask_health(std::slice::from_ref(&socket.path)).await.is_ok() && socket.is_current()
 }

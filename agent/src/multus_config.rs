@@ -119,7 +119,8 @@ mod tests {
             self.place.path().join("daemon-config.json")
         }
 
-        /// Follows the file while it has each of these in turn. It is replaced in one step, as by the kubelet.
+        /// Follows the file while it has each of these in turn. It is replaced in one step, as by
+        /// the kubelet.
         async fn sees(&self, contents: &[&str]) {
             let write = async {
                 for content in contents {

@@ -1,5 +1,6 @@
-//! Carries out the core's effects on the real node: multus, the runtime, the CNI files, the records, the API server. Every
-//! effect but one has a deadline: `/delegate` is never hung up on, because that does not stop the plugin.
+//! Carries out the core's effects on the real node: multus, the runtime, the CNI files, the
+//! records, the API server. Every effect but one has a deadline: `/delegate` is never hung up on,
+//! because that does not stop the plugin.
 
 use std::{
     path::{Path, PathBuf},
@@ -279,7 +280,8 @@ impl Node {
     ) -> Result<(), String> {
         let records = Arc::clone(&self.records);
         let outcome = blocking(move || write(&records)).await;
-        // Success does not prove that the disk is writable (a full disk still allows removals); the probe decides.
+        // Success does not prove that the disk is writable (a full disk still allows removals); the
+        // probe decides.
         if let Err(error) = &outcome {
             self.health.set(Dependency::Records, Err(error.clone()));
         }
@@ -371,8 +373,8 @@ fn below_run(path: &Path, host_run: &Path) -> Option<PathBuf> {
     below.map(|below| host_run.join(below))
 }
 
-/// Where a namespace's path on the node can be looked at from here. `/proc/<pid>/ns/net`, which docker uses, cannot:
-/// the agent has other process ids than the node.
+/// Where a namespace's path on the node can be looked at from here. `/proc/<pid>/ns/net`, which
+/// docker uses, cannot: the agent has other process ids than the node.
 fn seen_here(netns: &str, host_run: &Path) -> Option<PathBuf> {
     let path = Path::new(netns);
     if netns.is_empty() || path.starts_with("/proc") {

@@ -1,4 +1,5 @@
-//! The pods of this node and their workers: one worker for each pod that has, or had, something to do.
+//! The pods of this node and their workers: one worker for each pod that has, or had, something to
+//! do.
 
 pub mod worker;
 
@@ -54,7 +55,8 @@ struct Entry {
 }
 
 impl Pods {
-    /// No pods yet, except those that the disk remembers: their workers begin at once, before any new work.
+    /// No pods yet, except those that the disk remembers: their workers begin at once, before any
+    /// new work.
     pub fn new(context: Rc<WorkerContext>, remembered: BTreeMap<SandboxId, SandboxRecords>) -> Self {
         let pods = Self {
             context,
@@ -127,7 +129,8 @@ impl Pods {
         }
     }
 
-    /// The sandboxes that have to be followed to their end. Not those that have ended: nothing asks about them again.
+    /// The sandboxes that have to be followed to their end. Not those that have ended: nothing asks
+    /// about them again.
     pub fn followed_sandboxes(&self) -> BTreeSet<SandboxId> {
         let mut followed = BTreeSet::new();
         for worker in self.workers() {
@@ -353,7 +356,8 @@ impl Pods {
         .await
     }
 
-    /// The worker of a pod has ended. A pod that exists, or of which records are left, gets another one.
+    /// The worker of a pod has ended. A pod that exists, or of which records are left, gets another
+    /// one.
     fn replace(&self, uid: &str, records: BTreeMap<SandboxId, SandboxRecords>) {
         {
             let mut entries = self.entries.borrow_mut();

@@ -1,4 +1,5 @@
-//! Puts the program together and supervises it: every task runs until the end, so the first to end is the end of all.
+//! Puts the program together and supervises it: every task runs until the end, so the first to end
+//! is the end of all.
 
 pub mod open_files;
 
@@ -64,11 +65,13 @@ use crate::{
     pods::{Pods, worker::WorkerContext},
 };
 
-/// How long calls in flight may take after a signal to stop; then their intents are left for the next start.
+/// How long calls in flight may take after a signal to stop; then their intents are left for the
+/// next start.
 const FINISH: Duration = Duration::from_secs(8);
 /// How long the last events may take to be written.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
-/// How long a network is followed after its last pod: a pod that is edited back and forth reads it once.
+/// How long a network is followed after its last pod: a pod that is edited back and forth reads it
+/// once.
 const LINGER: Duration = Duration::from_secs(300);
 /// How often the records are tried while another agent holds them.
 const LOCK_RETRY: Duration = Duration::from_secs(1);
@@ -211,7 +214,8 @@ impl Agent {
         Cri::new(self.config.cri_socket_path.clone()).counted_by(self.metrics.cri_calls())
     }
 
-    /// Reads the records. A sandbox whose own record is missing is asked for at the runtime; one that the runtime does not know has ended.
+    /// Reads the records. A sandbox whose own record is missing is asked for at the runtime; one
+    /// that the runtime does not know has ended.
     async fn load(&self, records: &Records) -> Result<BTreeMap<SandboxId, SandboxRecords>, String> {
         let loaded = records.load_all().map_err(|error| error.to_string())?;
         for aside in &loaded.set_aside {
@@ -522,7 +526,8 @@ impl Stop {
     }
 }
 
-/// Opens the records; waits while another agent holds them, which is normal for a moment when the agent is replaced.
+/// Opens the records; waits while another agent holds them, which is normal for a moment when the
+/// agent is replaced.
 async fn open_records(config: &Config, health: &Health) -> Result<Arc<Records>, String> {
     loop {
         match Records::open(&config.state_dir) {

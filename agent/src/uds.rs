@@ -1,5 +1,6 @@
-//! Connects to unix sockets. A daemon deletes and creates its socket when it restarts, so every request dials again, and the first
-//! candidate that accepts a connection is used: a stale socket file does not hide a live daemon at another path.
+//! Connects to unix sockets. A daemon deletes and creates its socket when it restarts, so every
+//! request dials again, and the first candidate that accepts a connection is used: a stale socket
+//! file does not hide a live daemon at another path.
 
 use std::{
     error::Error,
@@ -14,7 +15,8 @@ use hyperlocal::{UnixConnector, UnixStream};
 use tonic::transport::{Channel, Endpoint};
 use tower::{ServiceExt as _, service_fn};
 
-/// How long one connect may take. A unix socket connects at once, unless the backlog of its listener is full.
+/// How long one connect may take. A unix socket connects at once, unless the backlog of its
+/// listener is full.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// No candidate accepted a connection: nothing has been sent.
@@ -52,7 +54,8 @@ pub struct Dialled {
 pub struct Socket {
     /// Its path.
     pub path: PathBuf,
-    /// Device, inode and creation time (inode numbers are reused); `None` where the path cannot be read.
+    /// Device, inode and creation time (inode numbers are reused); `None` where the path cannot be
+    /// read.
     identity: Option<(u64, u64, i64, i64)>,
 }
 
@@ -117,8 +120,8 @@ impl Socket {
         }
     }
 
-    /// Whether the path still leads to this socket. A daemon that restarts creates another one: `true` after a connect means
-    /// one and the same listener all the time.
+    /// Whether the path still leads to this socket. A daemon that restarts creates another one:
+    /// `true` after a connect means one and the same listener all the time.
     pub fn is_current(&self) -> bool {
         self.identity.is_some() && Self::at(&self.path) == *self
     }

@@ -1,4 +1,5 @@
-//! The admin port under attack: real sockets from addresses of 127.0.0.0/8, which all are this host's.
+//! The admin port under attack: real sockets from addresses of 127.0.0.0/8, which all are this
+//! host's.
 
 #![allow(
     clippy::unwrap_used,

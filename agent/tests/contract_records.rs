@@ -1,4 +1,5 @@
-//! The records on a real file system: what a crash, a stranger or another version left there, and what an administrator must mend.
+//! The records on a real file system: what a crash, a stranger or another version left there, and
+//! what an administrator must mend.
 
 #![allow(
     clippy::unwrap_used,

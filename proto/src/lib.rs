@@ -1,4 +1,5 @@
-//! The parts of gRPC APIs that the agent speaks, generated without protoc: a client, and a server for tests.
+//! The parts of gRPC APIs that the agent speaks, generated without protoc: a client, and a server
+//! for tests.
 
 /// `runtime.v1` of k8s.io/cri-api; the messages are a subset.
 #[allow(missing_docs, unused_qualifications, clippy::all, reason = "generated code")]

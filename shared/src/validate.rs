@@ -90,7 +90,8 @@ pub struct PodContext<'a> {
     pub virt_launcher: bool,
     /// The mode that applies: the namespace's label, else the configuration's.
     pub interface_names: InterfaceNames,
-    /// How many devices of each resource the pod was certainly given. Of a resource that is not here, nothing is known.
+    /// How many devices of each resource the pod was certainly given. Of a resource that is not
+    /// here, nothing is known.
     pub devices: &'a BTreeMap<String, u64>,
     /// What the request does.
     pub operation: Operation<'a>,

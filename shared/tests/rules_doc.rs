@@ -1,5 +1,5 @@
-//! `docs/rules.md` is written by the code that refuses and warns: every answer in it is a real one to
-//! a real input.
+//! `docs/rules.md` is written by the code that refuses and warns: every answer in it is a real one
+//! to a real input.
 //!
 //! `UPDATE_DOCS=1 cargo test -p shared --test rules_doc` writes the file again.
 
@@ -42,8 +42,8 @@ refuses, and the pod does not start or the interface is not plugged. *It would r
 readers of the annotation would disagree, or the list is larger than this project reads.
 ";
 
-/// Warnings that no list gives by itself: the words (`…` stands for what differs), the cause, and what
-/// to do.
+/// Warnings that no list gives by itself: the words (`…` stands for what differs), the cause, and
+/// what to do.
 const OTHER_WARNINGS: [[&str; 3]; 22] = [
     [
         "the namespace's label dynamic-networks.k8s.cni.cncf.io/interface-names is not fill, reject, warn or off",

@@ -1,12 +1,14 @@
-//! What the gate costs where it stands, between an API server and a user: the time that it adds to an edit, and whether every one of many
-//! edits at once is answered by it.
+//! What the gate costs where it stands, between an API server and a user: the time that it adds to
+//! an edit, and whether every one of many edits at once is answered by it.
 //!
-//! Pods that are never scheduled are edited, so that no agent has a part in it. For the comparison, both registrations get an object
-//! selector that leaves the others out. Each of them passes two webhooks that allow everything instead, but for one; those are deployed as
-//! ours are. The same PATCH then goes through ours, through each of those pairs, and through none, in turn.
+//! Pods that are never scheduled are edited, so that no agent has a part in it. For the comparison,
+//! both registrations get an object selector that leaves the others out. Each of them passes two
+//! webhooks that allow everything instead, but for one; those are deployed as ours are. The same
+//! PATCH then goes through ours, through each of those pairs, and through none, in turn.
 //!
-//! `cargo bench -p tests --bench gate` on a cluster with the manifests installed prints the rows of the table of `make bench`. Figures are
-//! for people: nothing is asserted but that the gate was asked.
+//! `cargo bench -p tests --bench gate` on a cluster with the manifests installed prints the rows of
+//! the table of `make bench`. Figures are for people: nothing is asserted but that the gate was
+//! asked.
 
 use std::time::{Duration, Instant};
 
@@ -210,7 +212,8 @@ async fn compare_with_others(ns: &Namespace) -> Result<()> {
     Ok(())
 }
 
-/// Many at once. A call to the gate that failed shows: the edit is stored without a name, or not at all.
+/// Many at once. A call to the gate that failed shows: the edit is stored without a name, or not at
+/// all.
 async fn load(ns: &Namespace) -> Result<()> {
     eprintln!("{EDITORS} editors at once, {EDITS_UNDER_LOAD} edits each");
     let mut pods = Vec::new();

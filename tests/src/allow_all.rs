@@ -1,6 +1,7 @@
-//! Pairs of webhooks that allow everything, one mutating and one validating: what any pair of webhooks adds to a request. They are
-//! deployed as ours are: in a pod of the cluster, behind a Service, with the same security context, priority and requests. They keep
-//! connections, as ours do.
+//! Pairs of webhooks that allow everything, one mutating and one validating: what any pair of
+//! webhooks adds to a request. They are deployed as ours are: in a pod of the cluster, behind a
+//! Service, with the same security context, priority and requests. They keep connections, as ours
+//! do.
 
 use std::{convert::Infallible, net::SocketAddr, path::Path};
 
@@ -56,11 +57,12 @@ pub struct AllowAll<'a> {
 }
 
 impl<'a> AllowAll<'a> {
-    /// Starts and registers them. The program has to be linked statically: its image has no libraries.
+    /// Starts and registers them. The program has to be linked statically: its image has no
+    /// libraries.
     ///
     /// # Errors
-    /// [`Error::Unexpected`] without a certificate, or when kubectl fails; [`Error::Setup`] when the program is not
-    /// built.
+    /// [`Error::Unexpected`] without a certificate, or when kubectl fails; [`Error::Setup`] when
+    /// the program is not built.
     pub async fn start(ns: &'a Namespace, labels: Labels) -> Result<Self> {
         let authority = Authority::generate(OffsetDateTime::now_utc()).map_err(unexpected)?;
         let signed = authority.sign_pem(&[format!("{NAME}.{}.svc", ns.name)], OffsetDateTime::now_utc());

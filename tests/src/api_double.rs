@@ -1,5 +1,6 @@
-//! A double between one agent and the API server. It passes everything on, unless an order about requests of that kind says otherwise; and
-//! it can cut every connection, or let them all fall silent, as networks do.
+//! A double between one agent and the API server. It passes everything on, unless an order about
+//! requests of that kind says otherwise; and it can cut every connection, or let them all fall
+//! silent, as networks do.
 
 mod answers;
 
@@ -142,7 +143,8 @@ impl ApiDouble {
         self.shared.line.send_modify(|line| line.cuts += 1);
     }
 
-    /// From now on nothing comes through and nothing is closed, not on old connections and not on new ones.
+    /// From now on nothing comes through and nothing is closed, not on old connections and not on
+    /// new ones.
     pub fn falls_silent(&self) {
         self.shared.line.send_modify(|line| {
             line.silences += 1;
@@ -164,8 +166,8 @@ impl ApiDouble {
         self.shared.line.send_modify(|line| line.away = false);
     }
 
-    /// How many requests it has had of the kinds and namespaces that `counts` accepts. The namespace
-    /// is empty for requests about none.
+    /// How many requests it has had of the kinds and namespaces that `counts` accepts. The
+    /// namespace is empty for requests about none.
     pub fn asked(&self, counts: impl Fn(RequestKind, &str) -> bool) -> u64 {
         let asked = self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let counted = asked
@@ -174,7 +176,8 @@ impl ApiDouble {
         counted.map(|(_, number)| number).sum()
     }
 
-    /// New connections work again. Those of before stay dead without a word, as where a router has forgotten them.
+    /// New connections work again. Those of before stay dead without a word, as where a router has
+    /// forgotten them.
     pub fn heals(&self) {
         self.shared.line.send_modify(|line| line.silent = false);
     }

@@ -1,5 +1,6 @@
-//! Whether a node is at rest as it should be: the kernel, the agent's records, libcni's cache, the leases, network-status and the
-//! calls that a recording plugin saw have to tell the same story. What does not fit is returned as a list of breaches.
+//! Whether a node is at rest as it should be: the kernel, the agent's records, libcni's cache, the
+//! leases, network-status and the calls that a recording plugin saw have to tell the same story.
+//! What does not fit is returned as a list of breaches.
 
 mod calls;
 mod scene;
@@ -11,7 +12,8 @@ pub use scene::{LiveSandbox, Scene};
 
 use crate::node::Lease;
 
-/// One thing that is not as it should be. Every breach names the sandbox (its id, or the pod's name) and the interface or file.
+/// One thing that is not as it should be. Every breach names the sandbox (its id, or the pod's
+/// name) and the interface or file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Breach {
     /// The annotation wants it, the kernel does not have it.

@@ -1,4 +1,5 @@
-//! A client of the gate's TLS port that writes what it likes: the requests of an API server, and those of an attacker.
+//! A client of the gate's TLS port that writes what it likes: the requests of an API server, and
+//! those of an attacker.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -24,7 +25,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the server at `address`, whose certificate must be for `name` and signed by `authority`.
+    /// A client of the server at `address`, whose certificate must be for `name` and signed by
+    /// `authority`.
     ///
     /// # Errors
     /// [`Error::Unexpected`] when the authority or the name is none.
@@ -55,8 +57,8 @@ impl Client {
         self.connector.connect(self.name.clone(), stream).await
     }
 
-    /// Sends JSON over a connection of its own, with `headers` (each with its line end) beside the necessary ones: the status code and
-    /// the body of the answer.
+    /// Sends JSON over a connection of its own, with `headers` (each with its line end) beside the
+    /// necessary ones: the status code and the body of the answer.
     ///
     /// # Errors
     /// [`Error::Unexpected`] when there is no answer.
@@ -70,7 +72,8 @@ impl Client {
         stream.write_all(head.as_bytes()).await.map_err(unexpected)?;
         let mut received = Vec::new();
         {
-            // A server that refuses by the headers alone answers before the end of the body, and closes.
+            // A server that refuses by the headers alone answers before the end of the body, and
+            // closes.
             let (mut reading, mut writing) = tokio::io::split(&mut stream);
             let sent = async {
                 let _ = writing.write_all(body).await.and(writing.flush().await);

@@ -1,4 +1,5 @@
-//! The connection to the local cluster: its kubeconfig and its node, found through `.cluster/` of this checkout.
+//! The connection to the local cluster: its kubeconfig and its node, found through `.cluster/` of
+//! this checkout.
 
 use std::{
     collections::BTreeMap,
@@ -34,10 +35,12 @@ pub(crate) const WEBHOOK: &str = "dynamic-networks-webhook";
 pub struct Cluster {
     /// An administrator's client.
     pub client: Client,
-    /// The node that a test is about: the first, but for [`Namespace::on_node`](crate::Namespace::on_node).
+    /// The node that a test is about: the first, but for
+    /// [`Namespace::on_node`](crate::Namespace::on_node).
     pub node: Node,
     env: BTreeMap<String, String>,
-    // Held while a test runs: shared by tests that mind their own namespace, alone by those that disturb everybody.
+    // Held while a test runs: shared by tests that mind their own namespace, alone by those that
+    // disturb everybody.
     _lock: File,
 }
 
@@ -128,7 +131,8 @@ impl Cluster {
             .map_or_else(|| state.join("kubeconfig"), PathBuf::from)
     }
 
-    /// Waits until agent and webhook run everywhere in their present version, and the API server can call the gate.
+    /// Waits until agent and webhook run everywhere in their present version, and the API server
+    /// can call the gate.
     ///
     /// # Errors
     /// [`Error::Deadline`] with what is missing.

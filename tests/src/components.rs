@@ -5,7 +5,8 @@ use crate::{cluster::Cluster, error::Result, repository};
 const CONTROL: &str = "tests/cluster/ctl.sh";
 
 impl Cluster {
-    /// The node loses its power and starts again with what is on its disk. Waits until its components serve; its pods come later.
+    /// The node loses its power and starts again with what is on its disk. Waits until its
+    /// components serve; its pods come later.
     ///
     /// # Errors
     /// [`crate::Error::Command`].

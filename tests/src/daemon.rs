@@ -1,6 +1,8 @@
-//! Programs of a test as processes of the node: the agent in place of the installed one, and a double in front of multus.
+//! Programs of a test as processes of the node: the agent in place of the installed one, and a
+//! double in front of multus.
 //!
-//! What a test leaves running would hold the agent's records: [`Cluster::put_right`](crate::Cluster) ends it by the files of pids.
+//! What a test leaves running would hold the agent's records:
+//! [`Cluster::put_right`](crate::Cluster) ends it by the files of pids.
 
 use std::{
     net::SocketAddr,
@@ -102,7 +104,8 @@ impl Node {
         self.run(&["sh", "-c", script, "sh", DIRECTORY]).await.map(drop)
     }
 
-    /// Builds the library that gives a program its own wall clock and puts it here. The answer is where.
+    /// Builds the library that gives a program its own wall clock and puts it here. The answer is
+    /// where.
     async fn clock_library(&self) -> Result<String> {
         let setup = |e: std::io::Error| Error::Setup(format!("a directory for the clock: {e}"));
         let directory = tempfile::tempdir().map_err(setup)?;
@@ -185,7 +188,8 @@ impl AgentOptions {
         self
     }
 
-    /// It has a wall clock of its own, so many seconds ahead of the machine's, which [`NodeAgent::move_clock`] moves.
+    /// It has a wall clock of its own, so many seconds ahead of the machine's, which
+    /// [`NodeAgent::move_clock`] moves.
     #[must_use]
     pub fn with_clock(mut self, seconds: i64) -> Self {
         self.clock = Some(seconds);
@@ -201,8 +205,8 @@ impl AgentOptions {
 }
 
 impl Namespace {
-    /// Takes the installed agent away, which [`crate::alone_in_namespace`] brings back, and makes the pod in whose name the agents of
-    /// this test release what deleted pods leave.
+    /// Takes the installed agent away, which [`crate::alone_in_namespace`] brings back, and makes
+    /// the pod in whose name the agents of this test release what deleted pods leave.
     ///
     /// # Errors
     /// [`Error::Api`], [`Error::Deadline`].
@@ -354,7 +358,8 @@ impl NodeAgent {
             .ok_or_else(|| Error::Unexpected(format!("no VmHWM in:\n{status}")))
     }
 
-    /// Moves the wall clock of an agent that has its own: from now on it is so many seconds ahead of the machine's.
+    /// Moves the wall clock of an agent that has its own: from now on it is so many seconds ahead
+    /// of the machine's.
     ///
     /// # Errors
     /// [`Error::Command`].
@@ -422,7 +427,8 @@ impl NodeAgent {
     }
 }
 
-/// Stands before the real multus daemon and passes requests on, unless an order about their interface says otherwise.
+/// Stands before the real multus daemon and passes requests on, unless an order about their
+/// interface says otherwise.
 pub struct MultusDouble(Daemon);
 
 impl MultusDouble {
@@ -447,7 +453,8 @@ impl MultusDouble {
         Ok(Self(daemon))
     }
 
-    /// From now on answers requests about `interface` by the script of this name: see `src/bin/multus-double.rs`.
+    /// From now on answers requests about `interface` by the script of this name: see
+    /// `src/bin/multus-double.rs`.
     ///
     /// # Errors
     /// [`Error::Command`].

@@ -1,4 +1,5 @@
-//! The node's multus daemon asked directly, as the agent asks it but with nothing around it: the floor of the benchmarks.
+//! The node's multus daemon asked directly, as the agent asks it but with nothing around it: the
+//! floor of the benchmarks.
 
 use std::path::PathBuf;
 
@@ -36,7 +37,8 @@ impl Namespace {
 }
 
 impl Node {
-    /// ADD or DEL of one interface of a pod; answers when multus does. Needs root: the socket is root's.
+    /// ADD or DEL of one interface of a pod; answers when multus does. Needs root: the socket is
+    /// root's.
     ///
     /// # Errors
     /// [`Error::Unexpected`] with multus' words when it refuses.

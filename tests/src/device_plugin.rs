@@ -106,8 +106,8 @@ impl Pod {
         Ok(entries.iter().filter_map(device).collect())
     }
 
-    /// Its network-status but for the cluster network, with every address and device made equal: for
-    /// comparing two pods.
+    /// Its network-status but for the cluster network, with every address and device made equal:
+    /// for comparing two pods.
     ///
     /// # Errors
     /// [`Error::Api`], [`Error::Unexpected`].

@@ -59,7 +59,8 @@ impl SmallDisk {
         self.script("rm -f \"$1/.set-aside/fill\"").await
     }
 
-    /// Makes it read-only. The file system itself cannot become so while the agent holds its lock: what can is another mount of it, on top.
+    /// Makes it read-only. The file system itself cannot become so while the agent holds its lock:
+    /// what can is another mount of it, on top.
     ///
     /// # Errors
     /// [`crate::Error::Command`].

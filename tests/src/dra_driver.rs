@@ -1,5 +1,5 @@
-//! Devices of claims, without hardware: a DRA driver that registers with the real kubelet, and links of
-//! a PCI bus that the real host-device plugin moves into pods.
+//! Devices of claims, without hardware: a DRA driver that registers with the real kubelet, and
+//! links of a PCI bus that the real host-device plugin moves into pods.
 
 use serde_json::{Value, json};
 

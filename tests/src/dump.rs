@@ -17,8 +17,8 @@ use crate::{
 };
 
 impl Namespace {
-    /// Prints pods, networks, events, logs and the node's files to standard error. Never fails: what cannot be had
-    /// is printed as the reason.
+    /// Prints pods, networks, events, logs and the node's files to standard error. Never fails:
+    /// what cannot be had is printed as the reason.
     pub(crate) async fn dump(&self) {
         let mut text = format!("\n===== dump of {} =====\n", self.name);
         section(&mut text, "networks", self.dump_networks().await);

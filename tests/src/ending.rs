@@ -14,11 +14,13 @@ use crate::{
     wait::{LONG, eventually},
 };
 
-/// What the agent promises: so long after the end of a sandbox, nothing of what it plugged there is left.
+/// What the agent promises: so long after the end of a sandbox, nothing of what it plugged there is
+/// left.
 pub const RELEASE: Duration = Duration::from_secs(5);
 /// What the agent promises for sandboxes that ended while it was down: so long after its start.
 pub const RELEASE_AT_START: Duration = Duration::from_secs(10);
-/// A test fails at this many times a promise: the machines that run it are slow and busy, the nodes of the promise are not.
+/// A test fails at this many times a promise: the machines that run it are slow and busy, the nodes
+/// of the promise are not.
 pub const PATIENCE: u32 = 3;
 
 /// How a pod is terminated.
@@ -32,7 +34,8 @@ pub enum Termination {
     Forced,
 }
 
-/// One attachment whose release is watched: made before the end begins, because afterwards its traces cannot be found any more.
+/// One attachment whose release is watched: made before the end begins, because afterwards its
+/// traces cannot be found any more.
 pub struct Watched {
     node: Node,
     sandbox: Sandbox,
@@ -44,7 +47,8 @@ pub struct Watched {
 }
 
 impl Pod {
-    /// Begins to delete the pod with the grace period of its own, or another one; 0 is by force. Waits for nothing.
+    /// Begins to delete the pod with the grace period of its own, or another one; 0 is by force.
+    /// Waits for nothing.
     ///
     /// # Errors
     /// [`Error::Api`].
@@ -105,10 +109,12 @@ impl Pod {
 }
 
 impl Watched {
-    /// Waits until the sandbox has ended and every trace is gone, and returns the time between the two.
+    /// Waits until the sandbox has ended and every trace is gone, and returns the time between the
+    /// two.
     ///
     /// # Errors
-    /// [`Error::Unexpected`] when anything is missing while the container runs, or left after [`PATIENCE`] times [`RELEASE`].
+    /// [`Error::Unexpected`] when anything is missing while the container runs, or left after
+    /// [`PATIENCE`] times [`RELEASE`].
     pub async fn released(&self) -> Result<Duration> {
         let took = self.took().await?;
         let limit = RELEASE * PATIENCE;
@@ -152,8 +158,9 @@ impl Watched {
     }
 }
 
-/// Prints the milliseconds between the end of the namespace and that of all traces, or what went wrong. In each round the process is looked
-/// at last: what is missing while it still runs was taken from it.
+/// Prints the milliseconds between the end of the namespace and that of all traces, or what went
+/// wrong. In each round the process is looked at last: what is missing while it still runs was
+/// taken from it.
 const WATCH: &str = r#"
     limit=$1 netns=$2 interface=$3 process=$4
     shift 4
@@ -182,10 +189,12 @@ const WATCH: &str = r#"
 "#;
 
 impl Cluster {
-    /// How long after its start the running agent had released `interface` of a sandbox that ended before: by its own log. Waits for that.
+    /// How long after its start the running agent had released `interface` of a sandbox that ended
+    /// before: by its own log. Waits for that.
     ///
     /// # Errors
-    /// [`Error::Deadline`] when it did not, [`Error::Unexpected`] when it took [`PATIENCE`] times [`RELEASE_AT_START`].
+    /// [`Error::Deadline`] when it did not, [`Error::Unexpected`] when it took [`PATIENCE`] times
+    /// [`RELEASE_AT_START`].
     pub async fn released_at_start(&self, watched: &Watched) -> Result<Duration> {
         let about = [
             " released ".to_owned(),
@@ -226,8 +235,8 @@ impl Node {
         self.task(uid, "container").await
     }
 
-    /// Waits until neither the agent nor libcni keeps a file about a sandbox that has ended. `eth0` is left out: that one is between multus
-    /// and the kubelet, which may take minutes.
+    /// Waits until neither the agent nor libcni keeps a file about a sandbox that has ended. `eth0`
+    /// is left out: that one is between multus and the kubelet, which may take minutes.
     ///
     /// # Errors
     /// [`Error::Deadline`] with what is left.
@@ -243,7 +252,8 @@ impl Node {
         .await
     }
 
-    /// Kills the process that holds the sandbox of the pod with `uid` (the pause container's), as the kernel may when memory is short.
+    /// Kills the process that holds the sandbox of the pod with `uid` (the pause container's), as
+    /// the kernel may when memory is short.
     ///
     /// # Errors
     /// [`Error::Command`].

@@ -1,4 +1,5 @@
-//! Why a step of a test did not succeed, with enough in it to understand the failure from the log alone.
+//! Why a step of a test did not succeed, with enough in it to understand the failure from the log
+//! alone.
 
 use std::time::Duration;
 

@@ -1,8 +1,10 @@
-//! What a benchmark prints: rows of the table of `make bench`, and what many measured times come to.
+//! What a benchmark prints: rows of the table of `make bench`, and what many measured times come
+//! to.
 
 use std::time::Duration;
 
-/// Prints one row: what was measured, the figure, what it is held against, the goal, and whether it is met (`None`: no goal).
+/// Prints one row: what was measured, the figure, what it is held against, the goal, and whether it
+/// is met (`None`: no goal).
 pub fn row(what: &str, figure: &str, held_against: &str, goal: &str, met: Option<bool>) {
     let verdict = match met {
         None => "",

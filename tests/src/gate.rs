@@ -34,14 +34,16 @@ const ASKERS: usize = 4;
 pub struct Asked {
     /// How many were made.
     pub calls: usize,
-    /// How many came back without the interface name that the gate fills in: it was not called, or did not answer.
+    /// How many came back without the interface name that the gate fills in: it was not called, or
+    /// did not answer.
     pub unfilled: usize,
     /// How many the API server refused because the gate did not answer.
     pub refused: usize,
 }
 
 impl Namespace {
-    /// Creates a pod with the networks annotation `networks` for show, and returns the annotation that would be stored.
+    /// Creates a pod with the networks annotation `networks` for show, and returns the annotation
+    /// that would be stored.
     ///
     /// # Errors
     /// [`Error::Api`].
@@ -49,8 +51,8 @@ impl Namespace {
         self.cluster.would_store(&self.name, networks).await
     }
 
-    /// Asks the gate without a pause, several times at once, until `until` is done. A create that fails otherwise than by a gate that does
-    /// not answer fails the test.
+    /// Asks the gate without a pause, several times at once, until `until` is done. A create that
+    /// fails otherwise than by a gate that does not answer fails the test.
     ///
     /// # Errors
     /// Whatever `until` returns, and [`Error::Api`].
@@ -102,7 +104,8 @@ impl Namespace {
     }
 }
 
-/// Whether the API server refuses because a webhook did not answer, not because of what it answered.
+/// Whether the API server refuses because a webhook did not answer, not because of what it
+/// answered.
 pub fn is_unanswered(refusal: &str) -> bool {
     refusal.contains("failed calling webhook")
 }
@@ -149,7 +152,8 @@ impl Cluster {
         Ok(texts)
     }
 
-    /// Creates a pod in any namespace for show, and returns the networks annotation that would be stored.
+    /// Creates a pod in any namespace for show, and returns the networks annotation that would be
+    /// stored.
     ///
     /// # Errors
     /// [`Error::Api`].
@@ -174,7 +178,8 @@ impl Cluster {
         Ok(map.data.unwrap_or_default().remove(CONFIG.1).unwrap_or_default())
     }
 
-    /// Changes keys of the programs' configuration, which they read when they start. It is put back at the end of the test.
+    /// Changes keys of the programs' configuration, which they read when they start. It is put back
+    /// at the end of the test.
     ///
     /// # Errors
     /// [`Error::Api`].
@@ -187,7 +192,8 @@ impl Cluster {
         patched.map(drop).doing("change the configuration")
     }
 
-    /// `kubectl rollout restart` of the gate, until the new replicas are ready and the old ones gone.
+    /// `kubectl rollout restart` of the gate, until the new replicas are ready and the old ones
+    /// gone.
     ///
     /// # Errors
     /// [`Error::Command`], [`Error::Deadline`].
@@ -212,7 +218,8 @@ impl Cluster {
         .await
     }
 
-    /// Replaces every replica of the gate at once, without the care of a rollout, and waits for the new ones.
+    /// Replaces every replica of the gate at once, without the care of a rollout, and waits for the
+    /// new ones.
     ///
     /// # Errors
     /// [`Error::Api`], [`Error::Deadline`].
@@ -238,7 +245,8 @@ impl Cluster {
         .await
     }
 
-    /// Sets the number of replicas of the gate and waits for them. It is put back at the end of the test.
+    /// Sets the number of replicas of the gate and waits for them. It is put back at the end of the
+    /// test.
     ///
     /// # Errors
     /// [`Error::Api`], [`Error::Deadline`].
@@ -256,7 +264,8 @@ impl Cluster {
         .await
     }
 
-    /// Ends one replica of the gate with SIGKILL, as a crash would, and waits until it is there again.
+    /// Ends one replica of the gate with SIGKILL, as a crash would, and waits until it is there
+    /// again.
     ///
     /// # Errors
     /// [`Error::Command`], [`Error::Deadline`].
@@ -273,7 +282,8 @@ impl Cluster {
         .await
     }
 
-    /// The nodes lose their power and start again. Waits until both programs have started again too, all by themselves.
+    /// The nodes lose their power and start again. Waits until both programs have started again
+    /// too, all by themselves.
     ///
     /// # Errors
     /// [`Error::Command`], [`Error::Deadline`].

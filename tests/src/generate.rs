@@ -1,6 +1,8 @@
-//! Generated networks annotations: whole ones, damaged ones and hostile ones, each replayable by its seed.
+//! Generated networks annotations: whole ones, damaged ones and hostile ones, each replayable by
+//! its seed.
 //!
-//! A case is made by a random generator seeded with the case's number, so `ANNOTATION_SEED=N ANNOTATION_CASES=1` replays case N.
+//! A case is made by a random generator seeded with the case's number, so
+//! `ANNOTATION_SEED=N ANNOTATION_CASES=1` replays case N.
 
 mod json;
 mod result;
@@ -12,7 +14,8 @@ pub use result::result;
 
 use crate::Error;
 
-/// One generated annotation. About two in three are meant to be valid, the others carry one to three faults.
+/// One generated annotation. About two in three are meant to be valid, the others carry one to
+/// three faults.
 pub fn annotation(seed: u64) -> String {
     let mut rng = Rng::with_seed(seed);
     let mut value = if rng.u8(0..4) == 0 {

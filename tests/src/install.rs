@@ -1,4 +1,5 @@
-//! Installing and removing as a user does it: kubectl with the manifest; and what the API holds of us.
+//! Installing and removing as a user does it: kubectl with the manifest; and what the API holds of
+//! us.
 
 use std::process::Stdio;
 
@@ -47,8 +48,9 @@ impl Cluster {
         self.kubectl(&["delete", "-f", &manifest()]).await
     }
 
-    /// What the manifest's objects are, as `Kind name version`: the generation of those that count it, which no status write changes,
-    /// else the resource version. kubectl's own "configured" also stands for patches that change nothing.
+    /// What the manifest's objects are, as `Kind name version`: the generation of those that count
+    /// it, which no status write changes, else the resource version. kubectl's own "configured"
+    /// also stands for patches that change nothing.
     ///
     /// # Errors
     /// [`Error::Command`] with kubectl's words.
@@ -72,7 +74,8 @@ impl Cluster {
         printed(&format!("kubectl {}", arguments.join(" ")), output)
     }
 
-    /// Runs kubectl with something on its standard input, and returns its words, also when it fails.
+    /// Runs kubectl with something on its standard input, and returns its words, also when it
+    /// fails.
     ///
     /// # Errors
     /// [`Error::Unexpected`] when it cannot be run.
@@ -108,7 +111,8 @@ impl Cluster {
         command
     }
 
-    /// Runs a command of the documentation as it is written there: the one line of `document` with `part` in it.
+    /// Runs a command of the documentation as it is written there: the one line of `document` with
+    /// `part` in it.
     ///
     /// # Errors
     /// [`Error::Unexpected`] when there is no such line, or several; [`Error::Command`].
@@ -132,7 +136,8 @@ impl Cluster {
         printed(line, output.await)
     }
 
-    /// Whether somebody changed the programs' configuration, or what happens while the gate is down.
+    /// Whether somebody changed the programs' configuration, or what happens while the gate is
+    /// down.
     ///
     /// # Errors
     /// [`Error::Api`], [`Error::Unexpected`] when the manifest lacks one of them.
@@ -197,8 +202,8 @@ pub fn documents(yaml: &str) -> Result<Vec<DynamicObject>> {
     serde_saphyr::from_multiple(yaml).map_err(|e| Error::Unexpected(e.to_string()))
 }
 
-/// Every object of the API, of any kind, with `part` in its name, as `Kind namespace/name`; but for events, which
-/// outlive what they tell about.
+/// Every object of the API, of any kind, with `part` in its name, as `Kind namespace/name`; but for
+/// events, which outlive what they tell about.
 ///
 /// # Errors
 /// [`Error::Api`].

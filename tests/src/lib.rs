@@ -1,9 +1,11 @@
-//! The test harness: verbs over the local cluster, over the two programs run as plain processes, and over the files
-//! of the repository. A test opens a namespace of its own ([`in_namespace`]), makes networks and pods in it, edits
-//! annotations, and looks at what the kernel, the node's files and the API say. Whatever fails is dumped.
+//! The test harness: verbs over the local cluster, over the two programs run as plain processes,
+//! and over the files of the repository. A test opens a namespace of its own ([`in_namespace`]),
+//! makes networks and pods in it, edits annotations, and looks at what the kernel, the node's files
+//! and the API say. Whatever fails is dumped.
 //!
-//! The cluster is the one that `make cluster-up` left in `.cluster/` of this checkout, with the image loaded and
-//! `manifests/dynamic-networks-controller.yaml` applied (`make test` does all of it). Without it cluster tests fail.
+//! The cluster is the one that `make cluster-up` left in `.cluster/` of this checkout, with the
+//! image loaded and `manifests/dynamic-networks-controller.yaml` applied (`make test` does all of
+//! it). Without it cluster tests fail.
 
 mod account;
 mod allow_all;

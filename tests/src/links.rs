@@ -1,4 +1,5 @@
-//! The links of one pod as the kernel announces them: for measuring when an interface is there, without asking again and again.
+//! The links of one pod as the kernel announces them: for measuring when an interface is there,
+//! without asking again and again.
 
 use std::{
     process::Stdio,
@@ -22,7 +23,8 @@ const CALL: &str = "127.91.81.71/32";
 /// How soon a monitor that listens has heard it.
 const ANSWERS: Duration = Duration::from_millis(200);
 
-/// The kernel's announcements about one sandbox's links and addresses, from the moment that it was made.
+/// The kernel's announcements about one sandbox's links and addresses, from the moment that it was
+/// made.
 pub struct Links {
     lines: Lines<BufReader<ChildStdout>>,
     // Ended when dropped.
@@ -60,12 +62,14 @@ impl Node {
 }
 
 impl Links {
-    /// When the interface got its first address of IPv4: the last thing that a plugin chain does to it.
+    /// When the interface got its first address of IPv4: the last thing that a plugin chain does to
+    /// it.
     ///
     /// # Errors
     /// [`Error::Unexpected`] when that does not happen.
     pub async fn has_address(&mut self, interface: &str) -> Result<Instant> {
-        // The name in front is the one that the monitor saw first; the label of the address is the present one.
+        // The name in front is the one that the monitor saw first; the label of the address is the
+        // present one.
         let wanted = |line: &str| {
             let mut words = line.split('\\').next().unwrap_or_default().split_whitespace();
             !line.starts_with("Deleted")

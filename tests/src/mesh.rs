@@ -1,5 +1,6 @@
-//! Another mutating webhook, as a service mesh brings one: it appends a network to the list of every pod that is created in one namespace. Runs
-//! in the test's own process; the API server reaches it over the wire between this machine and the node.
+//! Another mutating webhook, as a service mesh brings one: it appends a network to the list of
+//! every pod that is created in one namespace. Runs in the test's own process; the API server
+//! reaches it over the wire between this machine and the node.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
@@ -29,7 +30,8 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// Appends `network` to text lists. The API server calls webhooks in the order of their names: `prefix` comes before or after ours.
+    /// Appends `network` to text lists. The API server calls webhooks in the order of their names:
+    /// `prefix` comes before or after ours.
     ///
     /// # Errors
     /// [`Error::Api`], [`Error::Command`], [`Error::Unexpected`] without a socket or a certificate.

@@ -1,4 +1,5 @@
-//! `docs/metrics.md` and what a program exposes, in one form, so that a test can hold one against the other.
+//! `docs/metrics.md` and what a program exposes, in one form, so that a test can hold one against
+//! the other.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
-//! The node's multus daemon: its configuration changed for one test, and the kind of its networks taken away.
+//! The node's multus daemon: its configuration changed for one test, and the kind of its networks
+//! taken away.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
@@ -21,7 +22,8 @@ const ORIGINAL: &str = "/etc/cni/net.d/multus.d/daemon-config.before-tests";
 const NETWORKS_KIND: &str = "network-attachment-definitions.k8s.cni.cncf.io";
 
 impl Cluster {
-    /// Changes the multus daemon's configuration and restarts it. It is put back at the end of the test.
+    /// Changes the multus daemon's configuration and restarts it. It is put back at the end of the
+    /// test.
     ///
     /// # Errors
     /// [`Error::Command`], [`Error::Deadline`] when the daemon does not come back.
@@ -67,7 +69,8 @@ impl Cluster {
         }
     }
 
-    /// Deletes the CustomResourceDefinition of NADs, and with it every NAD. It is put back at the end of the test.
+    /// Deletes the CustomResourceDefinition of NADs, and with it every NAD. It is put back at the
+    /// end of the test.
     ///
     /// # Errors
     /// [`Error::Api`], [`Error::Deadline`].

@@ -54,8 +54,8 @@ pub async fn in_namespace(purpose: &str, test: impl AsyncFnOnce(&Namespace) -> R
     ns.finish(outcome).await
 }
 
-/// Runs a test in kube-system, where the webhook is not asked, beside others. Its pods and networks need names that no other test
-/// gives.
+/// Runs a test in kube-system, where the webhook is not asked, beside others. Its pods and networks
+/// need names that no other test gives.
 ///
 /// # Errors
 /// Whatever the test returns; cleaning up counts too.
@@ -67,8 +67,8 @@ pub async fn in_kube_system(test: impl AsyncFnOnce(&Namespace) -> Result<()>) ->
     ns.finish(outcome).await
 }
 
-/// Runs a test that disturbs everybody: no other test runs meanwhile, and what it changed about the cluster
-/// is put right at its end.
+/// Runs a test that disturbs everybody: no other test runs meanwhile, and what it changed about the
+/// cluster is put right at its end.
 ///
 /// # Errors
 /// Whatever the test returns; setting up, cleaning up and putting right count too.
@@ -149,7 +149,8 @@ impl Namespace {
             .await
             .doing("make a namespace")?;
         let name = made.name_any();
-        // No pod is admitted before; after the API server was gone, the controller that makes it takes its time.
+        // No pod is admitted before; after the API server was gone, the controller that makes it
+        // takes its time.
         let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), &name);
         eventually(LONG, "the namespace has a service account", async || {
             let account = accounts.get("default").await;
@@ -337,7 +338,8 @@ impl Namespace {
         format!("{}{:x}", self.bridge_prefix(), hash % 0xffff)
     }
 
-    /// A network device on the node for this test alone; it is gone at the end of the test, or of the pod that it was given to.
+    /// A network device on the node for this test alone; it is gone at the end of the test, or of
+    /// the pod that it was given to.
     ///
     /// # Errors
     /// [`Error::Command`].
@@ -366,7 +368,8 @@ impl Namespace {
         format!("{}{number}", self.bridge_prefix())
     }
 
-    /// Makes links on the node, which can be moved into a pod or be the master of others. They are gone at the end of the test.
+    /// Makes links on the node, which can be moved into a pod or be the master of others. They are
+    /// gone at the end of the test.
     ///
     /// # Errors
     /// [`Error::Command`].
@@ -390,7 +393,8 @@ impl Namespace {
         }
     }
 
-    /// Pods first and awaited, so that one test's end does not slow the next one's pods; the rest goes by itself.
+    /// Pods first and awaited, so that one test's end does not slow the next one's pods; the rest
+    /// goes by itself.
     async fn remove(&self) -> Result<()> {
         self.no_orders().await?;
         let pods = self.pods();

@@ -1,4 +1,5 @@
-//! NetworkAttachmentDefinitions for tests: macvlan on the node's `eth1`, or a bridge of the test's own.
+//! NetworkAttachmentDefinitions for tests: macvlan on the node's `eth1`, or a bridge of the test's
+//! own.
 
 use serde_json::{Map, Value, json};
 
@@ -43,7 +44,8 @@ pub fn bridge() -> Plugin {
     Plugin::of(json!({"type": "bridge"}))
 }
 
-/// A device of the node that moves into the pod. Its plugin does nothing once the pod's network namespace is gone.
+/// A device of the node that moves into the pod. Its plugin does nothing once the pod's network
+/// namespace is gone.
 pub fn host_device(device: &str) -> Plugin {
     Plugin::of(json!({"type": "host-device", "device": device}))
 }
@@ -80,14 +82,16 @@ impl Plugin {
         self
     }
 
-    /// On top of an interface that is in the pod already: impossible unless that one is plugged first.
+    /// On top of an interface that is in the pod already: impossible unless that one is plugged
+    /// first.
     pub fn over(mut self, interface: &str) -> Self {
         self.config.insert("master".to_owned(), json!(interface));
         self.config.insert("linkInContainer".to_owned(), json!(true));
         self
     }
 
-    /// Followed by the recorder, which declares every capability: see [`crate::Pod::recorded`] and [`crate::Namespace::order`].
+    /// Followed by the recorder, which declares every capability: see [`crate::Pod::recorded`] and
+    /// [`crate::Namespace::order`].
     pub fn recorded(mut self) -> Self {
         self.recorded = true;
         self

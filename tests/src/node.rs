@@ -1,5 +1,5 @@
-//! The node: commands inside its namespaces, its sandboxes, its IPAM leases and the files that multus, libcni and
-//! the agent keep there.
+//! The node: commands inside its namespaces, its sandboxes, its IPAM leases and the files that
+//! multus, libcni and the agent keep there.
 
 use std::{
     collections::BTreeMap,
@@ -191,7 +191,8 @@ impl Node {
         Ok(files)
     }
 
-    /// The interfaces of `sandbox` that the agent has a record of, with how far each is (`plugged`, `tombstone`…).
+    /// The interfaces of `sandbox` that the agent has a record of, with how far each is (`plugged`,
+    /// `tombstone`…).
     ///
     /// # Errors
     /// [`Error::Command`], [`Error::Unexpected`] for a file that is no record.
@@ -231,7 +232,8 @@ impl Node {
         self.list(&format!("{RECORDS}/{sandbox}")).await
     }
 
-    /// The sandboxes into which multus has plugged networks at their start, and which it has not torn down yet.
+    /// The sandboxes into which multus has plugged networks at their start, and which it has not
+    /// torn down yet.
     ///
     /// # Errors
     /// [`Error::Command`].

@@ -1,4 +1,5 @@
-//! The oracle: what multus and the network-attachment-definition-client themselves make of an input. See `tests/oracle/`.
+//! The oracle: what multus and the network-attachment-definition-client themselves make of an
+//! input. See `tests/oracle/`.
 
 use std::{
     io::{BufRead, BufReader, BufWriter, Write},
@@ -14,7 +15,8 @@ use crate::{Error, Result, repository::go_program};
 /// What the oracle said to one question.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Answer {
-    /// What was read, as written: it may be nested deeper than our own readers go; `null` when it was refused.
+    /// What was read, as written: it may be nested deeper than our own readers go; `null` when it
+    /// was refused.
     pub value: Box<RawValue>,
     /// Why it was refused; empty when it was not.
     #[serde(default)]

@@ -1,4 +1,5 @@
-//! Naming parity: random lists of named and unnamed networks, and the interfaces that pods get from them by multus alone and through the gate.
+//! Naming parity: random lists of named and unnamed networks, and the interfaces that pods get from
+//! them by multus alone and through the gate.
 
 use fastrand::Rng;
 use shared::{naming, selection::SelectionList};
@@ -12,8 +13,9 @@ use crate::{
 
 const SEED: u64 = 7;
 
-/// Fails unless pods get the same interfaces with the gate in place as multus alone gives them, and unless lists that multus alone cannot
-/// start are made to work: `count` lists of the first kind, two of the second. Multus attaches `offset` networks of its own before these.
+/// Fails unless pods get the same interfaces with the gate in place as multus alone gives them, and
+/// unless lists that multus alone cannot start are made to work: `count` lists of the first kind,
+/// two of the second. Multus attaches `offset` networks of its own before these.
 ///
 /// # Errors
 /// What is different, and whatever goes wrong on the way.

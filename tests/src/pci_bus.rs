@@ -69,7 +69,8 @@ impl PciBus {
         self.node.run(&command).await.map(drop)
     }
 
-    /// Takes the bus away. No pod may have a device of it any more: host-device reads it at DEL, too.
+    /// Takes the bus away. No pod may have a device of it any more: host-device reads it at DEL,
+    /// too.
     ///
     /// # Errors
     /// [`Error::Command`].

@@ -302,8 +302,8 @@ impl Pod {
         Ok(leases)
     }
 
-    /// Waits until the kernel shows exactly these interfaces beside `eth0`, and network-status the same ones with the
-    /// same addresses.
+    /// Waits until the kernel shows exactly these interfaces beside `eth0`, and network-status the
+    /// same ones with the same addresses.
     ///
     /// # Errors
     /// [`Error::Deadline`] with what is there instead.
@@ -311,8 +311,8 @@ impl Pod {
         self.has_exactly_within(PLUG, wanted).await
     }
 
-    /// As [`Self::has_exactly`], after steps that failed again and again: the pauses between their tries are up to a
-    /// minute.
+    /// As [`Self::has_exactly`], after steps that failed again and again: the pauses between their
+    /// tries are up to a minute.
     ///
     /// # Errors
     /// [`Error::Deadline`] with what is there instead.
@@ -368,7 +368,8 @@ impl Pod {
     }
 }
 
-/// An interface as network-status would describe it: name, hardware address, addresses without prefix.
+/// An interface as network-status would describe it: name, hardware address, addresses without
+/// prefix.
 pub(crate) fn seen_in_kernel(interface: Interface) -> Option<(String, (String, Vec<String>))> {
     let bare = |a: String| a.split('/').next().map(str::to_owned);
     let addresses = interface.addresses.into_iter().filter_map(bare).collect();

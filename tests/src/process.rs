@@ -240,7 +240,8 @@ async fn collect(mut pipe: impl AsyncRead + Unpin, text: Arc<Mutex<String>>) {
 /// # Errors
 /// [`Error::Setup`] when it is not built.
 pub(crate) fn built(name: &str) -> Result<PathBuf> {
-    // Tests are in `<target>/<profile>/deps`, programs one level higher; those of this crate itself too.
+    // Tests are in `<target>/<profile>/deps`, programs one level higher; those of this crate itself
+    // too.
     let test = std::env::current_exe().map_err(|e| Error::Setup(e.to_string()))?;
     let path = test.ancestors().nth(2).unwrap_or(Path::new("/")).join(name);
     if path.is_file() {

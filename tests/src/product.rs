@@ -1,4 +1,5 @@
-//! The two installed programs as objects of the cluster: stopped, started, restarted, installed again.
+//! The two installed programs as objects of the cluster: stopped, started, restarted, installed
+//! again.
 
 use k8s_openapi::api::{
     apps::v1::{DaemonSet, Deployment},
@@ -84,7 +85,8 @@ impl Cluster {
         .await
     }
 
-    /// Where the node reaches the agent's admin port. With it the agent can be asked without the API server.
+    /// Where the node reaches the agent's admin port. With it the agent can be asked without the
+    /// API server.
     ///
     /// # Errors
     /// [`Error::Unexpected`] when none runs.
@@ -101,7 +103,8 @@ impl Cluster {
         self.node.page(&(self.agent_address().await? + path)).await
     }
 
-    /// One of the agent's metrics by its name and labels, as `/metrics` writes them; 0 when there is none yet.
+    /// One of the agent's metrics by its name and labels, as `/metrics` writes them; 0 when there
+    /// is none yet.
     ///
     /// # Errors
     /// [`Error::Command`] when the agent does not answer, [`Error::Unexpected`] for a name that is
@@ -227,8 +230,8 @@ impl Cluster {
         .await
     }
 
-    /// Brings the cluster back to where every test begins, whatever an earlier one left. What it starts again gets ready by itself:
-    /// [`Self::installed`] waits for that.
+    /// Brings the cluster back to where every test begins, whatever an earlier one left. What it
+    /// starts again gets ready by itself: [`Self::installed`] waits for that.
     pub(crate) async fn put_right(&self) -> Result<()> {
         self.node.end_daemons().await?;
         self.node.has_its_own_disk().await?;

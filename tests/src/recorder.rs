@@ -50,7 +50,8 @@ impl Recorded {
             .find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))
     }
 
-    /// Its standard input but for `prevResult`: what came from the network's configuration and the annotation.
+    /// Its standard input but for `prevResult`: what came from the network's configuration and the
+    /// annotation.
     pub fn asked(&self) -> Value {
         let mut config = self.config.clone();
         if let Value::Object(config) = &mut config {
@@ -61,8 +62,8 @@ impl Recorded {
 }
 
 impl Namespace {
-    /// Tells the recorder what to do when it is called for `nad` with `verb`, `ADD` or `DEL`. Orders end with [`Self::no_orders`], at the
-    /// latest with the test.
+    /// Tells the recorder what to do when it is called for `nad` with `verb`, `ADD` or `DEL`.
+    /// Orders end with [`Self::no_orders`], at the latest with the test.
     ///
     /// # Errors
     /// [`Error::Command`].
@@ -123,7 +124,8 @@ impl Pod {
 }
 
 impl Node {
-    /// Makes sure that the recorder is where multus looks for plugins, as cargo built it beside this test.
+    /// Makes sure that the recorder is where multus looks for plugins, as cargo built it beside
+    /// this test.
     pub(crate) async fn has_recorder(&self) -> Result<()> {
         self.install(&built(RECORDER)?, &PathBuf::from("/opt/cni/bin").join(RECORDER))
             .await?;

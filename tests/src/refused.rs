@@ -1,5 +1,6 @@
-//! Configurations that a plugin refuses: every plugin of the testbed with one wrong value of each kind that it checks, alone and in a
-//! chain with a plugin that is in order, before it and behind it.
+//! Configurations that a plugin refuses: every plugin of the testbed with one wrong value of each
+//! kind that it checks, alone and in a chain with a plugin that is in order, before it and behind
+//! it.
 
 use serde_json::{Value, json};
 
@@ -32,7 +33,8 @@ const fn wrong(plugin: &'static str, what: &'static str, key: &'static str, valu
     }
 }
 
-/// The whole table. What the node's kernel or its plugins do not support is left out by [`Node::refused`].
+/// The whole table. What the node's kernel or its plugins do not support is left out by
+/// [`Node::refused`].
 const TABLE: &[Wrong] = &[
     wrong("macvlan", "type", "/type", r#""macvaln""#),
     wrong("macvlan", "mtu", "/mtu", r#""1400""#),

@@ -64,7 +64,8 @@ pub(crate) fn go_program(name: &str) -> Result<PathBuf> {
     Ok(String::from_utf8_lossy(&built.stdout).trim().into())
 }
 
-/// Renders the manifests into a directory, with the defaults of the Makefile for what `variables` leaves out.
+/// Renders the manifests into a directory, with the defaults of the Makefile for what `variables`
+/// leaves out.
 ///
 /// # Errors
 /// [`Error::Command`] with what the script complained about.

@@ -1,5 +1,6 @@
-//! Many pods of one namespace, looked at together: what the kernel, the node's files and the API have of each, by one command and two
-//! requests a look. For tests with so many pods that a look at each would cost more than what they test.
+//! Many pods of one namespace, looked at together: what the kernel, the node's files and the API
+//! have of each, by one command and two requests a look. For tests with so many pods that a look at
+//! each would cost more than what they test.
 
 use std::{
     cell::RefCell,

@@ -7,13 +7,14 @@ use std::{
 
 use crate::error::{Error, Result};
 
-/// Within this, an edit must have reached the kernel of a healthy node, however busy the machine is.
+/// Within this, an edit must have reached the kernel of a healthy node, however busy the machine
+/// is.
 pub const PLUG: Duration = Duration::from_secs(30);
 /// For what restarts programs or waits for Kubernetes' own controllers.
 pub const LONG: Duration = Duration::from_secs(90);
 
-/// Conditions are asked for this often, and less often the longer it takes already: each look costs the machine as much as
-/// a step of what is waited for.
+/// Conditions are asked for this often, and less often the longer it takes already: each look costs
+/// the machine as much as a step of what is waited for.
 const SHORTEST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_millis(400);
 

@@ -1,5 +1,5 @@
-//! The agent away, and back: what was edited meanwhile is caught up, what was right is not touched. And the agent
-//! without the gate: what nobody refused is judged on the node.
+//! The agent away, and back: what was edited meanwhile is caught up, what was right is not touched.
+//! And the agent without the gate: what nobody refused is judged on the node.
 
 use serde_json::json;
 use tests::{
@@ -179,7 +179,8 @@ async fn enforces_the_isolation_of_namespaces_by_itself() -> Result<()> {
             .await?;
         ns.cluster.restart_agent().await?;
 
-        // Of another namespace, of this one, and of one that is everybody's: that there is no such network comes later.
+        // Of another namespace, of this one, and of one that is everybody's: that there is no such
+        // network comes later.
         pod.annotate("kube-system/blue@net2,blue@net3,default/blue@net4")
             .await?;
 

@@ -1,5 +1,6 @@
-//! An API server that answers badly, cannot be reached or is killed, before a real agent: what is plugged stays plugged, readiness tells, and
-//! afterwards what was edited meanwhile is carried out without another edit.
+//! An API server that answers badly, cannot be reached or is killed, before a real agent: what is
+//! plugged stays plugged, readiness tells, and afterwards what was edited meanwhile is carried out
+//! without another edit.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,8 @@ const BLIND: [(Answer, &str); 3] = [
 ];
 /// While they can be listed and the list is always too old for a watch.
 const STALE: [Answer; 2] = [Answer::Gone, Answer::GoneEvent];
-/// Of a patch of network-status, and how often before it is over. The first two are conflicts, more in a row than the agent bears.
+/// Of a patch of network-status, and how often before it is over. The first two are conflicts, more
+/// in a row than the agent bears.
 const UNWRITTEN: [(&str, Answer, u32); 6] = [
     ("overtaken", Answer::Overtaken, 6),
     ("conflict", Answer::Conflict, 6),

@@ -1,4 +1,5 @@
-//! Keys with capitals, as a file of `tests/cases/` has them: in kube-system, where the webhook is not asked, and with another agent.
+//! Keys with capitals, as a file of `tests/cases/` has them: in kube-system, where the webhook is
+//! not asked, and with another agent.
 
 use rstest::rstest;
 use tests::{Result, alone_in_kube_system};

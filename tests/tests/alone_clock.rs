@@ -1,4 +1,5 @@
-//! The node's wall clock is moved while the agent runs, or between two agents. Nothing that the agent does follows it.
+//! The node's wall clock is moved while the agent runs, or between two agents. Nothing that the
+//! agent does follows it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,7 +11,8 @@ use tests::{
 /// In seconds.
 const DAY: i64 = 24 * 60 * 60;
 
-/// By a double of the API server that wants no certificates: this cluster's are younger than a day, and would be refused at once.
+/// By a double of the API server that wants no certificates: this cluster's are younger than a day,
+/// and would be refused at once.
 #[tokio::test]
 async fn nothing_is_late_or_lost_when_the_clock_is_moved_a_day_forward_and_two_back() -> Result<()> {
     alone_in_namespace("clock", async |ns| {
@@ -118,8 +120,8 @@ impl Clock<'_> {
         Ok(())
     }
 
-    /// The clock is `ahead` of the machine's from now on. What was tried in vain before is tried on and done when it can be; edits, a pod
-    /// that is deleted and a restart are as ever.
+    /// The clock is `ahead` of the machine's from now on. What was tried in vain before is tried on
+    /// and done when it can be; edits, a pod that is deleted and a restart are as ever.
     async fn is_moved(&mut self, ahead: i64, edited: &Pod) -> Result<()> {
         let (ns, blue) = (self.ns, self.blue);
         let kept = edited.interface("kept").await?;

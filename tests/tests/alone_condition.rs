@@ -29,7 +29,8 @@ async fn a_stale_condition_is_corrected_when_the_agent_returns() -> Result<()> {
     .await
 }
 
-/// The kubelet keeps the condition over a new sandbox: the one of the old sandbox says True of the same annotation.
+/// The kubelet keeps the condition over a new sandbox: the one of the old sandbox says True of the
+/// same annotation.
 #[tokio::test]
 async fn a_stale_condition_is_corrected_in_a_new_sandbox() -> Result<()> {
     alone_in_namespace("sandbox", async |ns| {
@@ -41,7 +42,8 @@ async fn a_stale_condition_is_corrected_in_a_new_sandbox() -> Result<()> {
         node.kill_sandbox(&pod.uid).await?;
         let again = pod.in_its_next_sandbox().await?;
         again.interface("net2").await?;
-        // Multus has plugged both. Of one the new sandbox is robbed, and its network cannot be plugged any more.
+        // Multus has plugged both. Of one the new sandbox is robbed, and its network cannot be
+        // plugged any more.
         let (sandbox, config) = (again.sandbox().await?, &blue.config_name);
         let result = format!("/var/lib/cni/multus/results/{config}-{}-net2", sandbox.id);
         let rob = r#"nsenter --net="$1" ip link delete net2 && rm "$2""#;

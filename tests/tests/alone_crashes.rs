@@ -1,5 +1,5 @@
-//! The agent killed (SIGKILL) between any two effects and in the middle of calls: the next one goes on from what is on the disk, and the
-//! node comes to rest as if nothing had been.
+//! The agent killed (SIGKILL) between any two effects and in the middle of calls: the next one goes
+//! on from what is on the disk, and the node comes to rest as if nothing had been.
 
 use agent::failpoint::FailPoint;
 use tests::{
@@ -111,7 +111,8 @@ async fn goes_on_wherever_it_was_killed_at_the_first_sight_or_the_end_of_a_pod()
     .await
 }
 
-/// The plugin runs on, and has plugged before the next agent gives the answer up: that is found in libcni's cache.
+/// The plugin runs on, and has plugged before the next agent gives the answer up: that is found in
+/// libcni's cache.
 #[tokio::test]
 async fn adds_nothing_twice_when_it_is_killed_while_a_plugin_runs() -> Result<()> {
     alone_in_namespace("crash", async |ns| {

@@ -67,8 +67,8 @@ async fn refuses_what_is_not_free(pod: &Pod, own: &str, foreign: &str) -> Result
     pod.has_exactly(&["net1"]).await
 }
 
-/// After evictions and deletions by force, with the agent and without it. Each pod has devices of its own: the kubelet
-/// frees those of a pod some time after they are home.
+/// After evictions and deletions by force, with the agent and without it. Each pod has devices of
+/// its own: the kubelet frees those of a pod some time after they are home.
 async fn come_home_after_other_ends(ns: &Namespace, plugin: &DevicePlugin) -> Result<()> {
     for away in [false, true] {
         let mut ending = Vec::new();
@@ -125,7 +125,8 @@ async fn comes_home(ns: &Namespace, plugin: DevicePlugin, pod: Pod, twin: Pod) -
     plugin.bus.remove().await
 }
 
-/// Multus is away while the pod ends, so that the agent releases by itself, when the network namespace is gone.
+/// Multus is away while the pod ends, so that the agent releases by itself, when the network
+/// namespace is gone.
 #[tokio::test]
 async fn releases_the_devices_that_multus_did_not() -> Result<()> {
     alone_in_kube_system(async |ns| {

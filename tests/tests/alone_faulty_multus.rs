@@ -1,5 +1,6 @@
-//! A multus daemon that answers badly, or not at all, in front of a real agent: the pod that it happens to is told why, its siblings and
-//! other pods go on, and when the real answers come back everything is as the annotation says.
+//! A multus daemon that answers badly, or not at all, in front of a real agent: the pod that it
+//! happens to is told why, its siblings and other pods go on, and when the real answers come back
+//! everything is as the annotation says.
 
 use tests::{
     AgentOptions, Error, MultusDouble, NO_NETWORKS, Nad, Namespace, NodeAgent, Pod, Result,
@@ -59,7 +60,8 @@ async fn a_bad_answer_holds_up_nobody_else_and_is_got_over() -> Result<()> {
     .await
 }
 
-/// The plugin did its work, only the answer did not come: libcni's cache tells, and nothing is added twice.
+/// The plugin did its work, only the answer did not come: libcni's cache tells, and nothing is
+/// added twice.
 #[tokio::test]
 async fn an_answer_that_is_lost_is_looked_up() -> Result<()> {
     alone_in_namespace("lost", async |ns| {

@@ -8,8 +8,8 @@ use tests::{
     macvlan,
 };
 
-/// The annotation that a pod starts with, and those that its tenant writes afterwards to get hold of
-/// `net1`, multus' default network `audit`. All are written just after the start of the pod and
+/// The annotation that a pod starts with, and those that its tenant writes afterwards to get hold
+/// of `net1`, multus' default network `audit`. All are written just after the start of the pod and
 /// after a restart of the agent.
 struct Attack {
     name: &'static str,
@@ -190,8 +190,8 @@ async fn judges_again_what_was_foreign_when_the_annotation_changes() -> Result<(
     .await
 }
 
-/// `ifnameRequest` in the delegate file proves that an entry is the annotation's. Inside the offset,
-/// it proves the offset wrong.
+/// `ifnameRequest` in the delegate file proves that an entry is the annotation's. Inside the
+/// offset, it proves the offset wrong.
 #[tokio::test]
 async fn adopts_named_elements_and_reports_a_wrong_offset() -> Result<()> {
     alone_in_namespace("offset", async |ns| {

@@ -1,4 +1,5 @@
-//! The gate under a stream of requests: replaced, killed, taken away, with another CA. And not called when it has nothing to say.
+//! The gate under a stream of requests: replaced, killed, taken away, with another CA. And not
+//! called when it has nothing to say.
 
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod as ApiPod;
@@ -20,7 +21,8 @@ async fn a_crash_of_one_replica_is_over_in_moments() -> Result<()> {
         ns.is_filled(true).await?;
         let asked = ns.asks_while(ns.cluster.crash_one_webhook()).await?;
         println!("kill -9 of one replica: {asked:?}");
-        // What went to the dead one passed unfilled, which is what failing open means; the other one still answered.
+        // What went to the dead one passed unfilled, which is what failing open means; the other
+        // one still answered.
         assert!(asked.unfilled < asked.calls, "{asked:?}");
         all_filled(&ns.asks_while(async { ns.is_filled(true).await }).await?);
         Ok(())
@@ -41,7 +43,8 @@ async fn a_new_ca_fails_no_call() -> Result<()> {
         ns.cluster
             .put_ca(&json!({"ca.crt": old.certificate_pem(), "ca.key": old.key_pem()}))
             .await?;
-        // Put there by force it is trusted from one moment to the next; what follows by itself has no such moment.
+        // Put there by force it is trusted from one moment to the next; what follows by itself has
+        // no such moment.
         ns.is_filled(true).await?;
         let asked = ns
             .asks_while(async {
@@ -188,7 +191,8 @@ async fn a_cold_start_of_the_whole_cluster_needs_no_hand() -> Result<()> {
     .await
 }
 
-/// A pod without networks is made and changes twice. It is gated from scheduling: its whole life is API traffic.
+/// A pod without networks is made and changes twice. It is gated from scheduling: its whole life is
+/// API traffic.
 async fn life(api: &Api<ApiPod>, index: usize) -> Result<()> {
     let annotations = if index.is_multiple_of(2) {
         json!(null)

@@ -1,5 +1,6 @@
-//! Multus configured in other ways than by default. What it attaches by its own configuration is not ours: it stays, whatever the
-//! annotation says. And where the gate has the same settings, both say the same.
+//! Multus configured in other ways than by default. What it attaches by its own configuration is
+//! not ours: it stays, whatever the annotation says. And where the gate has the same settings, both
+//! say the same.
 
 use serde_json::json;
 use shared::annotations::INTERFACE_NAMES_LABEL;
@@ -44,7 +45,8 @@ async fn never_removes_an_interface_of_the_default_networks() -> Result<()> {
 #[tokio::test]
 async fn carries_out_an_edit_that_was_made_while_multus_restarted() -> Result<()> {
     alone_in_namespace("restart", async |ns| {
-        // A call that multus takes along may still run: this agent waits for it for seconds, not for half a minute.
+        // A call that multus takes along may still run: this agent waits for it for seconds, not
+        // for half a minute.
         let own = ns.instead_of_the_agent().await?;
         let mut agent = ns.agent(&own, AgentOptions::default()).await?;
         ns.create_nad("blue", macvlan().host_local()).await?;
@@ -193,7 +195,8 @@ async fn same_name_in_a_system_namespace(cluster: &Cluster, system: &str) -> Res
     Ok(())
 }
 
-/// The networks of another namespace: those of a global one for everybody, all others for nobody else, on create as on update.
+/// The networks of another namespace: those of a global one for everybody, all others for nobody
+/// else, on create as on update.
 async fn same_isolation(ns: &Namespace, places: &Places) -> Result<()> {
     let (global, foreign) = (
         format!("{}/red@a", places.global),

@@ -1,5 +1,6 @@
-//! What befalls a node: its daemons end, its API server is gone, its disk is full, its records are damaged. While it lasts nothing wrong
-//! is done, and afterwards everything is as the annotation says.
+//! What befalls a node: its daemons end, its API server is gone, its disk is full, its records are
+//! damaged. While it lasts nothing wrong is done, and afterwards everything is as the annotation
+//! says.
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
-//! A random history: edits, pods that come and go, networks that change and go, kills of the agent, of multus and of the runtime, a full
-//! disk, a clock that is moved and an API server that answers badly or not at all, one after the other and several at once; then the node
-//! comes to rest, without a breach of any invariant. The seed is printed and replays the history.
+//! A random history: edits, pods that come and go, networks that change and go, kills of the agent,
+//! of multus and of the runtime, a full disk, a clock that is moved and an API server that answers
+//! badly or not at all, one after the other and several at once; then the node comes to rest,
+//! without a breach of any invariant. The seed is printed and replays the history.
 //!
 //! `RANDOM_FAULTS_SEED`, `RANDOM_FAULTS_PODS`, `RANDOM_FAULTS_SECONDS`: for longer ones.
 
@@ -182,7 +183,8 @@ impl<'a> History<'a> {
             Happening::Edit => self.edit().await?,
             Happening::Replacement => self.replace().await?,
             Happening::AgentKilled => {
-                // A disk that refuses to note that a DEL has begun keeps an agent that dies in it from being followed by one that knows.
+                // A disk that refuses to note that a DEL has begun keeps an agent that dies in it
+                // from being followed by one that knows.
                 self.free_disk().await?;
                 self.agent.kill().await?;
                 self.agent = self.next_agent().await?;
@@ -216,9 +218,10 @@ impl<'a> History<'a> {
         Ok(())
     }
 
-    /// What still comes back from an earlier kill cannot be killed. And a pod's start or end in the middle of it would be a loss that no
-    /// agent can help: a killed runtime forgets the network that it had asked for, and without its daemon multus calls a teardown done
-    /// that it never began.
+    /// What still comes back from an earlier kill cannot be killed. And a pod's start or end in the
+    /// middle of it would be a loss that no agent can help: a killed runtime forgets the network
+    /// that it had asked for, and without its daemon multus calls a teardown done that it never
+    /// began.
     async fn disturb(&mut self, verb: &str, component: &str) -> Result<()> {
         self.ns.cluster.component("wait", component).await?;
         for index in self.coming.clone() {
@@ -236,7 +239,8 @@ impl<'a> History<'a> {
         self.ns.cluster.component(verb, component).await
     }
 
-    /// Waits until a pod has started and the agent has seen what with: an interface that was edited away before that is none of its own.
+    /// Waits until a pod has started and the agent has seen what with: an interface that was edited
+    /// away before that is none of its own.
     async fn has_come(&mut self, index: usize) -> Result<()> {
         if !self.coming.remove(&index) {
             return Ok(());
@@ -328,7 +332,8 @@ impl<'a> History<'a> {
         Ok(())
     }
 
-    /// One pod goes, with everything that it has, and another one comes, with networks from its start.
+    /// One pod goes, with everything that it has, and another one comes, with networks from its
+    /// start.
     async fn replace(&mut self) -> Result<()> {
         let index = self.rng.usize(..self.pods.len());
         self.has_come(index).await?;

@@ -1,5 +1,6 @@
-//! A node that loses its power: nobody is told anything, and what was plugged into its pods is held by sandboxes that no longer exist. Printed:
-//! how long after its own start the agent has released it.
+//! A node that loses its power: nobody is told anything, and what was plugged into its pods is held
+//! by sandboxes that no longer exist. Printed: how long after its own start the agent has released
+//! it.
 
 use std::time::Instant;
 

@@ -1,5 +1,5 @@
-//! Runtimes that do not say where the network namespace of a sandbox is, as cri-dockerd and Kata: libcni's record of
-//! `eth0` does.
+//! Runtimes that do not say where the network namespace of a sandbox is, as cri-dockerd and Kata:
+//! libcni's record of `eth0` does.
 
 use tests::{AgentOptions, CriDouble, NO_NETWORKS, Result, alone_in_namespace, macvlan};
 

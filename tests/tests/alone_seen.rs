@@ -1,4 +1,5 @@
-//! What the agent says of its neighbours when they are gone: not ready, because of whom; and it lives on.
+//! What the agent says of its neighbours when they are gone: not ready, because of whom; and it
+//! lives on.
 
 use std::time::{Duration, Instant};
 
@@ -37,8 +38,8 @@ async fn a_missing_neighbour_makes_the_agent_unready_and_never_restarts_it() -> 
 
         ns.cluster.component("stop", "containerd").await?;
         agent.misses("cri").await?;
-        // The agent plugs into a sandbox that it knows without the runtime. It lists sandboxes again
-        // when another client writes network-status.
+        // The agent plugs into a sandbox that it knows without the runtime. It lists sandboxes
+        // again when another client writes network-status.
         pod.set(NETWORK_STATUS, json!("[]")).await?;
         pod.annotate("blue@net1,blue@net2").await?;
         pod.has_event("FailedAddingInterface", "runtime").await?;

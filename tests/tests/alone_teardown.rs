@@ -1,5 +1,6 @@
-//! The end of a sandbox while the agent or multus is away. Without the agent, multus tears down what
-//! the agent has listed in the delegate file. Without multus, the agent releases it afterwards.
+//! The end of a sandbox while the agent or multus is away. Without the agent, multus tears down
+//! what the agent has listed in the delegate file. Without multus, the agent releases it
+//! afterwards.
 
 use futures::future::try_join_all;
 use serde_json::{Value, json};

@@ -1,4 +1,5 @@
-//! What kubectl prints when workloads and networks are applied, and when a network in use is deleted.
+//! What kubectl prints when workloads and networks are applied, and when a network in use is
+//! deleted.
 
 use serde_json::{Value, json};
 use shared::annotations::NETWORKS;

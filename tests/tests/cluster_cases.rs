@@ -9,7 +9,8 @@ use tests::{
 
 /// The mode of names, per namespace.
 const MODE: &str = "dynamic-networks.k8s.cni.cncf.io/interface-names";
-/// After so many failures the next try is at least eight seconds away: what comes sooner is no retry.
+/// After so many failures the next try is at least eight seconds away: what comes sooner is no
+/// retry.
 const FAILURES: i32 = 6;
 /// A changed network is plugged sooner than that.
 const AT_ONCE: Duration = Duration::from_secs(7);
@@ -265,8 +266,8 @@ async fn an_address_without_prefix_fails_at_the_static_plugin() -> Result<()> {
     .await
 }
 
-/// At pod start multus cannot read a result without addresses at the version that such a network runs
-/// at; the webhook says so. A hot-plug runs at a newer version.
+/// At pod start multus cannot read a result without addresses at the version that such a network
+/// runs at; the webhook says so. A hot-plug runs at a newer version.
 #[tokio::test]
 async fn a_network_without_version_starts_no_pod() -> Result<()> {
     in_namespace("version", async |ns| {

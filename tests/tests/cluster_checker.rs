@@ -1,4 +1,5 @@
-//! The checker on a real node: silent where all is well, and not about any of what is planted there.
+//! The checker on a real node: silent where all is well, and not about any of what is planted
+//! there.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +7,8 @@ use serde_json::json;
 use shared::annotations::NETWORK_STATUS;
 use tests::{Breach, Error, Nad, Namespace, Node, Pod, Result, Scene, breaches, in_namespace, macvlan};
 
-/// What is looked at: `p` with `cold` and `net1`, from which `net2` was removed, and the sandbox of a pod that is gone.
+/// What is looked at: `p` with `cold` and `net1`, from which `net2` was removed, and the sandbox of
+/// a pod that is gone.
 struct Watched<'a> {
     node: &'a Node,
     pod: Pod,

@@ -1,5 +1,5 @@
-//! The pod condition `NetworksReady`: what `kubectl wait` and readiness gates rely on. It is True with the digest of an
-//! annotation only when the interfaces of that annotation are in the pod.
+//! The pod condition `NetworksReady`: what `kubectl wait` and readiness gates rely on. It is True
+//! with the digest of an annotation only when the interfaces of that annotation are in the pod.
 
 use std::time::{Duration, Instant};
 

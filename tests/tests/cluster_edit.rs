@@ -1,5 +1,5 @@
-//! Edits of a running pod's networks annotation reach the kernel inside the pod: what is added is plugged, what is
-//! removed is unplugged, what stays is left alone.
+//! Edits of a running pod's networks annotation reach the kernel inside the pod: what is added is
+//! plugged, what is removed is unplugged, what stays is left alone.
 
 use serde_json::json;
 use tests::{Error, NO_NETWORKS, Pod, Result, bridge, in_namespace, macvlan};

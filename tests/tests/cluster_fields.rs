@@ -1,5 +1,5 @@
-//! Every field of an element at the plugin itself: what it was given at ADD, and that it is given the same at DEL, whatever has become
-//! of the network since.
+//! Every field of an element at the plugin itself: what it was given at ADD, and that it is given
+//! the same at DEL, whatever has become of the network since.
 
 use serde_json::{Value, json};
 use tests::{NO_NETWORKS, Nad, Node, Pod, Recorded, Result, in_namespace, macvlan};

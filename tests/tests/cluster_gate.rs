@@ -1,5 +1,5 @@
-//! The gate on the real API server: names are filled in before an edit is stored, and an edit that could not work is
-//! refused and changes nothing.
+//! The gate on the real API server: names are filled in before an edit is stored, and an edit that
+//! could not work is refused and changes nothing.
 
 use serde_json::{Value, json};
 use shared::annotations::{ENFORCEMENT_LABEL, INTERFACE_NAMES_LABEL};
@@ -130,7 +130,8 @@ async fn kubectl_prints_what_the_table_of_rules_says() -> Result<()> {
     .await
 }
 
-/// The examples of `docs/rules.md` that a list shows by itself, with what kubectl is said to print; but for those too long to be shown whole.
+/// The examples of `docs/rules.md` that a list shows by itself, with what kubectl is said to print;
+/// but for those too long to be shown whole.
 fn examples() -> Result<Vec<(String, String)>> {
     let text = tests::read("docs/rules.md")?;
     let of_a_rule = |section: &str| {
@@ -169,7 +170,8 @@ async fn pods_without_the_annotation_need_no_gate() -> Result<()> {
 async fn an_unnamed_list_is_applied_twice_also_before_its_interface_is_there() -> Result<()> {
     in_namespace("twice", async |ns| {
         let pod = ns.running_pod("p", NO_NETWORKS).await?;
-        // Without a definition the interface does not come, so nothing but the annotation itself can tell its name.
+        // Without a definition the interface does not come, so nothing but the annotation itself
+        // can tell its name.
         for _ in 0..3 {
             pod.annotate("later,later").await?;
             assert_eq!(pod.annotation().await?.as_deref(), Some("later@net1,later@net2"));
@@ -179,8 +181,8 @@ async fn an_unnamed_list_is_applied_twice_also_before_its_interface_is_there() -
     .await
 }
 
-/// The match conditions of the mutating webhook count names and interfaces of a list. They err in one direction only: a
-/// list that lacks a name is filled in or refused.
+/// The match conditions of the mutating webhook count names and interfaces of a list. They err in
+/// one direction only: a list that lacks a name is filled in or refused.
 #[tokio::test]
 async fn an_update_is_filled_in_or_refused_however_its_list_is_written() -> Result<()> {
     in_namespace("counted", async |ns| {
@@ -316,7 +318,8 @@ async fn says_once_the_label_is_known(
 
 #[tokio::test]
 async fn a_virtual_machines_list_comes_back_byte_for_byte() -> Result<()> {
-    // As KubeVirt writes it: compact, sorted, hashed interface names; a binding plugin's element has none.
+    // As KubeVirt writes it: compact, sorted, hashed interface names; a binding plugin's element
+    // has none.
     const AT_START: &str = r#"[{"name":"blue","namespace":"NS","mac":"02:00:00:00:00:01","interface":"pod37a8eec1ce1"},{"name":"bind","namespace":"NS","cni-args":{"logicNetworkName":"bind"}}]"#;
     const HOT_PLUGGED: &str = r#"[{"name":"blue","namespace":"NS","mac":"02:00:00:00:00:01","interface":"pod37a8eec1ce1"},{"name":"bind","namespace":"NS","cni-args":{"logicNetworkName":"bind"}},{"name":"blue","namespace":"NS","interface":"pod7e0055a6880"}]"#;
     in_namespace("kubevirt", async |ns| {

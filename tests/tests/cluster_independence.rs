@@ -1,4 +1,5 @@
-//! One that hangs, one that always fails, one that is broken: each holds up itself and nobody else, and it can be seen what it waits for.
+//! One that hangs, one that always fails, one that is broken: each holds up itself and nobody else,
+//! and it can be seen what it waits for.
 
 use std::time::Instant;
 

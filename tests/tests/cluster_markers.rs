@@ -1,5 +1,6 @@
-//! Networks whose `resourceName` only marks the nodes that have them: they are plugged like any other, with the webhook and without it.
-//! Only a network with a plugin that requires a device is refused.
+//! Networks whose `resourceName` only marks the nodes that have them: they are plugged like any
+//! other, with the webhook and without it. Only a network with a plugin that requires a device is
+//! refused.
 
 use serde_json::{Value, json};
 use tests::{Namespace, Pod, Result, in_kube_system, in_namespace};
@@ -43,8 +44,8 @@ async fn plugs_marked_networks_without_the_webhook() -> Result<()> {
     .await
 }
 
-/// A plain pod that starts with a marked network and gets another one of the same marker, and a virtual machine's that gets four.
-/// Returns the plain one.
+/// A plain pod that starts with a marked network and gets another one of the same marker, and a
+/// virtual machine's that gets four. Returns the plain one.
 async fn plugs_marked_networks(ns: &Namespace) -> Result<Pod> {
     let bridge = ns.bridge("marked");
     let on_bridge = json!({"type": "bridge", "bridge": bridge, "ipam": {}});

@@ -1,5 +1,6 @@
-//! Naming parity: a pod gets the same interfaces with the gate in place as multus alone would give it, and a list that multus alone cannot
-//! start (two elements under one name) is made to work. With networks of multus' own before the annotation's: `alone_multus.rs`.
+//! Naming parity: a pod gets the same interfaces with the gate in place as multus alone would give
+//! it, and a list that multus alone cannot start (two elements under one name) is made to work.
+//! With networks of multus' own before the annotation's: `alone_multus.rs`.
 
 use tests::{Result, in_namespace, same_names};
 

@@ -173,7 +173,8 @@ async fn a_token_that_names_no_node_is_refused() -> Result<()> {
     .await
 }
 
-/// The pods of `ns` as the agent of the node may handle them: with a token as the kubelet gives it to the agent's pod.
+/// The pods of `ns` as the agent of the node may handle them: with a token as the kubelet gives it
+/// to the agent's pod.
 async fn agent_of_this_node(ns: &Namespace) -> Result<Api<ApiPod>> {
     let pod = ns.cluster.agent_pod().await?.name_any();
     let arguments = [

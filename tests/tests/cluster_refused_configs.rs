@@ -1,5 +1,6 @@
-//! A network whose plugin refuses its configuration blocks nothing: the whole table of [`tests::refused`], each row alone and in a chain,
-//! before and behind a plugin that is in order, with each thing that can follow.
+//! A network whose plugin refuses its configuration blocks nothing: the whole table of
+//! [`tests::refused`], each row alone and in a chain, before and behind a plugin that is in order,
+//! with each thing that can follow.
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -15,7 +16,8 @@ use tests::{
 const PER_POD: usize = 6;
 /// Pods at once.
 const AT_ONCE: usize = 12;
-/// Tries with growing pauses are no flood: those of a minute and a half, and what comes of an interrupted one.
+/// Tries with growing pauses are no flood: those of a minute and a half, and what comes of an
+/// interrupted one.
 const MOST_FAILURES: i32 = 12;
 /// An undo that fails may say so; one that fails again and again is stuck.
 const MOST_FAILED_REMOVALS: i32 = 4;
@@ -57,8 +59,8 @@ async fn a_refused_configuration_blocks_nothing() -> Result<()> {
     .await
 }
 
-/// What the real plugins refuse below, the check of the webhook refuses too, but for what only the node
-/// knows; and it takes everything that they take.
+/// What the real plugins refuse below, the check of the webhook refuses too, but for what only the
+/// node knows; and it takes everything that they take.
 fn agrees_with_the_check(groups: &[Group]) {
     let mut unseen: BTreeSet<(&str, &str)> = BTreeSet::new();
     for element in groups.iter().flat_map(|group| &group.elements) {
@@ -90,7 +92,8 @@ struct Group {
     elements: Vec<Element>,
 }
 
-/// The whole product, those that need a link apart from the others: only they have to wait for a retry.
+/// The whole product, those that need a link apart from the others: only they have to wait for a
+/// retry.
 fn groups(ns: &Namespace, mut rows: Vec<Wrong>) -> Vec<Group> {
     rows.sort_by_key(|row| row.needs_link_only());
     let product: Vec<_> = rows
@@ -211,7 +214,8 @@ impl Group {
 }
 
 impl Element {
-    /// A link that is moved into the pod only when everything is right: until then it is the node's.
+    /// A link that is moved into the pod only when everything is right: until then it is the
+    /// node's.
     fn has_link_before(&self) -> bool {
         self.row.moves_link() && !self.row.needs_link_only()
     }

@@ -1,5 +1,6 @@
-//! The end of a sandbox, however it comes: until then the pod keeps its network, and soon afterwards nothing of what was plugged into it
-//! is left on the node. Each test prints how long that took.
+//! The end of a sandbox, however it comes: until then the pod keeps its network, and soon
+//! afterwards nothing of what was plugged into it is left on the node. Each test prints how long
+//! that took.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -170,7 +171,8 @@ async fn a_sandbox_that_is_killed_is_released_and_the_next_one_adopted() -> Resu
         println!("pause process killed: released {took:?} after the end of the sandbox");
         ns.cluster.node.forgets(&pod.sandbox().await?.id).await?;
 
-        // Multus has plugged both into the new one. Both are removed as the annotation's: both were adopted.
+        // Multus has plugged both into the new one. Both are removed as the annotation's: both were
+        // adopted.
         let again = pod.in_its_next_sandbox().await?;
         again.has_exactly(&["cold", "hot"]).await?;
         assert_eq!(ns.cluster.node.leases(&blue.config_name).await?.len(), 2);
@@ -233,8 +235,8 @@ fn listening(spec: &mut Value) {
     ]);
 }
 
-/// An app that only SIGKILL ends, four seconds after the deletion. Before its end both the hook and the app say something over the
-/// network, to whom `/tmp/peer` names.
+/// An app that only SIGKILL ends, four seconds after the deletion. Before its end both the hook and
+/// the app say something over the network, to whom `/tmp/peer` names.
 fn ignoring_term(spec: &mut Value) {
     let say =
         |words: &str| format!("until echo '{words}' | nc -w 1 \"$(cat /tmp/peer)\" 7000; do sleep 0.1; done");

@@ -1,4 +1,5 @@
-//! What a tenant can write decides nothing, what runs on the node has no more rights than promised, and what is secret stays so.
+//! What a tenant can write decides nothing, what runs on the node has no more rights than promised,
+//! and what is secret stays so.
 
 use serde_json::{Value, json};
 use shared::annotations::NETWORK_STATUS;
@@ -17,7 +18,8 @@ async fn a_forged_network_status_causes_no_add_no_del_and_no_skip() -> Result<()
         pod.annotate("blue@cold,blue@net1,blue@net2").await?;
         is_called(&pod, "net2", &["ADD"]).await?;
         pod.has_exactly(&["cold", "net1", "net2"]).await?;
-        // That nobody has anything, that somebody has what nobody wants, and that it cannot be read.
+        // That nobody has anything, that somebody has what nobody wants, and that it cannot be
+        // read.
         for forged in [
             json!("[]"),
             entries(&blue, &["net1", "net7", "eth0"]),
@@ -46,7 +48,8 @@ async fn records_that_a_pod_forges_in_its_own_files_change_nothing() -> Result<(
         let blue = ns.create_nad("blue", macvlan().host_local().recorded()).await?;
         let pod = ns.running_pod("p", "blue@cold").await?;
         let sandbox = &pod.sandbox().await?.id;
-        // The agent's own record of an attachment, and multus' and libcni's files, under another interface's name.
+        // The agent's own record of an attachment, and multus' and libcni's files, under another
+        // interface's name.
         let record = ns
             .cluster
             .node

@@ -1,4 +1,5 @@
-//! The agent seen from outside: events that name the cause and the next try and do not flood, metrics, and `explain`.
+//! The agent seen from outside: events that name the cause and the next try and do not flood,
+//! metrics, and `explain`.
 
 use tests::{Cluster, Error, NO_NETWORKS, Order, PLUG, Result, bridge, eventually, in_namespace, macvlan};
 

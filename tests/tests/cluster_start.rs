@@ -1,5 +1,5 @@
-//! Pods that have networks from the start: what multus plugged is unplugged as if we had plugged it, and an edit that
-//! lands while the pod starts is not lost.
+//! Pods that have networks from the start: what multus plugged is unplugged as if we had plugged
+//! it, and an edit that lands while the pod starts is not lost.
 
 use k8s_openapi::api::core::v1::Pod as ApiPod;
 use kube::ResourceExt;
@@ -98,7 +98,8 @@ async fn does_not_lose_an_edit_in_the_moment_in_which_the_pod_is_scheduled() -> 
     .await
 }
 
-/// Several pods at once, each edited in its own `moment`: half of them begin with a network that the edit replaces.
+/// Several pods at once, each edited in its own `moment`: half of them begin with a network that
+/// the edit replaces.
 async fn edited_when(purpose: &str, moment: fn(&ApiPod) -> bool) -> Result<()> {
     in_namespace(purpose, async |ns| {
         let blue = ns.create_nad("blue", macvlan().host_local()).await?;

@@ -1,5 +1,5 @@
-//! Edits that come fast, come in between, or contradict what is there: the last one counts, and on the way nothing is done twice or to
-//! others.
+//! Edits that come fast, come in between, or contradict what is there: the last one counts, and on
+//! the way nothing is done twice or to others.
 
 use std::time::{Duration, Instant};
 

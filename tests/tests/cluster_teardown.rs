@@ -1,6 +1,6 @@
 //! At the end of a sandbox multus tears down what the delegate file lists, while the network
-//! namespace exists. The agent lists there what it plugs, and keeps what others wrote byte for byte.
-//! `alone_teardown` has the same with the agent away.
+//! namespace exists. The agent lists there what it plugs, and keeps what others wrote byte for
+//! byte. `alone_teardown` has the same with the agent away.
 
 use std::time::Duration;
 

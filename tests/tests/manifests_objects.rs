@@ -1,6 +1,6 @@
-//! The rendered manifests, without a cluster: they take over the predecessor's objects in place, the gate cannot lock
-//! out its own pods, and every variable reaches its place. (That the files are what the templates give is part of
-//! `make check`.)
+//! The rendered manifests, without a cluster: they take over the predecessor's objects in place,
+//! the gate cannot lock out its own pods, and every variable reaches its place. (That the files are
+//! what the templates give is part of `make check`.)
 
 use kube::{ResourceExt, api::DynamicObject};
 use serde_json::{Value, json};

@@ -1,7 +1,9 @@
-//! Filling in twice is filling in once, for generated lists of every sort: on create and on update, also when another webhook puts an
-//! element into the list between two calls. What is named already comes back byte for byte.
+//! Filling in twice is filling in once, for generated lists of every sort: on create and on update,
+//! also when another webhook puts an element into the list between two calls. What is named already
+//! comes back byte for byte.
 //!
-//! `FILLING_CASES=N` sets the number of cases, `FILLING_SEED=S` the first seed: a failure prints the seed that replays it.
+//! `FILLING_CASES=N` sets the number of cases, `FILLING_SEED=S` the first seed: a failure prints
+//! the seed that replays it.
 
 use fastrand::Rng;
 use shared::{
@@ -132,7 +134,8 @@ impl Case {
         Ok(unnamed)
     }
 
-    /// After another webhook put elements ahead of the first one (`skip` of them) or behind the last.
+    /// After another webhook put elements ahead of the first one (`skip` of them) or behind the
+    /// last.
     fn check_meddled(&self, before: &SelectionList, meddled: &str, skip: usize) -> Result<(), String> {
         let once = self.fill(meddled);
         same("the second time after another webhook", &self.fill(&once), &once)?;
@@ -154,7 +157,8 @@ impl Case {
     }
 }
 
-/// The list with an unnamed element of another webhook at its end and at its beginning, and how many came to stand ahead.
+/// The list with an unnamed element of another webhook at its end and at its beginning, and how
+/// many came to stand ahead.
 fn meddled(list: &SelectionList) -> Vec<(String, usize)> {
     let source = list.source();
     if list.elements.is_empty() {

@@ -1,9 +1,12 @@
-//! Parser parity: our reading of a networks annotation against multus' own (`k8sclient.GetPodNetwork`).
+//! Parser parity: our reading of a networks annotation against multus' own
+//! (`k8sclient.GetPodNetwork`).
 //!
-//! Whatever we accept, multus accepts and reads the same; whatever we refuse and multus accepts breaks a rule that is a decision of this
-//! project (`Rule::is_deliberate`). Every disagreement that was ever found is in [`FOUND`].
+//! Whatever we accept, multus accepts and reads the same; whatever we refuse and multus accepts
+//! breaks a rule that is a decision of this project (`Rule::is_deliberate`). Every disagreement
+//! that was ever found is in [`FOUND`].
 //!
-//! `ANNOTATION_CASES=N` sets the number of cases, `ANNOTATION_SEED=S` the first seed: a failure prints the seed that replays it.
+//! `ANNOTATION_CASES=N` sets the number of cases, `ANNOTATION_SEED=S` the first seed: a failure
+//! prints the seed that replays it.
 
 use std::collections::BTreeMap;
 
@@ -70,7 +73,8 @@ fn we_read_an_annotation_as_multus_does() -> Result<(), Error> {
     Ok(())
 }
 
-/// The rules that a list can break by itself: they come first, up to the first that needs the pod's surroundings.
+/// The rules that a list can break by itself: they come first, up to the first that needs the pod's
+/// surroundings.
 fn list_rules() -> impl Iterator<Item = Rule> {
     Rule::ALL
         .iter()
@@ -193,7 +197,8 @@ fn normal(value: &Value) -> Value {
     }
 }
 
-/// Without the fields that are null or empty at the top of each element, without the deprecated alias that multus has copied, numbers as floats.
+/// Without the fields that are null or empty at the top of each element, without the deprecated
+/// alias that multus has copied, numbers as floats.
 fn without_absent(value: &Value) -> Value {
     match value {
         Value::Array(items) => items.iter().map(without_absent).collect(),

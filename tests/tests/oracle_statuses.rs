@@ -1,7 +1,9 @@
-//! Status parity: our network-status entries against the network-attachment-definition-client's `CreateNetworkStatuses`, for generated CNI
-//! results of every version. Only a result without interfaces differs on purpose: the client has no entry for it either way.
+//! Status parity: our network-status entries against the network-attachment-definition-client's
+//! `CreateNetworkStatuses`, for generated CNI results of every version. Only a result without
+//! interfaces differs on purpose: the client has no entry for it either way.
 //!
-//! `RESULT_CASES=N` sets the number of cases, `RESULT_SEED=S` the first seed: a failure prints the seed that replays it.
+//! `RESULT_CASES=N` sets the number of cases, `RESULT_SEED=S` the first seed: a failure prints the
+//! seed that replays it.
 
 use serde_json::{Value, json};
 use shared::{cni::CniResult, names::NetworkName, status};

@@ -1,5 +1,6 @@
-//! Two nodes, in a cluster of IPv6 addresses: each pod is served by its own node's agent, and an agent's token is
-//! worth nothing for the pods of the other node. These tests need a cluster with two nodes: see `hack/pair.sh`.
+//! Two nodes, in a cluster of IPv6 addresses: each pod is served by its own node's agent, and an
+//! agent's token is worth nothing for the pods of the other node. These tests need a cluster with
+//! two nodes: see `hack/pair.sh`.
 
 use k8s_openapi::api::core::v1::Pod as ApiPod;
 use kube::{

@@ -1,6 +1,6 @@
-//! Plugins beyond the usual ones, hot-plugged: routes by source (sbr), limits (bandwidth), addresses from a DHCP server
-//! and VLANs. What they set up is there while the interface is, and gone afterwards. These tests need
-//! `tests/cluster/plugins.sh`: see `hack/pair.sh`.
+//! Plugins beyond the usual ones, hot-plugged: routes by source (sbr), limits (bandwidth),
+//! addresses from a DHCP server and VLANs. What they set up is there while the interface is, and
+//! gone afterwards. These tests need `tests/cluster/plugins.sh`: see `hack/pair.sh`.
 
 use serde_json::{Value, json};
 use tests::{Error, NO_NETWORKS, Namespace, PLUG, Pod, Result, eventually, in_namespace};
@@ -55,7 +55,8 @@ async fn a_bandwidth_limit_comes_and_goes() -> Result<()> {
 #[tokio::test]
 async fn an_address_of_a_dhcp_server_is_leased_and_released() -> Result<()> {
     in_namespace("dhcp", async |ns| {
-        // Not bridge: it takes its link away before it asks its IPAM plugin, whose daemon then cannot reach the server.
+        // Not bridge: it takes its link away before it asks its IPAM plugin, whose daemon then
+        // cannot reach the server.
         let lan =
             |ipam: Value| json!([{"type": "macvlan", "master": "eth1", "mode": "bridge", "ipam": ipam}]);
         let address = json!([{"address": "10.197.0.1/24"}]);
@@ -122,7 +123,8 @@ async fn in_pod(ns: &Namespace, pod: &Pod, command: &[&str]) -> Result<String> {
     ns.cluster.kubectl(&[&exec, command].concat()).await
 }
 
-/// Waits until the ports of `bridge`, and the devices to which they redirect, have just these rates.
+/// Waits until the ports of `bridge`, and the devices to which they redirect, have just these
+/// rates.
 async fn limits(ns: &Namespace, bridge: &str, wanted: &[&str]) -> Result<()> {
     let script = r#"for port in /sys/class/net/"$1"/brif/*; do
         [ -e "$port" ] || continue

@@ -1,6 +1,7 @@
-//! Addresses from a store that the whole cluster shares (the IPAM plugin whereabouts): on two nodes, none is given
-//! twice, freed while its pod has it, or kept when the interface or the pod has gone. These tests need a cluster with
-//! two nodes and `tests/cluster/plugins.sh`: see `hack/pair.sh`.
+//! Addresses from a store that the whole cluster shares (the IPAM plugin whereabouts): on two
+//! nodes, none is given twice, freed while its pod has it, or kept when the interface or the pod
+//! has gone. These tests need a cluster with two nodes and `tests/cluster/plugins.sh`: see
+//! `hack/pair.sh`.
 
 use rstest::rstest;
 use serde_json::{Value, json};

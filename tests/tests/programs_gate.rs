@@ -27,7 +27,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// What the pod of the gate may have, half of it spared.
 const MEMORY: u64 = 128 * 1024;
-/// Below this a review may take more than twice the usual time: other work of the machine does that. Without the limits it takes seconds.
+/// Below this a review may take more than twice the usual time: other work of the machine does
+/// that. Without the limits it takes seconds.
 const FLOOR: Duration = Duration::from_millis(500);
 const LARGEST_BODY: usize = 7 * 1024 * 1024;
 
@@ -340,7 +341,8 @@ async fn stalled_clients_delay_no_review() -> Result<()> {
         for _ in 0..count {
             let client = gate.client.clone();
             clients.spawn(async move {
-                // Who is cut comes again, but not at once: handshakes cost the processor, not the limits.
+                // Who is cut comes again, but not at once: handshakes cost the processor, not the
+                // limits.
                 loop {
                     let _ = tokio::time::timeout(Duration::from_secs(20), stall(client.clone())).await;
                     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -464,7 +466,8 @@ fn large_review() -> Vec<u8> {
 
 type Oddity = (Vec<u8>, &'static str, Option<u16>);
 
-/// Bodies that are no good, with further headers, and the HTTP status that they get; without one, a refusal.
+/// Bodies that are no good, with further headers, and the HTTP status that they get; without one, a
+/// refusal.
 fn oddities() -> Result<Vec<Oddity>> {
     let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     let with = |pointer: &str, value: Value| {

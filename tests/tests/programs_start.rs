@@ -1,5 +1,5 @@
-//! Both programs as plain processes with something wrong at their start: one clear message, and an end or a life
-//! that fits.
+//! Both programs as plain processes with something wrong at their start: one clear message, and an
+//! end or a life that fits.
 
 use std::path::{Path, PathBuf};
 
@@ -238,7 +238,8 @@ async fn the_webhook_says_that_it_may_not_read_its_secret() -> Result<()> {
     .await
 }
 
-/// Waits until a program that goes on running has printed one line with all of `words`, and not many lines.
+/// Waits until a program that goes on running has printed one line with all of `words`, and not
+/// many lines.
 async fn says(program: &mut tests::Running, words: &[&str]) -> Result<()> {
     eventually(PLUG, format!("it says {words:?} and goes on"), async || {
         program.still_runs()?;
@@ -286,7 +287,8 @@ impl Place {
         Ok(path)
     }
 
-    /// A good configuration file whose directories exist here and whose sockets do not, with some keys changed.
+    /// A good configuration file whose directories exist here and whose sockets do not, with some
+    /// keys changed.
     fn config(&self, changes: Value) -> Result<PathBuf> {
         let directory = |name: &str| {
             std::fs::create_dir_all(self.path(name)).map_err(|e| Error::Unexpected(e.to_string()))?;
@@ -319,7 +321,8 @@ fn agent(kubeconfig: &Path, config: &Path) -> Result<Program> {
         .variable("POD_UID", "00000000-0000-0000-0000-000000000000"))
 }
 
-/// Agent and webhook with an API server that nobody listens for: the configuration has to be judged before.
+/// Agent and webhook with an API server that nobody listens for: the configuration has to be judged
+/// before.
 fn both(place: &Place) -> Result<[Program; 2]> {
     let kubeconfig = place.file(
         "kubeconfig",

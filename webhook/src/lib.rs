@@ -1,8 +1,8 @@
 //! The admission webhook: fills, refuses and validates the networks annotation.
 //!
 //! ```text
-//! run ─► http: server, connection ─► routes ─► admission: review ─┬─► fill   (names: a JSON patch)
-//!          │                         probes                      └─► check  (every rule: one answer)
+//! run ─► http: server, connection ─► routes ─► admission: review ┬─► fill  (names: a JSON patch)
+//!          │                        probes                      └─► check (every rule, one answer)
 //!          ▼                           │                               │
 //!         tls ◄── tls::ca              ▼                               ▼
 //!                   └──────────► cluster: client, cache, networks, namespaces, replicas

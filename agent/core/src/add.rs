@@ -172,7 +172,8 @@ impl Site<'_, '_> {
         ))
     }
 
-    /// A permit is held: what earlier attachments hold is released first, then the intent is written.
+    /// A permit is held: what earlier attachments hold is released first, then the intent is
+    /// written.
     fn permitted(&mut self, mut adding: Adding, pod: &PodIdentity) -> Flow {
         let jobs = self.attachment.owed_jobs(self.now());
         if !jobs.is_empty() {
@@ -291,7 +292,8 @@ impl Site<'_, '_> {
         }
     }
 
-    /// Notes and reports an attachment. When the disk refuses, its intent and libcni's cache say the same.
+    /// Notes and reports an attachment. When the disk refuses, its intent and libcni's cache say
+    /// the same.
     pub fn attached(&mut self, result: serde_json::Value) {
         let Some(mut record) = self.attachment.record().cloned() else {
             return;
@@ -334,8 +336,8 @@ impl Site<'_, '_> {
         Flow::Continue(Box::new(Operation::Add(adding)))
     }
 
-    /// After an ADD that was refused half-way: DEL of the same configuration, at once, under the same permit. The record
-    /// says so first, so that a crash leaves no doubt about the ADD.
+    /// After an ADD that was refused half-way: DEL of the same configuration, at once, under the
+    /// same permit. The record says so first, so that a crash leaves no doubt about the ADD.
     fn undo(
         &mut self,
         mut adding: Adding,

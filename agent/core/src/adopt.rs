@@ -1,5 +1,6 @@
-//! First sight of a sandbox: which of the attachments in multus' delegate file are the annotation's, or this agent's
-//! own, and which are foreign. The evidence is on the node's disk; network-status is none.
+//! First sight of a sandbox: which of the attachments in multus' delegate file are the
+//! annotation's, or this agent's own, and which are foreign. The evidence is on the node's disk;
+//! network-status is none.
 
 use serde_json::Value;
 use shared::{
@@ -63,7 +64,8 @@ pub struct Adoption {
     pub records: Vec<AttachmentRecord>,
     /// The rest: foreign, until an annotation claims it.
     pub unclaimed: Vec<Unclaimed>,
-    /// An element of the annotation has a place that the configured offset leaves to multus' own networks.
+    /// An element of the annotation has a place that the configured offset leaves to multus' own
+    /// networks.
     pub contradicts_offset: bool,
 }
 
@@ -189,7 +191,8 @@ fn asked(annotation: &Annotation, network: &NetworkName, interface: &InterfaceNa
     )
 }
 
-/// The configuration for the DEL. One that our rules refuse ran all the same, so it goes out unchanged.
+/// The configuration for the DEL. One that our rules refuse ran all the same, so it goes out
+/// unchanged.
 fn del_config(config: &str, network: &NetworkName, ran: &Attributes, device: Option<&str>) -> String {
     NetworkConfig::parse(config, network.name())
         .map_or_else(|_| config.to_owned(), |config| config.conflist_with(ran, device))

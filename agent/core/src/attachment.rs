@@ -1,5 +1,5 @@
-//! Everything about one attachment: its record, the operation in progress, what failed, and what network-status has to
-//! show. Its fields are private: the methods are the only way to change it.
+//! Everything about one attachment: its record, the operation in progress, what failed, and what
+//! network-status has to show. Its fields are private: the methods are the only way to change it.
 
 use std::time::Duration;
 
@@ -43,7 +43,8 @@ pub struct Attachment {
     /// How often libcni's cache was read since the last call, and when last.
     lookups: (u32, Duration),
     retries: [Option<Retry>; 3],
-    /// The element that the last ADD was for: the retry of another one does not wait for its failures.
+    /// The element that the last ADD was for: the retry of another one does not wait for its
+    /// failures.
     tried: Option<Box<Selection>>,
     /// How the network of the last ADD changed while an operation was in progress.
     changed_meanwhile: Option<Trigger>,
@@ -199,7 +200,8 @@ impl Attachment {
         self.gone
     }
 
-    /// Notes that nothing is attached any more. The record stays until network-status has forgotten it.
+    /// Notes that nothing is attached any more. The record stays until network-status has forgotten
+    /// it.
     pub fn set_gone(&mut self) {
         self.gone = true;
         self.entries.clear();
@@ -220,8 +222,9 @@ impl Attachment {
             )
     }
 
-    /// When a call without an answer counts as lost. A call of an earlier agent gets the whole time from now, because
-    /// the stamp in its record does not say how long it has run: the wall clock may have been moved.
+    /// When a call without an answer counts as lost. A call of an earlier agent gets the whole time
+    /// from now, because the stamp in its record does not say how long it has run: the wall clock
+    /// may have been moved.
     pub fn doubt_ends(&mut self, now: Duration, grace: Duration) -> Duration {
         *self.doubt_ends.get_or_insert(now + grace)
     }
@@ -247,8 +250,9 @@ impl Attachment {
         }
     }
 
-    /// A DEL has cleaned up after a lost ADD. libcni's cache is taken to be empty until it is read again, ever more
-    /// slowly where it keeps an entry that the DEL should have removed. `first`: the lost ADD was found out now.
+    /// A DEL has cleaned up after a lost ADD. libcni's cache is taken to be empty until it is read
+    /// again, ever more slowly where it keeps an entry that the DEL should have removed. `first`:
+    /// the lost ADD was found out now.
     pub fn buried(&mut self, first: bool, now: Duration) {
         self.lookup = Lookup::Known(None);
         self.lookups = (if first { 0 } else { self.lookups.0 }, now);
@@ -341,7 +345,8 @@ impl Attachment {
         }
     }
 
-    /// Makes everything due: the sandbox has ended, and nothing that failed while it lived says that it fails again.
+    /// Makes everything due: the sandbox has ended, and nothing that failed while it lived says
+    /// that it fails again.
     pub fn make_due(&mut self, now: Duration) {
         for retry in self.retries.iter_mut().flatten() {
             retry.due = retry.due.min(now);

@@ -25,7 +25,8 @@ pub fn jittered(wait: Duration, jitter: f64) -> Duration {
     wait.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0)
 }
 
-/// The wait before poll number `round` of something that no watch reports: short at first, linear up to `longest`.
+/// The wait before poll number `round` of something that no watch reports: short at first, linear
+/// up to `longest`.
 pub fn poll_interval(round: u32, longest: Duration) -> Duration {
     const STEP: Duration = Duration::from_millis(150);
     STEP.saturating_mul(round / 2 + 1).min(longest)

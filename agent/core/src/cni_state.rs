@@ -8,10 +8,11 @@ use crate::identity::SandboxId;
 /// One entry of multus' delegate file of a sandbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Delegate {
-    /// The NAD; `None`: the entry is not from one (a static delegate, a default network from a file), or unreadable.
+    /// The NAD; `None`: the entry is not from one (a static delegate, a default network from a
+    /// file), or unreadable.
     pub network: Option<NetworkName>,
-    /// The interface that it got: the requested one, else `net<k>` with k the position in the list, and `eth0` for
-    /// the first. `None`: an impossible name was requested.
+    /// The interface that it got: the requested one, else `net<k>` with k the position in the list,
+    /// and `eth0` for the first. `None`: an impossible name was requested.
     pub interface: Option<InterfaceName>,
     /// The CNI configuration as multus holds it, `cni-args` included.
     pub config: Vec<u8>,
@@ -19,7 +20,8 @@ pub struct Delegate {
     pub default: bool,
     /// The position in the file: multus' `net<k>`.
     pub position: u32,
-    /// The entry has `ifnameRequest`: an element of the annotation, or this agent, named the interface.
+    /// The entry has `ifnameRequest`: an element of the annotation, or this agent, named the
+    /// interface.
     pub requested: bool,
     /// The device that the attachment uses.
     pub device_id: Option<String>,
@@ -31,7 +33,8 @@ pub struct Delegate {
     pub unreadable: Option<String>,
 }
 
-/// One attachment in libcni's result cache: written when an ADD succeeds, removed when a DEL of the same list does.
+/// One attachment in libcni's result cache: written when an ADD succeeds, removed when a DEL of the
+/// same list does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// CNI's container id.

@@ -1,5 +1,6 @@
-//! Brings a sandbox to what the annotation asks for: observe, plan, report, start one step. While a sandbox lives its
-//! calls go out one at a time (CNI spec 1.1, section 2: no parallel operations on one container).
+//! Brings a sandbox to what the annotation asks for: observe, plan, report, start one step. While a
+//! sandbox lives its calls go out one at a time (CNI spec 1.1, section 2: no parallel operations on
+//! one container).
 
 use std::{collections::BTreeSet, rc::Rc, time::Duration};
 
@@ -57,7 +58,8 @@ impl PodState {
         }
     }
 
-    /// Reads libcni's cache where the state of an attachment depends on it. `false`: something is still being read.
+    /// Reads libcni's cache where the state of an attachment depends on it. `false`: something is
+    /// still being read.
     fn look_up(&mut self, id: &SandboxId, turn: &mut Turn<'_>) -> bool {
         let Some(sandbox) = self.sandboxes.get_mut(id) else {
             return false;
@@ -152,7 +154,8 @@ impl PodState {
             .is_some_and(|(plan, step)| plan.steps.contains(&step))
     }
 
-    /// Reports what is new, and forgets what is no longer true, so that it is reported again should it come back.
+    /// Reports what is new, and forgets what is no longer true, so that it is reported again should
+    /// it come back.
     fn report(&mut self, pod: &Rc<Pod>, problems: &[Problem], turn: &mut Turn<'_>) {
         for problem in problems {
             if !self.reported.contains(problem) {
@@ -199,7 +202,8 @@ impl PodState {
         sandbox.prune(now);
     }
 
-    /// The first step that may be tried now. An interface whose removal has to wait is not plugged meanwhile.
+    /// The first step that may be tried now. An interface whose removal has to wait is not plugged
+    /// meanwhile.
     fn next_step(&mut self, plan: &Plan, id: &SandboxId, turn: &mut Turn<'_>) -> Option<Step> {
         let sandbox = self.sandboxes.get(id)?;
         let mut held = BTreeSet::new();
@@ -274,7 +278,8 @@ fn verb_of(step: &Step) -> Verb {
 }
 
 impl Attachment {
-    /// When libcni's cache is read again for it. `certain`: no call without an answer can run any more.
+    /// When libcni's cache is read again for it. `certain`: no call without an answer can run any
+    /// more.
     fn lookup_due(&self, certain: bool, now: crate::effect::Now) -> Duration {
         let tombstone = self
             .record()

@@ -80,7 +80,8 @@ impl Site<'_, '_> {
         self.begin_del(removing, record)
     }
 
-    /// Records that a DEL begins: should the agent die before its end, the next one gives the plugin its time.
+    /// Records that a DEL begins: should the agent die before its end, the next one gives the
+    /// plugin its time.
     pub fn begin_del(&mut self, mut removing: Removing, mut record: AttachmentRecord) -> Flow {
         if !matches!(removing.why, Why::Unplug | Why::LostAdd) || self.attachment.record() == Some(&record) {
             return self.next_del(removing);
@@ -104,7 +105,8 @@ impl Site<'_, '_> {
     }
 
     fn del_answered(&mut self, mut removing: Removing, answer: Answer) -> Flow {
-        // After the end of a sandbox its calls may overlap: an ADD without an answer has not ended with this DEL.
+        // After the end of a sandbox its calls may overlap: an ADD without an answer has not ended
+        // with this DEL.
         if !matches!(answer, Answer::Lost(_)) && !matches!(removing.why, Why::Release) {
             self.attachment.call_ended(self.now());
         }
@@ -246,7 +248,8 @@ impl Site<'_, '_> {
         }
     }
 
-    /// A plugin that is missing for long never ran: nothing is owed any more, though no DEL succeeded.
+    /// A plugin that is missing for long never ran: nothing is owed any more, though no DEL
+    /// succeeded.
     fn note_given_up(&self, record: &AttachmentRecord, cause: &str) {
         tracing::warn!(
             sandbox = %self.sandbox, pod = self.pod.map(tracing::field::display), network = %record.network,
@@ -276,7 +279,8 @@ impl Site<'_, '_> {
         }
     }
 
-    /// More of a lost ADD may appear: the record stays, and libcni's cache is read again from time to time.
+    /// More of a lost ADD may appear: the record stays, and libcni's cache is read again from time
+    /// to time.
     fn leave_tombstone(&mut self, mut record: AttachmentRecord, lost_now: bool) {
         record.phase = Phase::Tombstone;
         record.since = self.turn.now.epoch;

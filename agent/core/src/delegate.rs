@@ -21,7 +21,8 @@ pub struct Call {
     pub command: Command,
     /// The sandbox: CNI's container id.
     pub sandbox: SandboxId,
-    /// The path of the sandbox's network namespace on the node. Empty at a DEL after the namespace has gone.
+    /// The path of the sandbox's network namespace on the node. Empty at a DEL after the namespace
+    /// has gone.
     pub netns: String,
     /// The interface's name in the sandbox.
     pub interface: InterfaceName,
@@ -58,8 +59,8 @@ pub enum Answer {
         /// For people: without multus' preamble, printable, at most 1,024 characters.
         text: String,
     },
-    /// The connection ended before an answer began and the same daemon is healthy: its handler panicked on this
-    /// request. Nothing runs any more.
+    /// The connection ended before an answer began and the same daemon is healthy: its handler
+    /// panicked on this request. Nothing runs any more.
     Crashed,
     /// Not sent: nothing can have run.
     NotSent(String),
@@ -109,8 +110,9 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether a refused ADD cannot have changed anything: multus refused it before any plugin ran, or the first
-    /// plugin of the list could not run at all (its binary is missing, or it rejects the configuration's version).
+    /// Whether a refused ADD cannot have changed anything: multus refused it before any plugin ran,
+    /// or the first plugin of the list could not run at all (its binary is missing, or it rejects
+    /// the configuration's version).
     pub fn nothing_ran(&self, plugin: Option<&FailedPlugin>) -> bool {
         let first = plugin.is_some_and(|failed| failed.index == Some(0));
         match self {

@@ -70,7 +70,8 @@ pub struct DeviceHolder {
 pub struct RecordedDevices {
     /// Those in use.
     pub holders: Vec<DeviceHolder>,
-    /// The interfaces whose record names a device: for them, what multus and libcni keep says nothing more.
+    /// The interfaces whose record names a device: for them, what multus and libcni keep says
+    /// nothing more.
     pub known: BTreeSet<InterfaceName>,
 }
 

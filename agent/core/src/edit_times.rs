@@ -1,5 +1,5 @@
-//! How long the last edit of a pod took, by phase. For people and for metrics: nothing is decided by
-//! it.
+//! How long the last edit of a pod took, by phase. For people and for metrics: nothing is decided
+//! by it.
 
 use std::{fmt, time::Duration};
 
@@ -8,7 +8,8 @@ use std::{fmt, time::Duration};
 pub enum EditPhase {
     /// Until the first operation is chosen: the sandboxes are known.
     Planned,
-    /// Until multus may be called for the first time: networks and devices are read, a permit is held.
+    /// Until multus may be called for the first time: networks and devices are read, a permit is
+    /// held.
     Queued,
     /// Until multus has answered the last call, records included.
     Called,
@@ -102,7 +103,7 @@ impl EditTimes {
     }
 }
 
-/// `complete 12.3 ms after it was seen: planned 0.4 ms, queued 1.1 ms, called 9.7 ms, published 1.1 ms`
+/// As in `complete 12.3 ms after it was seen: planned 0.4 ms, queued 1.1 ms, called 9.7 ms`.
 impl fmt::Display for EditTimes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let milliseconds = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1000.0);

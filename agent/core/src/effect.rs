@@ -1,4 +1,5 @@
-//! What the core asks the shell to do, and what the shell reports back. The only way in and out of the core.
+//! What the core asks the shell to do, and what the shell reports back. The only way in and out of
+//! the core.
 
 use std::time::Duration;
 
@@ -38,7 +39,8 @@ pub enum Action {
     Start(EffectId, Effect),
     /// The permit that this effect obtained, or is still waiting for, is not needed any more.
     Release(EffectId),
-    /// The call under this permit takes too long to hold a place; the permit is released when the call ends.
+    /// The call under this permit takes too long to hold a place; the permit is released when the
+    /// call ends.
     Late(EffectId),
     /// Write an event on the pod.
     Event(PodIdentity, Event),
@@ -59,7 +61,8 @@ pub enum Count {
     OffsetContradicted,
     /// An edit took this long from its arrival until everything that it asks for was attached.
     Attached(Duration),
-    /// How long the phases of an edit took, in the order of [`EditPhase::ALL`](crate::edit_times::EditPhase::ALL).
+    /// How long the phases of an edit took, in the order of
+    /// [`EditPhase::ALL`](crate::edit_times::EditPhase::ALL).
     Edit([Duration; 4]),
 }
 
@@ -88,8 +91,8 @@ pub enum Effect {
     ListSandboxes,
     /// Ask the runtime for the network of a sandbox. → [`Outcome::Network`]
     SandboxNetwork(SandboxId),
-    /// Find out whether a sandbox that is not ready has ended: no container runs, and the path of its network
-    /// namespace is gone. → [`Outcome::Ended`]
+    /// Find out whether a sandbox that is not ready has ended: no container runs, and the path of
+    /// its network namespace is gone. → [`Outcome::Ended`]
     HasEnded {
         /// The sandbox.
         sandbox: SandboxId,
@@ -109,8 +112,8 @@ pub enum Effect {
     },
     /// Read a network. → [`Outcome::Network definition`](Outcome::Definition)
     ReadNetwork(NetworkName),
-    /// Read which devices of a resource the kubelet gave the pod, and what multus and libcni keep of its sandbox.
-    /// → [`Outcome::Devices`]
+    /// Read which devices of a resource the kubelet gave the pod, and what multus and libcni keep
+    /// of its sandbox. → [`Outcome::Devices`]
     ReadDevices {
         /// The pod.
         pod: PodIdentity,
@@ -119,8 +122,8 @@ pub enum Effect {
         /// The resource.
         resource: String,
     },
-    /// Wait for a permit to call multus with this configuration. It stays held until [`Action::Release`] or the end of
-    /// the worker. → [`Outcome::Done`]
+    /// Wait for a permit to call multus with this configuration. It stays held until
+    /// [`Action::Release`] or the end of the worker. → [`Outcome::Done`]
     AcquirePermit {
         /// The CNI configuration: the plugins that it runs decide the share.
         config: String,
@@ -172,8 +175,8 @@ pub enum Effect {
     ReadStatus(PodIdentity),
     /// Read the condition `NetworksReady`. → [`Outcome::Condition`]
     ReadCondition(PodIdentity),
-    /// Write network-status if the pod still has the uid and the version of `old`; without network-status, the condition
-    /// if it has the uid. → [`Outcome::Patched`]
+    /// Write network-status if the pod still has the uid and the version of `old`; without
+    /// network-status, the condition if it has the uid. → [`Outcome::Patched`]
     PatchStatus {
         /// The pod.
         pod: PodIdentity,

@@ -129,7 +129,8 @@ impl Event {
         Self::normal(Reason::InterfaceAddRejected, text)
     }
 
-    /// The delegate file could not be written: multus will not tear this attachment down at the pod's end.
+    /// The delegate file could not be written: multus will not tear this attachment down at the
+    /// pod's end.
     pub fn not_listed(interface: &InterfaceName, cause: &str) -> Self {
         let text = format!(
             "multus' delegate file cannot list interface {interface}, so only the agent will release it when the pod \

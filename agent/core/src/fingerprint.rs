@@ -1,5 +1,6 @@
-//! A number for everything that decides what a machine will do, for the model checker: two machines with the same number
-//! have the same future. Times count in steps from now; sandboxes by the rank that the caller gives them.
+//! A number for everything that decides what a machine will do, for the model checker: two machines
+//! with the same number have the same future. Times count in steps from now; sandboxes by the rank
+//! that the caller gives them.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -300,7 +301,8 @@ fn listed_ready(state: &PodState) -> Option<&SandboxId> {
     crate::sandbox::newest_ready(listed).map(|sandbox| &sandbox.id)
 }
 
-/// Adds what of a record decides: all but its place in the order of plugging and the content of its result.
+/// Adds what of a record decides: all but its place in the order of plugging and the content of its
+/// result.
 pub fn record(record: &AttachmentRecord, hasher: &mut impl Hasher) {
     use crate::record::Phase;
     let phase = match &record.phase {

@@ -1,5 +1,5 @@
-//! Flap damping: something that is undone over and over is undone less and less often. The first times are free, and
-//! the latest state still takes effect within seconds.
+//! Flap damping: something that is undone over and over is undone less and less often. The first
+//! times are free, and the latest state still takes effect within seconds.
 
 use std::time::Duration;
 
@@ -42,7 +42,8 @@ impl FlapDamping {
         self.count == 0 || now.saturating_sub(self.last) >= RESET
     }
 
-    /// The times that still make a difference at this very moment: what a model tells states apart by.
+    /// The times that still make a difference at this very moment: what a model tells states apart
+    /// by.
     pub fn count_at(&self, now: Duration) -> u32 {
         if self.last == now { self.count.min(FREE) } else { 0 }
     }

@@ -1,5 +1,5 @@
-//! Who a call or a record is about: a sandbox, and a pod. Both are valid by construction, because they become path parts
-//! and `CNI_ARGS`, where nothing is escaped.
+//! Who a call or a record is about: a sandbox, and a pod. Both are valid by construction, because
+//! they become path parts and `CNI_ARGS`, where nothing is escaped.
 
 use std::fmt;
 
@@ -9,12 +9,14 @@ use shared::names::InterfaceName;
 /// CNI's identity of an attachment on a node: sandbox and interface name (CNI spec 1.1, section 2).
 pub type AttachmentKey = (SandboxId, InterfaceName);
 
-/// The CRI id of a pod sandbox: 1 to 128 letters, digits, `_` and `-`, the first a letter or a digit. Safe as a file name.
+/// The CRI id of a pod sandbox: 1 to 128 letters, digits, `_` and `-`, the first a letter or a
+/// digit. Safe as a file name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SandboxId(String);
 
-/// A pod as CNI calls name it. Every part is free of `;`, `=` and whitespace, so it can stand in `CNI_ARGS`.
+/// A pod as CNI calls name it. Every part is free of `;`, `=` and whitespace, so it can stand in
+/// `CNI_ARGS`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "RawIdentity", into = "RawIdentity")]
 pub struct PodIdentity {
@@ -60,7 +62,8 @@ impl SandboxId {
 }
 
 impl PodIdentity {
-    /// A pod with its uid. An empty `uid` means "whichever pod has that name": multus does not check it then.
+    /// A pod with its uid. An empty `uid` means "whichever pod has that name": multus does not
+    /// check it then.
     ///
     /// # Errors
     /// The part that is not a legal Kubernetes name.
@@ -166,7 +169,8 @@ fn is_token(text: &str, allowed: impl Fn(u8) -> bool) -> bool {
         && text.bytes().all(allowed)
 }
 
-/// A DNS-1123 subdomain (RFC 1123 as Kubernetes reads it): labels of lower-case letters, digits and inner `-`, joined by dots.
+/// A DNS-1123 subdomain (RFC 1123 as Kubernetes reads it): labels of lower-case letters, digits and
+/// inner `-`, joined by dots.
 fn is_dns_name(text: &str) -> bool {
     let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let is_label = |label: &str| {

@@ -1,21 +1,26 @@
-//! The operation in progress on one attachment: its steps, one effect at a time. ADD is one chain of steps, every DEL
-//! another: an unplug, the undo of a failed ADD, a release at the end of a sandbox and an owed release take the same path.
+//! The operation in progress on one attachment: its steps, one effect at a time. ADD is one chain
+//! of steps, every DEL another: an unplug, the undo of a failed ADD, a release at the end of a
+//! sandbox and an owed release take the same path.
 //!
 //! # Flow
-//! ADD: read the network → (the pod's devices, where a plugin takes one) → permit → (owed releases of this name) → durable intent → delegate file → call.
+//! ADD: read the network → (the pod's devices, where a plugin takes one) → permit → (owed releases
+//! of this name) → durable intent → delegate file → call.
 //! - done: the result is recorded.
 //! - refused before a plugin ran: the intent is dropped.
-//! - refused otherwise, or the handler crashed: the record says *unplugging*, and a DEL follows at once.
+//! - refused otherwise, or the handler crashed: the record says *unplugging*, and a DEL follows at
+//!   once.
 //! - not sent: the intent is dropped.
 //! - lost: the intent stays; libcni's cache or the end of the grace period decides.
 //!
-//! DEL: permit → record → call, once for each configuration that [`Teardown`] names → delegate file.
-//! - refused: retried with backoff; taken apart where the ADD failed, the sandbox has ended, or it has failed for long.
+//! DEL: permit → record → call, once for each configuration that [`Teardown`] names → delegate
+//! file.
+//! - refused: retried with backoff; taken apart where the ADD failed, the sandbox has ended, or it
+//!   has failed for long.
 //! - lost: the record stays; the end of the grace period decides.
 //!
 //! # Guarantees
-//! No intent is written before a permit is held. No ADD is sent before its intent is on the disk. A list is taken
-//! apart only after what is then owed is on the disk.
+//! No intent is written before a permit is held. No ADD is sent before its intent is on the disk. A
+//! list is taken apart only after what is then owed is on the disk.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -54,7 +59,8 @@ pub enum Flow {
     Continue(Box<Operation>),
     /// It has ended.
     Finished,
-    /// Multus does not accept the pod under whose name it was called: find out who it is now, then begin again.
+    /// Multus does not accept the pod under whose name it was called: find out who it is now, then
+    /// begin again.
     UnknownPod,
 }
 
@@ -257,8 +263,8 @@ impl Removing {
         }
     }
 
-    /// What would be owed if the operation ended here. The attachment's own list counts only once it is taken apart:
-    /// until then its record stands for it.
+    /// What would be owed if the operation ended here. The attachment's own list counts only once
+    /// it is taken apart: until then its record stands for it.
     pub fn owed_now(&self) -> Vec<OwedRelease> {
         let mut owed = self.all_owed();
         let surplus = owed.len().saturating_sub(MAX_OWED);

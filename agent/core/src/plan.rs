@@ -1,8 +1,9 @@
 //! Decides the next steps for one sandbox: desired state against observed state.
 //!
-//! Guarantees: a removal names an attachment that has a record. An annotation that cannot be read removes nothing.
-//! While a call without an answer may still run, no other call is planned for the sandbox. Removals come before
-//! additions, in the reverse order of plugging; additions follow the annotation.
+//! Guarantees: a removal names an attachment that has a record. An annotation that cannot be read
+//! removes nothing. While a call without an answer may still run, no other call is planned for the
+//! sandbox. Removals come before additions, in the reverse order of plugging; additions follow the
+//! annotation.
 
 pub mod desired;
 pub mod observed;
@@ -143,7 +144,8 @@ fn with_state(observed: &Observed, wanted: impl Fn(State) -> bool) -> impl Itera
         .map(|attachment| attachment.interface.clone())
 }
 
-/// The removals, the last plugged first. What is half done goes in any case; what is present goes unless it is kept.
+/// The removals, the last plugged first. What is half done goes in any case; what is present goes
+/// unless it is kept.
 fn removals(observed: &Observed, kept: impl Fn(&Attachment) -> bool) -> impl Iterator<Item = Step> {
     observed.attachments.iter().rev().filter_map(move |attachment| {
         let interface = attachment.interface.clone();
@@ -226,7 +228,8 @@ impl Claims {
         found.is_some()
     }
 
-    /// The k-th remaining unnamed element has the k-th attachment of its network that no name claims.
+    /// The k-th remaining unnamed element has the k-th attachment of its network that no name
+    /// claims.
     fn unnamed(&mut self, element: &Element<'_>, elements: &[Element<'_>], observed: &Observed) {
         match (self.free(element, elements, observed, |_| true), &element.hint) {
             (Some(there), _) => self.keep(there, element),

@@ -1,4 +1,5 @@
-//! A pod as the agent sees it: its identity, its networks annotation (parsed once), its network-status.
+//! A pod as the agent sees it: its identity, its networks annotation (parsed once), its
+//! network-status.
 
 use std::{collections::BTreeSet, rc::Rc};
 
@@ -120,8 +121,8 @@ impl Annotation {
     }
 }
 
-/// The elements of the annotations that the agent has seen: evidence for which of multus' attachments are the
-/// annotation's. Bounded.
+/// The elements of the annotations that the agent has seen: evidence for which of multus'
+/// attachments are the annotation's. Bounded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SeenElements(BTreeSet<(NetworkName, Option<InterfaceName>)>);
 

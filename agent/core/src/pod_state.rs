@@ -1,9 +1,10 @@
-//! The state machine of one pod. The shell reports what it observes and what came of effects; each report returns what
-//! to do next. Nothing here waits: several effects of one pod can be in flight.
+//! The state machine of one pod. The shell reports what it observes and what came of effects; each
+//! report returns what to do next. Nothing here waits: several effects of one pod can be in flight.
 //!
 //! # Guarantees
-//! Every effect that is started gets at most one outcome, and an outcome of an effect that is not awaited any more is
-//! ignored. Dropped at any point, a new machine goes on from the records on the disk.
+//! Every effect that is started gets at most one outcome, and an outcome of an effect that is not
+//! awaited any more is ignored. Dropped at any point, a new machine goes on from the records on the
+//! disk.
 
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
@@ -139,7 +140,8 @@ impl PodState {
         self.pod == PodObservation::Gone && self.sandboxes.is_empty() && self.in_flight.is_empty()
     }
 
-    /// Whether the pod's sandboxes matter: their changes have to be reported by [`Self::observe_sandboxes`].
+    /// Whether the pod's sandboxes matter: their changes have to be reported by
+    /// [`Self::observe_sandboxes`].
     pub fn follows_sandboxes(&self) -> bool {
         !self.sandboxes.is_empty() || self.pod.pod().is_some_and(|pod| self.asks_or_asked(pod))
     }
@@ -187,7 +189,8 @@ impl PodState {
             }
             let status = |pod: &Rc<Pod>| pod.status.clone();
             if before.pod().map(status) != Some(pod.status.clone()) && !self.publication.wrote(pod) {
-                // Multus writes the whole annotation for a new sandbox: find out whether there is one.
+                // Multus writes the whole annotation for a new sandbox: find out whether there is
+                // one.
                 self.listing.stale = true;
             }
             self.publication.pod_changed();
@@ -364,7 +367,8 @@ impl PodState {
         self.wake = wake;
     }
 
-    /// Decides what to do next. Some decisions change the state without an effect and allow more decisions.
+    /// Decides what to do next. Some decisions change the state without an effect and allow more
+    /// decisions.
     fn take_turns(&mut self, now: Now, actions: &mut Vec<Action>) {
         const MOST: usize = 16;
         for _ in 0..MOST {
@@ -661,8 +665,8 @@ impl PodState {
         Some(with(&mut site))
     }
 
-    /// The devices that the pod's records name, as an ADD finds them. Those of a sandbox whose end is not known
-    /// yet have mostly come home: they are given when no other is left.
+    /// The devices that the pod's records name, as an ADD finds them. Those of a sandbox whose end
+    /// is not known yet have mostly come home: they are given when no other is left.
     fn recorded_devices(&self, sandbox: &SandboxId, interface: &InterfaceName) -> RecordedDevices {
         let mut recorded = RecordedDevices::default();
         for (id, state) in &self.sandboxes {

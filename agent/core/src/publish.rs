@@ -1,10 +1,12 @@
-//! Keeps our entries of network-status equal to the records. Entries of other writers stay byte-equal and in place; a
-//! patch names the pod's uid and version, so that no other write is overwritten.
+//! Keeps our entries of network-status equal to the records. Entries of other writers stay
+//! byte-equal and in place; a patch names the pod's uid and version, so that no other write is
+//! overwritten.
 //!
-//! Flow: compare → patch → on a conflict, or after a patch that failed: read the pod, then list the sandboxes, because
-//! multus writes the whole annotation for a new sandbox before that one is ready. A patch is in flight while the next
-//! step already runs; changes that come meanwhile are coalesced into the next patch. While an operation runs, a change
-//! waits a little for the next one: one edit of several networks is one patch, or a few.
+//! Flow: compare → patch → on a conflict, or after a patch that failed: read the pod, then list the
+//! sandboxes, because multus writes the whole annotation for a new sandbox before that one is
+//! ready. A patch is in flight while the next step already runs; changes that come meanwhile are
+//! coalesced into the next patch. While an operation runs, a change waits a little for the next
+//! one: one edit of several networks is one patch, or a few.
 
 use std::{rc::Rc, time::Duration};
 
@@ -34,8 +36,8 @@ const TOGETHER: Duration = Duration::from_millis(100);
 const CONFLICTS: u32 = 5;
 
 impl PodState {
-    /// Compares network-status with the records, and starts what brings it in line; then the condition. Whether another
-    /// decision may follow at once.
+    /// Compares network-status with the records, and starts what brings it in line; then the
+    /// condition. Whether another decision may follow at once.
     pub(crate) fn publish(&mut self, pod: &Rc<Pod>, id: &SandboxId, turn: &mut Turn<'_>) -> bool {
         let seen = |sandbox: &crate::sandbox_state::SandboxState| sandbox.sight == Sight::Seen;
         let compare = !self.publication.in_flight
@@ -112,7 +114,8 @@ impl PodState {
             return;
         }
         if !self.publication.records_changed {
-            // Nothing of ours has changed: another writer took something out. Two that disagree must not race.
+            // Nothing of ours has changed: another writer took something out. Two that disagree
+            // must not race.
             if self
                 .publication
                 .restores
@@ -215,8 +218,8 @@ impl PodState {
         turn.wake_at(due);
     }
 
-    /// What the records say about network-status. What multus wrote for a cold-plugged attachment stays as multus wrote
-    /// it, and comes back when another writer took it out.
+    /// What the records say about network-status. What multus wrote for a cold-plugged attachment
+    /// stays as multus wrote it, and comes back when another writer took it out.
     fn change_for(&self, id: &SandboxId) -> StatusChange {
         let mut change = StatusChange::default();
         let Some(sandbox) = self.sandboxes.get(id) else {

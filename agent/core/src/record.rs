@@ -23,7 +23,8 @@ pub struct AttachmentRecord {
     pub origin: Origin,
     /// How far it is.
     pub phase: Phase,
-    /// When the phase began, seconds since the epoch. For people: nothing follows from it, because clocks are moved.
+    /// When the phase began, seconds since the epoch. For people: nothing follows from it, because
+    /// clocks are moved.
     pub since: u64,
     /// Position in the sandbox's order of plugging; removals go backwards through it.
     #[serde(default)]
@@ -39,17 +40,19 @@ pub struct AttachmentRecord {
     /// The element's `cni-args`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cni_args: Option<Map<String, Value>>,
-    /// Requests that travel as capabilities only (`portMappings`, `bandwidth`, `infiniband-guid`). `None`: not known,
-    /// because multus or an older agent plugged it.
+    /// Requests that travel as capabilities only (`portMappings`, `bandwidth`, `infiniband-guid`).
+    /// `None`: not known, because multus or an older agent plugged it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capability_requests: Option<Map<String, Value>>,
     /// The device of the node that it was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<Device>,
-    /// Entries of network-status that an earlier attachment under this interface name left: (network, interfaces).
+    /// Entries of network-status that an earlier attachment under this interface name left:
+    /// (network, interfaces).
     #[serde(rename = "unpublish", default, skip_serializing_if = "Vec::is_empty")]
     pub stale_status: Vec<(NetworkName, Vec<InterfaceName>)>,
-    /// What earlier attachments under this interface name still hold because a plugin refused its DEL.
+    /// What earlier attachments under this interface name still hold because a plugin refused its
+    /// DEL.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owed: Vec<OwedRelease>,
     /// Fields of other versions of the agent: kept byte for byte.
@@ -57,8 +60,9 @@ pub struct AttachmentRecord {
     pub unknown: Map<String, Value>,
 }
 
-/// A DEL that is still owed: one plugin of a list, or its IPAM alone. Sent only while no attachment of the sandbox has
-/// this interface name, because plugins find links by name and leases by (network, sandbox, interface).
+/// A DEL that is still owed: one plugin of a list, or its IPAM alone. Sent only while no attachment
+/// of the sandbox has this interface name, because plugins find links by name and leases by
+/// (network, sandbox, interface).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OwedRelease {

@@ -1,5 +1,6 @@
-//! The end of a sandbox. Multus tears down what its delegate file lists; what the agent hot-plugged is released once more,
-//! because multus may not have been there. Never before the end: a pod that terminates keeps its network.
+//! The end of a sandbox. Multus tears down what its delegate file lists; what the agent hot-plugged
+//! is released once more, because multus may not have been there. Never before the end: a pod that
+//! terminates keeps its network.
 //!
 //! *Ended* is: not ready, no running container, and the path of the network namespace gone. After
 //! that nothing in the sandbox can collide. Its attachments are released one at a time all the
@@ -132,8 +133,8 @@ impl PodState {
         }
     }
 
-    /// Whether a release of the sandbox is in progress. One that takes long holds up no other: nothing can collide in a
-    /// sandbox that has ended.
+    /// Whether a release of the sandbox is in progress. One that takes long holds up no other:
+    /// nothing can collide in a sandbox that has ended.
     fn is_releasing(&self, id: &SandboxId, turn: &mut Turn<'_>) -> bool {
         let sandbox = self.sandboxes.get(id);
         let attachments = sandbox
@@ -280,8 +281,8 @@ impl PodState {
         });
     }
 
-    /// Multus takes a call only in the name of a pod that exists: the pod itself, else its successor of the same name,
-    /// else the agent's own.
+    /// Multus takes a call only in the name of a pod that exists: the pod itself, else its
+    /// successor of the same name, else the agent's own.
     fn identity_of(&mut self, id: &SandboxId, turn: &mut Turn<'_>) -> Option<PodIdentity> {
         let exists = self.pod.pod().is_some();
         let sandbox = self.sandboxes.get_mut(id)?;

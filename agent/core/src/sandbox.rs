@@ -29,7 +29,8 @@ pub enum Network {
 }
 
 impl Network {
-    /// The namespace at a path that another program reports; unknown when it is no plain absolute path.
+    /// The namespace at a path that another program reports; unknown when it is no plain absolute
+    /// path.
     pub fn at(path: &str) -> Self {
         let is_plain = |path: &Path| {
             path.is_absolute()

@@ -1,4 +1,5 @@
-//! Everything about one sandbox: what was seen of it, its attachments, and how far its end has been followed.
+//! Everything about one sandbox: what was seen of it, its attachments, and how far its end has been
+//! followed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,7 +30,8 @@ pub struct SandboxState {
     pub(crate) takes_over: bool,
     pub(crate) attachments: BTreeMap<InterfaceName, Attachment>,
     pub(crate) delegate_file: Presence,
-    /// The step of the plan that is being carried out. While the sandbox lives there is one at a time.
+    /// The step of the plan that is being carried out. While the sandbox lives there is one at a
+    /// time.
     pub(crate) step: Option<Step>,
     pub(crate) unclaimed: Vec<Unclaimed>,
     pub(crate) damaged: BTreeSet<InterfaceName>,
@@ -300,8 +302,8 @@ impl SandboxState {
             .any(|attachment| attachment.operation.is_some())
     }
 
-    /// Whether an operation is in progress that the annotation waits for: not the release of what an earlier attachment
-    /// still holds.
+    /// Whether an operation is in progress that the annotation waits for: not the release of what
+    /// an earlier attachment still holds.
     pub(crate) fn has_open_operation(&self) -> bool {
         let open =
             |operation: &Operation| !matches!(operation, Operation::Del(Removing { why: Why::Owed, .. }));

@@ -1,5 +1,6 @@
-//! First sight of a sandbox: its network from the runtime, what multus and libcni keep about it, what is adopted of it,
-//! all on the disk before anything else happens to the sandbox. A crash before that is another first sight.
+//! First sight of a sandbox: its network from the runtime, what multus and libcni keep about it,
+//! what is adopted of it, all on the disk before anything else happens to the sandbox. A crash
+//! before that is another first sight.
 
 use std::{collections::BTreeMap, rc::Rc};
 
@@ -130,8 +131,8 @@ impl PodState {
         self.conclude_sight(id, turn);
     }
 
-    /// Unknown is not empty: nothing is done on a sandbox that is seen for the first time. One that has been adopted
-    /// goes on from its records.
+    /// Unknown is not empty: nothing is done on a sandbox that is seen for the first time. One that
+    /// has been adopted goes on from its records.
     fn cni_state_unknown(&mut self, id: &SandboxId, cause: String, turn: &mut Turn<'_>) {
         let Some(sandbox) = self.sandboxes.get_mut(id) else {
             return;
@@ -252,7 +253,8 @@ impl PodState {
                 put(id, record, turn);
             }
         }
-        // What has a record was claimed before: after its DEL the evidence that was read here is wrong.
+        // What has a record was claimed before: after its DEL the evidence that was read here is
+        // wrong.
         let unknown = |unclaimed: &Unclaimed| {
             let attachment = sandbox.attachments.get(&unclaimed.interface);
             attachment.is_none_or(|attachment| attachment.record().is_none())

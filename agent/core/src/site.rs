@@ -1,4 +1,5 @@
-//! Where an operation runs: one attachment of one sandbox, for the time of one turn. What ADD and DEL share.
+//! Where an operation runs: one attachment of one sandbox, for the time of one turn. What ADD and
+//! DEL share.
 
 use std::time::Duration;
 
@@ -92,7 +93,8 @@ impl Site<'_, '_> {
         self.attachment.set_disk(disk);
     }
 
-    /// Writes the record, or removes it where there is none, beside operations. The operation is over by then.
+    /// Writes the record, or removes it where there is none, beside operations. The operation is
+    /// over by then.
     pub fn save(&mut self) {
         self.attachment.set_disk(Disk::Writing);
         let effect = match self.attachment.record() {
@@ -172,7 +174,8 @@ impl Site<'_, '_> {
         self.event(event);
     }
 
-    /// A call takes too long: its place is given to another one, and the pod is told. The call goes on.
+    /// A call takes too long: its place is given to another one, and the pod is told. The call goes
+    /// on.
     pub fn exceeded(&mut self, command: Command, network: &NetworkName, permit: Option<EffectId>) {
         let cause = format!(
             "multus has not answered for {} s; still waiting",
@@ -193,7 +196,8 @@ impl Site<'_, '_> {
         self.event(event);
     }
 
-    /// Nothing is attached under this name any more: what remains is owed, or still in network-status, or nothing.
+    /// Nothing is attached under this name any more: what remains is owed, or still in
+    /// network-status, or nothing.
     pub fn clear(&mut self) {
         let Some(record) = self.attachment.record().cloned() else {
             return;

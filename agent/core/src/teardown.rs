@@ -1,13 +1,14 @@
 //! Which configurations a DEL sends, one after the other, until nothing of an attachment is left.
 //!
-//! Flow: the whole list goes out first, as ADD sent it. libcni runs it backwards and stops at the first plugin that
-//! refuses, so one bad plugin would keep the others' links and leases. Where that may not be waited for, the list is
-//! taken apart: each plugin as a list of its own under the same name, last to first; a plugin that refuses is tried
-//! without its `ipam` (macvlan, vlan and host-device ask IPAM before they touch the link), then its IPAM alone.
+//! Flow: the whole list goes out first, as ADD sent it. libcni runs it backwards and stops at the
+//! first plugin that refuses, so one bad plugin would keep the others' links and leases. Where that
+//! may not be waited for, the list is taken apart: each plugin as a list of its own under the same
+//! name, last to first; a plugin that refuses is tried without its `ipam` (macvlan, vlan and
+//! host-device ask IPAM before they touch the link), then its IPAM alone.
 //!
 //! Guarantees: every part that may hold something either answered a DEL with success or is in
-//! [`Teardown::owed`]. A part that refuses DEL with the very words that it refused ADD with never got past its
-//! configuration and holds nothing.
+//! [`Teardown::owed`]. A part that refuses DEL with the very words that it refused ADD with never
+//! got past its configuration and holds nothing.
 
 use std::collections::VecDeque;
 
@@ -16,7 +17,8 @@ use shared::cni::NetworkConfig;
 
 use crate::delegate::{FailedPlugin, Refusal};
 
-/// Plugins that release their addresses also without a namespace (CNI plugins 1.9). Others may return early.
+/// Plugins that release their addresses also without a namespace (CNI plugins 1.9). Others may
+/// return early.
 const FREES_WITHOUT_NAMESPACE: [&str; 7] = ["bridge", "dummy", "ipvlan", "macvlan", "ptp", "tap", "vlan"];
 
 /// The parts of one list that are still to be released.
@@ -25,7 +27,8 @@ pub struct Teardown {
     /// `None`: our rules cannot read the configuration, so it goes out whole or not at all.
     list: Option<NetworkConfig>,
     whole: String,
-    /// The ADD failed: a plugin that cannot read its configuration at DEL could not read it at ADD either.
+    /// The ADD failed: a plugin that cannot read its configuration at DEL could not read it at ADD
+    /// either.
     failed_add: bool,
     /// ADD's failure: the plugin, and its words.
     refused_add: Option<FailedPlugin>,
@@ -33,7 +36,8 @@ pub struct Teardown {
     missing_never_ran: bool,
     /// The namespace is gone, and every link with it: only what is kept on the node is left.
     without_namespace: bool,
-    /// The CNI result of the attachment: libcni has none any more after its first successful DEL of this list.
+    /// The CNI result of the attachment: libcni has none any more after its first successful DEL of
+    /// this list.
     previous: Option<Value>,
     queue: VecDeque<Part>,
     left: Vec<Part>,
@@ -108,7 +112,8 @@ impl Teardown {
         self.missing_never_ran = true;
     }
 
-    /// The namespace is gone. Plugins that return before they ask IPAM get one more DEL of their IPAM alone.
+    /// The namespace is gone. Plugins that return before they ask IPAM get one more DEL of their
+    /// IPAM alone.
     #[must_use]
     pub fn after_the_namespace(mut self) -> Self {
         self.without_namespace = true;
@@ -164,7 +169,8 @@ impl Teardown {
                 return Verdict::GoOn;
             }
             Part::WithoutIpam(_) if self.never_ran(part, cause, plugin) => {
-                // The plugin did not get past its configuration at ADD, so its IPAM was never asked.
+                // The plugin did not get past its configuration at ADD, so its IPAM was never
+                // asked.
                 self.queue.pop_front();
             }
             Part::Plugin(_) | Part::WithoutIpam(_) | Part::Ipam(_) => {
@@ -177,8 +183,8 @@ impl Teardown {
         Verdict::GoOn
     }
 
-    /// Takes the list apart after it was refused as a whole: libcni stopped at `stopped`, what is behind it is done.
-    /// `false`: it cannot be taken apart.
+    /// Takes the list apart after it was refused as a whole: libcni stopped at `stopped`, what is
+    /// behind it is done. `false`: it cannot be taken apart.
     pub fn take_apart(&mut self, stopped: Option<&FailedPlugin>) -> bool {
         let Some(list) = &self.list else { return false };
         let last = list.plugins.len() - 1;
@@ -202,7 +208,8 @@ impl Teardown {
             .collect();
     }
 
-    /// What is not released: the parts that refused, and those that were not tried yet. Each is a list of one plugin.
+    /// What is not released: the parts that refused, and those that were not tried yet. Each is a
+    /// list of one plugin.
     pub fn owed(&self) -> Vec<String> {
         let parts = self.left.iter().chain(&self.queue);
         parts.filter_map(|part| self.config_of(*part)).collect()
@@ -215,7 +222,8 @@ impl Teardown {
         ipam.is_some_and(|ipam| list.and_then(|list| list.only_plugin(index)) != Some(ipam))
     }
 
-    /// A part of a failed ADD that cannot read its configuration, or refuses DEL with the words that it refused ADD with.
+    /// A part of a failed ADD that cannot read its configuration, or refuses DEL with the words
+    /// that it refused ADD with.
     fn never_ran(&self, part: Part, cause: &Refusal, plugin: Option<&FailedPlugin>) -> bool {
         if self.failed_add && matches!(cause, Refusal::InvalidConfig | Refusal::IncompatibleVersion) {
             return true;

@@ -1,7 +1,8 @@
 //! Which connection has to go when another one comes. Decides only: no socket, no clock.
 //!
-//! A newcomer is never refused, so the kubelet's probes and a scrape get an answer whatever others do: it displaces the oldest connection
-//! of the peer that has most. Who holds connections without using them loses them first.
+//! A newcomer is never refused, so the kubelet's probes and a scrape get an answer whatever others
+//! do: it displaces the oldest connection of the peer that has most. Who holds connections without
+//! using them loses them first.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -73,7 +74,8 @@ mod tests {
         Ipv4Addr::from_bits(0x0a00_0000 + number).into()
     }
 
-    /// Connections come from these peers one after the other; returns the numbers of those that are displaced.
+    /// Connections come from these peers one after the other; returns the numbers of those that are
+    /// displaced.
     fn come(peers: &[u32]) -> (Places<usize>, Vec<usize>) {
         let mut places = Places::new(TOTAL, PER_PEER);
         let mut displaced = Vec::new();

@@ -1,7 +1,8 @@
 //! Serves a router over plain HTTP/1.1 to anyone who can reach the port, at a bounded cost.
 //!
-//! Guarantees: at most [`Limits::connections`] are open; a new one is always served, whatever others hold (see [`Places`]); one on which
-//! no request comes, or comes or is read slowly, is closed; each takes a few kilobytes. Depends on nothing else of this program.
+//! Guarantees: at most [`Limits::connections`] are open; a new one is always served, whatever
+//! others hold (see [`Places`]); one on which no request comes, or comes or is read slowly, is
+//! closed; each takes a few kilobytes. Depends on nothing else of this program.
 
 use std::{collections::HashMap, convert::Infallible, io, net::SocketAddr, pin::pin, time::Duration};
 

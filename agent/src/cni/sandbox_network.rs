@@ -1,5 +1,6 @@
-//! The network of a sandbox: as the runtime reports it over the CRI, else as libcni wrote it down when it attached the cluster
-//! network. cri-dockerd reports no path, and some runtimes for virtual machines do not either.
+//! The network of a sandbox: as the runtime reports it over the CRI, else as libcni wrote it down
+//! when it attached the cluster network. cri-dockerd reports no path, and some runtimes for virtual
+//! machines do not either.
 
 use agent_core::{
     cni_state::Entry,

@@ -4,7 +4,8 @@ use tonic::{Code, Status};
 
 use super::CALL_DEADLINE;
 
-/// What containerd before 2.0 says while it starts, with the code Unknown. Later ones answer Unavailable.
+/// What containerd before 2.0 says while it starts, with the code Unknown. Later ones answer
+/// Unavailable.
 const STARTING: &str = "server is not initialized yet";
 
 /// A CRI call without a usable answer.

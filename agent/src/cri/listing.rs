@@ -1,5 +1,5 @@
-//! The node's sandboxes and running containers, listed once for all who ask at the same time: the number of calls does not depend on
-//! the number of pods.
+//! The node's sandboxes and running containers, listed once for all who ask at the same time: the
+//! number of calls does not depend on the number of pods.
 
 use std::{collections::BTreeSet, rc::Rc};
 

@@ -1,5 +1,5 @@
-//! Where a sandbox's network namespace is. The CRI has no field for it: each runtime tells in its own JSON, under `info` of a verbose
-//! PodSandboxStatus.
+//! Where a sandbox's network namespace is. The CRI has no field for it: each runtime tells in its
+//! own JSON, under `info` of a verbose PodSandboxStatus.
 
 use std::collections::HashMap;
 

@@ -1,7 +1,8 @@
 //! One call for all who ask at the same time.
 //!
-//! Guarantees: an answer is from a call that began after it was asked for; at most one call runs; after a failure the next call waits,
-//! longer with each failure in a row. May be cancelled at any time: the call goes on as long as one caller waits for it.
+//! Guarantees: an answer is from a call that began after it was asked for; at most one call runs;
+//! after a failure the next call waits, longer with each failure in a row. May be cancelled at any
+//! time: the call goes on as long as one caller waits for it.
 
 use std::{
     cell::{Cell, RefCell},

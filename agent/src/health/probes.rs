@@ -1,5 +1,5 @@
-//! Probes multus, the runtime, multus' data directory and the disk with the records, and reports the ones that return: what failed
-//! because of them can be tried again.
+//! Probes multus, the runtime, multus' data directory and the disk with the records, and reports
+//! the ones that return: what failed because of them can be tried again.
 
 use std::{cell::Cell, convert::Infallible, sync::Arc, time::Duration};
 
@@ -34,14 +34,16 @@ pub struct Probes {
 }
 
 impl Probes {
-    /// Probes without end. `returned` is called with each dependency that was unavailable and is available again. For this, others
-    /// may note in [`Health`] that a dependency is unavailable, but not that it is available.
+    /// Probes without end. `returned` is called with each dependency that was unavailable and is
+    /// available again. For this, others may note in [`Health`] that a dependency is unavailable,
+    /// but not that it is available.
     pub async fn run(&self, returned: impl Fn(Dependency)) -> Infallible {
         let text = |error: &dyn ToString| error.to_string();
         let multus = async || self.multus.healthy().await.map_err(|error| text(&error));
         let cri = async || self.cri.check(AVAILABLE).await.map_err(|error| text(&error));
         let cache = async || self.cache.check().map_err(|error| text(&error));
-        // A record that alone is too large fails, and the disk is fine. Only what the probe itself found counts as a return.
+        // A record that alone is too large fails, and the disk is fine. Only what the probe itself
+        // found counts as a return.
         let refused = Cell::new(false);
         let records = async || {
             let written = self.check_records().await;

@@ -46,8 +46,8 @@ use object::NetworkMetadata;
 
 /// So many networks are read at once.
 pub const READS_AT_ONCE: usize = 4;
-/// So many of them because another network of the same pod is plugged: a pod never waits behind all of
-/// those.
+/// So many of them because another network of the same pod is plugged: a pod never waits behind all
+/// of those.
 const AHEAD_AT_ONCE: usize = 3;
 /// So many of them because they may have changed, so that a pod's read never waits behind all of
 /// those.
@@ -166,7 +166,8 @@ impl Networks {
         self.0.lingering.borrow().front().map(|(until, _)| *until)
     }
 
-    /// Forgets the networks that have been followed long enough. The answer is when the next one is.
+    /// Forgets the networks that have been followed long enough. The answer is when the next one
+    /// is.
     fn end_lingering(&self) -> Option<Instant> {
         let mut lingering = self.0.lingering.borrow_mut();
         let before = lingering.len();
@@ -220,8 +221,8 @@ impl Networks {
         })
     }
 
-    /// Reads what the pod uses besides `network` and is not held, so that its next ADD does not wait
-    /// for the API server.
+    /// Reads what the pod uses besides `network` and is not held, so that its next ADD does not
+    /// wait for the API server.
     pub async fn read_ahead(&self, pod_uid: &str, network: &NetworkName) {
         let mut networks = self.0.cache.borrow().networks_of(pod_uid);
         networks.remove(network);

@@ -56,7 +56,8 @@ fn refused(call: &Call, words: &str) -> Answer {
     }
 }
 
-/// The text of an error answer: plain, or a CNI error object (CNI spec 1.1, section 5), which the daemon can send as well.
+/// The text of an error answer: plain, or a CNI error object (CNI spec 1.1, section 5), which the
+/// daemon can send as well.
 fn words(body: &[u8]) -> Cow<'_, str> {
     #[derive(Deserialize)]
     struct CniError {

@@ -65,8 +65,8 @@ pub(super) async fn exchange(
     select! {
         biased;
         outcome = &mut conversation => outcome,
-        // The connection ends before the conversation when its last bytes are buffered, and when it breaks: the
-        // conversation knows which.
+        // The connection ends before the conversation when its last bytes are buffered, and when it
+        // breaks: the conversation knows which.
         _ = connection => conversation.await,
     }
 }

@@ -1,5 +1,5 @@
-//! How many calls to multus run at once. Few, since pod starts go through the same daemon and plugins need CPU; the rules are in
-//! [`queue`].
+//! How many calls to multus run at once. Few, since pod starts go through the same daemon and
+//! plugins need CPU; the rules are in [`queue`].
 
 pub mod queue;
 
@@ -50,7 +50,8 @@ impl DelegateLimiter {
         }))
     }
 
-    /// Waits for the right to run a call of this kind (see [`kind_of`]) for a pod of this namespace. May be cancelled at any time.
+    /// Waits for the right to run a call of this kind (see [`kind_of`]) for a pod of this
+    /// namespace. May be cancelled at any time.
     pub async fn acquire(&self, kind: &str, namespace: &str) -> Permit {
         loop {
             let (give, mut given) = oneshot::channel();
@@ -60,7 +61,8 @@ impl DelegateLimiter {
                 let change = self.0.next_change();
                 tokio::select! {
                     biased;
-                    // The sender is kept until the permit goes out. Were it ever lost, the call would queue again.
+                    // The sender is kept until the permit goes out. Were it ever lost, the call
+                    // would queue again.
                     permit = &mut given => match permit {
                         Ok(permit) => return permit,
                         Err(_) => break,
@@ -87,7 +89,8 @@ impl Shared {
     fn grant(self: &Rc<Self>) {
         self.queue.borrow_mut().retain(|give| !give.is_closed());
         loop {
-            // In a statement of its own, so that the queue is not borrowed when an unwanted permit is dropped.
+            // In a statement of its own, so that the queue is not borrowed when an unwanted permit
+            // is dropped.
             let next = self.queue.borrow_mut().next(self.now());
             let Some((call, give)) = next else { return };
             let shared = Rc::clone(self);
@@ -97,7 +100,8 @@ impl Shared {
 }
 
 impl Permit {
-    /// The call has run for too long to hold a place. Its kind stays confined until the permit is dropped.
+    /// The call has run for too long to hold a place. Its kind stays confined until the permit is
+    /// dropped.
     pub fn late(&self) {
         self.shared.queue.borrow_mut().late(&self.call);
         self.shared.grant();
@@ -111,7 +115,8 @@ impl Drop for Permit {
     }
 }
 
-/// The programs that a configuration runs, IPAM's included: what hangs is one of them, whichever network it is called for.
+/// The programs that a configuration runs, IPAM's included: what hangs is one of them, whichever
+/// network it is called for.
 pub fn kind_of(config: &str) -> String {
     let config: Value = serde_json::from_str(config).unwrap_or_default();
     let plugins = match config.get("plugins") {

@@ -1,6 +1,7 @@
-//! Which failure a text from multus means. Its HTTP status is always 400 and CNI error codes are lost on the way, so the texts
-//! are all there is (those of multus 4.2.2 to 4.3.0, libcni 1.3). Texts can quote what a tenant wrote, so what leads to a
-//! decision is matched from the text's beginning.
+//! Which failure a text from multus means. Its HTTP status is always 400 and CNI error codes are
+//! lost on the way, so the texts are all there is (those of multus 4.2.2 to 4.3.0, libcni 1.3).
+//! Texts can quote what a tenant wrote, so what leads to a decision is matched from the text's
+//! beginning.
 
 use agent_core::delegate::{Call, Command, FailedPlugin, Refusal};
 use shared::cni::plugin_index;
@@ -32,7 +33,8 @@ pub(super) fn classify(text: &str, call: &Call) -> Refusal {
     }
 }
 
-/// Cuts what people need not read: the request and the pod, which they know, and the names of multus' functions.
+/// Cuts what people need not read: the request and the pod, which they know, and the names of
+/// multus' functions.
 pub(super) fn without_preamble(text: &str) -> &str {
     let text = match text.split_once(" ERRORED: ") {
         Some((request, cause)) if request.starts_with("ContainerID:\"") => cause,
@@ -77,8 +79,8 @@ pub(super) fn printable(text: &str) -> String {
     shown
 }
 
-/// The plugin of a chain that failed: `plugin type="tuning" name="plugin-1" failed (delete): …`, the innermost one, since
-/// errors nest.
+/// The plugin of a chain that failed: `plugin type="tuning" name="plugin-1" failed (delete): …`,
+/// the innermost one, since errors nest.
 pub(super) fn failed_plugin(text: &str) -> Option<FailedPlugin> {
     let verb = [" failed (add): ", " failed (delete): "];
     let (before, cause) = verb.iter().filter_map(|verb| text.split_once(verb)).next()?;
@@ -94,7 +96,8 @@ pub(super) fn failed_plugin(text: &str) -> Option<FailedPlugin> {
     })
 }
 
-/// Multus looks before it calls a plugin. A plugin's own "exists" is something else: things have run then.
+/// Multus looks before it calls a plugin. A plugin's own "exists" is something else: things have
+/// run then.
 fn name_is_taken(text: &str, interface: &str) -> bool {
     cannot_set_name(text).is_some_and(|why| why == format!("interface name {interface} already exists"))
 }

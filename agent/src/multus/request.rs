@@ -1,4 +1,5 @@
-//! A [`Call`] as multus reads it: CNI's environment, the configuration in base64, and attributes that are for ADD only.
+//! A [`Call`] as multus reads it: CNI's environment, the configuration in base64, and attributes
+//! that are for ADD only.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::Serialize;
@@ -29,7 +30,8 @@ struct Environment<'a> {
     interface: &'a str,
     #[serde(rename = "CNI_ARGS")]
     args: String,
-    /// Multus reads this one here, not in CNI_ARGS, and gives it to the plugin as it does at pod start.
+    /// Multus reads this one here, not in CNI_ARGS, and gives it to the plugin as it does at pod
+    /// start.
     #[serde(rename = "K8S_POD_INFRA_CONTAINER_ID")]
     infra_container: &'a str,
 }

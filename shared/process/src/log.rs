@@ -7,7 +7,8 @@ use clap::ValueEnum;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-/// Lines that wait for the writer; any more are dropped and counted. A line has a few hundred bytes.
+/// Lines that wait for the writer; any more are dropped and counted. A line has a few hundred
+/// bytes.
 const WAITING_LINES: usize = 4096;
 
 /// What log lines look like.

@@ -86,7 +86,8 @@ impl NetworkConfig {
         }
     }
 
-    /// The devices that its plugins are given in their config: what they hold while they are attached.
+    /// The devices that its plugins are given in their config: what they hold while they are
+    /// attached.
     pub fn given_devices(&self) -> BTreeSet<&str> {
         let users = self.plugins.iter().filter(|plugin| is_user(plugin));
         let given = |plugin| {

@@ -262,8 +262,8 @@ impl<'a> ElementCheck<'a> {
         }
     }
 
-    /// Devices are given to a pod when it starts; a running pod gets no further ones. Which of them are free, the
-    /// agent finds out.
+    /// Devices are given to a pod when it starts; a running pod gets no further ones. Which of them
+    /// are free, the agent finds out.
     fn judge_device(&mut self, device: DeviceNeed) {
         if !self.is_new() || !self.is_running() {
             return;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tests::root;
 use tokio::process::Command;
 
-/// Times of connect and disconnect; `None`, with a word on standard error: there is no podman that can do it here.
+/// Times of connect and disconnect; `None`, with a word on standard error: there is no podman that
+/// can do it here.
 pub async fn connect() -> Option<(Vec<Duration>, Vec<Duration>)> {
     eprintln!("podman network connect and disconnect");
     let script = root().join("tests/benches/plug/podman.sh");

@@ -59,7 +59,8 @@ pub async fn one_by_one(ns: &Namespace, podman: Option<(Vec<Duration>, Vec<Durat
         for (times, command) in [(&mut plug, "ADD"), (&mut unplug, "DEL")] {
             times.full.push(twin.full(command, &one("full")).await?);
         }
-        // Another interface each time: the agent slows down when one and the same goes back and forth.
+        // Another interface each time: the agent slows down when one and the same goes back and
+        // forth.
         let interface = format!("net{round}");
         edit(&twin, &mut links, &statuses, &interface, true, &mut plug).await?;
         edit(&twin, &mut links, &statuses, &interface, false, &mut unplug).await?;

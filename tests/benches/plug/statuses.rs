@@ -51,8 +51,8 @@ impl Statuses {
         Self(receiver)
     }
 
-    /// When the pod showed, in one, network-status with exactly these interfaces besides `eth0`, and the condition for its
-    /// annotation.
+    /// When the pod showed, in one, network-status with exactly these interfaces besides `eth0`,
+    /// and the condition for its annotation.
     ///
     /// # Errors
     /// [`Error::Unexpected`] when it does not come to that.

@@ -1,4 +1,5 @@
-//! A pod that runs, and one that is never scheduled and takes the patches of the full floor in its place.
+//! A pod that runs, and one that is never scheduled and takes the patches of the full floor in its
+//! place.
 
 use std::{
     rc::Rc,

@@ -40,7 +40,8 @@ pub enum Answer {
     Hangup,
     /// The API server answers, and the connection closes instead.
     Lost,
-    /// Somebody else changes network-status first. The API server's own answer to what comes too late is passed on.
+    /// Somebody else changes network-status first. The API server's own answer to what comes too
+    /// late is passed on.
     Overtaken,
     /// 409: too many others write.
     Conflict,
@@ -175,7 +176,8 @@ impl Shared {
         ))
     }
 
-    /// Adds a stranger's entry to the network-status of the pod whose status `path` is. Written as no program of ours would.
+    /// Adds a stranger's entry to the network-status of the pod whose status `path` is. Written as
+    /// no program of ours would.
     async fn overtake(&self, path: &str) -> Result<(), Failure> {
         let parts: Vec<&str> = path
             .trim_start_matches("/api/v1/namespaces/")

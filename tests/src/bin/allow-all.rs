@@ -1,4 +1,5 @@
-//! The webhooks that the benchmark of the gate compares ours with: `allow-all CERTIFICATE_DIRECTORY PORT`.
+//! The webhooks that the benchmark of the gate compares ours with:
+//! `allow-all CERTIFICATE_DIRECTORY PORT`.
 
 use std::{env, path::Path, process::ExitCode};
 

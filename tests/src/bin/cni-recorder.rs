@@ -1,10 +1,12 @@
-//! A CNI plugin (CNI spec 1.1) that writes down what it was given and does as it is told: the witness and the troublemaker of the tests.
+//! A CNI plugin (CNI spec 1.1) that writes down what it was given and does as it is told: the
+//! witness and the troublemaker of the tests.
 //!
-//! Every call leaves `calls/<sandbox>/<nanoseconds>-<command>-<pid>.json` (environment, standard input, on one line) when it begins, and an
-//! `ended` file with the time beside it when it is over; a call that hangs or is killed has none. Orders are files
-//! `orders/<name of the config>`, read at each call:
-//! `{"ADD": ORDER, "DEL": ORDER}`, ORDER being `{"fail": "text"}`, `{"hang_until_gone": true}` (until the orders file is changed) or absent.
-//! It passes its `prevResult` on; as the first of a chain it answers with one interface that it did not make.
+//! Every call leaves `calls/<sandbox>/<nanoseconds>-<command>-<pid>.json` (environment, standard
+//! input, on one line) when it begins, and an `ended` file with the time beside it when it is over;
+//! a call that hangs or is killed has none. Orders are files `orders/<name of the config>`, read at
+//! each call: `{"ADD": ORDER, "DEL": ORDER}`, ORDER being `{"fail": "text"}`,
+//! `{"hang_until_gone": true}` (until the orders file is changed) or absent. It passes its
+//! `prevResult` on; as the first of a chain it answers with one interface that it did not make.
 
 use std::{
     collections::BTreeMap,

@@ -1,8 +1,9 @@
 //! A double that stands before the real multus daemon: `multus-double SOCKET REAL_SOCKET ORDERS`.
 //!
-//! It passes every request on, but for those about an interface of which there is a file `ORDERS/<interface>`. That file holds the name
-//! of a script, one of [`SCRIPTS`], [`SILENT`] or [`SLOW`], and perhaps the word `after`: then multus gets the request all the same, and
-//! only its answer is lost.
+//! It passes every request on, but for those about an interface of which there is a file
+//! `ORDERS/<interface>`. That file holds the name of a script, one of [`SCRIPTS`], [`SILENT`] or
+//! [`SLOW`], and perhaps the word `after`: then multus gets the request all the same, and only its
+//! answer is lost.
 
 use std::{
     env, fs,

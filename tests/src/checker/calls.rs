@@ -1,4 +1,5 @@
-//! The calls that the recording plugin saw: for each attachment (ADD DEL*)*, and within a sandbox one at a time.
+//! The calls that the recording plugin saw: for each attachment (ADD DEL*)*, and within a sandbox
+//! one at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,7 +44,8 @@ pub(super) fn breaches(scene: &Scene) -> BTreeSet<Breach> {
         }
     }
     for (sandbox, calls) in sandboxes {
-        // The end of all calls so far: a long one can reach over several others, and one without an end over all.
+        // The end of all calls so far: a long one can reach over several others, and one without an
+        // end over all.
         let mut busy_until = 0;
         for call in calls {
             if busy_until > call.began {

@@ -35,7 +35,8 @@ pub struct LiveSandbox {
     pub kernel: BTreeMap<String, Seen>,
     /// The interfaces in network-status.
     pub status: BTreeMap<String, Seen>,
-    /// The interfaces that are there by the agent's records: a tombstone says of one that it is not.
+    /// The interfaces that are there by the agent's records: a tombstone says of one that it is
+    /// not.
     pub records: Vec<String>,
     /// Names of libcni's cache entries.
     pub cached: Vec<String>,
@@ -64,8 +65,8 @@ impl Scene {
             .any(|live| live.id == sandbox && live.kernel.contains_key(interface))
     }
 
-    /// Gathers the scene of `pods` (running, with the interfaces that their annotation wants), `ended` sandboxes, and all
-    /// leases of `nads`.
+    /// Gathers the scene of `pods` (running, with the interfaces that their annotation wants),
+    /// `ended` sandboxes, and all leases of `nads`.
     ///
     /// # Errors
     /// Whatever cannot be read.

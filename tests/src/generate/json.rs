@@ -1,4 +1,5 @@
-//! The JSON format, written by hand: spelling, escapes, order, duplicates and white space are what is under test.
+//! The JSON format, written by hand: spelling, escapes, order, duplicates and white space are what
+//! is under test.
 
 use std::fmt::Write;
 

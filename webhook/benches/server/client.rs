@@ -1,4 +1,5 @@
-//! The client: one connection that is kept, requests as fast as they are answered or at a steady pace.
+//! The client: one connection that is kept, requests as fast as they are answered or at a steady
+//! pace.
 
 use std::{sync::Arc, time::Duration};
 
@@ -68,7 +69,8 @@ impl Connection {
         }
     }
 
-    /// Makes sure that what is measured is what is meant: `/mutate` patches, `/validate` allows without a word.
+    /// Makes sure that what is measured is what is meant: `/mutate` patches, `/validate` allows
+    /// without a word.
     pub async fn fills(self, path: &str, review: &Bytes) -> Outcome<()> {
         let answer = self.ask(path, review.clone()).await?;
         let answer: serde_json::Value = serde_json::from_slice(&answer)?;
@@ -104,7 +106,8 @@ pub async fn rate(server: &Child, path: &'static str, review: &Bytes) -> Outcome
     Ok(REQUESTS as f64 / (server.process.cpu()? - before))
 }
 
-/// The medium latency and that of the slowest hundredth, of requests that do not wait for earlier ones.
+/// The medium latency and that of the slowest hundredth, of requests that do not wait for earlier
+/// ones.
 pub async fn paced(server: &Child, path: &'static str, review: &Bytes) -> Outcome<(Duration, Duration)> {
     let connection = server.connect().await?;
     let mut ticks = tokio::time::interval(PACE);

@@ -1,12 +1,16 @@
-//! The server alone: how much of its work is the gate's own, how long a client waits, and how much memory it takes.
+//! The server alone: how much of its work is the gate's own, how long a client waits, and how much
+//! memory it takes.
 //!
-//! A child process serves with one thread, over TLS and HTTP/2 as API servers do; this process is the client, on another core. The
-//! *floor* is the same server with a handler that reads and parses the review and allows it. Rounds of both are interleaved. Throughput
-//! is per second of the server's processor time, so a busy machine or a slow client does not show in it. Memory is that of the program
-//! itself, which gets its networks from a scripted API server, page by page as from a real one.
+//! A child process serves with one thread, over TLS and HTTP/2 as API servers do; this process is
+//! the client, on another core. The *floor* is the same server with a handler that reads and parses
+//! the review and allows it. Rounds of both are interleaved. Throughput is per second of the
+//! server's processor time, so a busy machine or a slow client does not show in it. Memory is that
+//! of the program itself, which gets its networks from a scripted API server, page by page as from
+//! a real one.
 //!
-//! `cargo bench -p webhook --bench server` prints the rows of the table of `make bench`: what, figure, what it is held against, goal,
-//! verdict, with tabs between. Nothing is asserted: figures are for people.
+//! `cargo bench -p webhook --bench server` prints the rows of the table of `make bench`: what,
+//! figure, what it is held against, goal, verdict, with tabs between. Nothing is asserted: figures
+//! are for people.
 
 mod child;
 mod client;

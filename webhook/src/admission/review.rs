@@ -171,8 +171,9 @@ impl Pod {
         label == Some(annotations::KUBEVIRT_LABEL.1)
     }
 
-    /// How many devices of each resource the kubelet gives the pod: the limits of its containers, and of its init
-    /// containers that stay (the devices of others go on to containers). Empty where a claim may give more.
+    /// How many devices of each resource the kubelet gives the pod: the limits of its containers,
+    /// and of its init containers that stay (the devices of others go on to containers). Empty
+    /// where a claim may give more.
     pub fn devices(&self) -> BTreeMap<String, u64> {
         let Some(spec) = &self.spec else {
             return BTreeMap::new();

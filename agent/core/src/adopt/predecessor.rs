@@ -1,9 +1,11 @@
-//! Attachments that another controller hot-plugged before this agent came: the predecessor, or an agent that listed
-//! nothing in multus' delegate file. There is no record of them; libcni's cache knows them.
+//! Attachments that another controller hot-plugged before this agent came: the predecessor, or an
+//! agent that listed nothing in multus' delegate file. There is no record of them; libcni's cache
+//! knows them.
 //!
-//! The rule: multus has a delegate file for the sandbox that does not list the interface. The present annotation names
-//! that interface and a network. libcni's entry of the interface ran a configuration of the name and with the plugins
-//! that this network has now. Anything else is treated as foreign.
+//! The rule: multus has a delegate file for the sandbox that does not list the interface. The
+//! present annotation names that interface and a network. libcni's entry of the interface ran a
+//! configuration of the name and with the plugins that this network has now. Anything else is
+//! treated as foreign.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
-//! The desired state: the networks annotation, element by element, checked again because admission may be absent.
+//! The desired state: the networks annotation, element by element, checked again because admission
+//! may be absent.
 
 use std::collections::BTreeSet;
 
@@ -32,7 +33,8 @@ pub struct Element<'a> {
     pub selection: &'a Selection,
     /// Why it can stay attached, but cannot be plugged into a running pod.
     pub refusal: Option<String>,
-    /// For an element without an interface name: the text to write instead. `None`: nothing needs to be said.
+    /// For an element without an interface name: the text to write instead. `None`: nothing needs
+    /// to be said.
     pub hint: Option<String>,
 }
 

@@ -1,4 +1,5 @@
-//! The observed state: the attachments of a sandbox, from the records and libcni's cache. Network-status is no evidence.
+//! The observed state: the attachments of a sandbox, from the records and libcni's cache.
+//! Network-status is no evidence.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -42,8 +43,8 @@ pub enum State {
     NeedsDel,
     /// Its ADD never got an answer, but libcni's cache has its result.
     AddCompleted,
-    /// Its last call never got an answer, and the plugin may still run: until then no other call may be sent for
-    /// this sandbox.
+    /// Its last call never got an answer, and the plugin may still run: until then no other call
+    /// may be sent for this sandbox.
     InFlight {
         /// The end of the doubt, on the monotonic clock.
         until: Duration,
@@ -55,8 +56,8 @@ pub enum State {
 }
 
 impl State {
-    /// Judges a record. `in_cache`: whether libcni has a result for it, if its cache could be read. `doubt_ends`: when
-    /// a call without an answer counts as lost.
+    /// Judges a record. `in_cache`: whether libcni has a result for it, if its cache could be read.
+    /// `doubt_ends`: when a call without an answer counts as lost.
     pub fn of(
         record: &AttachmentRecord,
         in_cache: Option<bool>,
@@ -66,7 +67,8 @@ impl State {
         let doubt = (now < doubt_ends).then_some(Self::InFlight { until: doubt_ends });
         match &record.phase {
             Phase::Plugged { .. } => Self::Attached,
-            // Success removes the entry. A second DEL finds none, so the cache says nothing about that one.
+            // Success removes the entry. A second DEL finds none, so the cache says nothing about
+            // that one.
             Phase::Unplugging {
                 attempt: 1,
                 result: Some(_),

@@ -1,8 +1,8 @@
 //! Which pods use which networks, and what is known of those networks. Pure.
 //!
-//! Guarantees: nothing is kept of a network that no followed pod, nor [`LINGERING`], names. What is held is what the
-//! API server answered after the watch had begun, and no event of that network has come since.
-//! Configs take at most [`MAX_HELD_BYTES`]; the least recently used go first.
+//! Guarantees: nothing is kept of a network that no followed pod, nor [`LINGERING`], names. What is
+//! held is what the API server answered after the watch had begun, and no event of that network has
+//! come since. Configs take at most [`MAX_HELD_BYTES`]; the least recently used go first.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,8 +1,9 @@
 //! Which call to multus may begin. Decides only: no clock, no task.
 //!
-//! Calls are told apart by their *kind*, the programs that a configuration runs. A call that hangs takes a place and no CPU, and the
-//! next call of its kind will most likely hang, too. So a kind whose calls are quick may use nearly all places, and one with a call
-//! that has run for [`SLOW`] is confined. Between namespaces the places go round.
+//! Calls are told apart by their *kind*, the programs that a configuration runs. A call that hangs
+//! takes a place and no CPU, and the next call of its kind will most likely hang, too. So a kind
+//! whose calls are quick may use nearly all places, and one with a call that has run for [`SLOW`]
+//! is confined. Between namespaces the places go round.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -75,8 +76,8 @@ impl<T> Queue<T> {
         self.waiting.retain(|(_, calls)| !calls.is_empty());
     }
 
-    /// Begins the next call: the oldest one whose kind has room, of the first namespace that has one; that namespace is then the
-    /// last in turn.
+    /// Begins the next call: the oldest one whose kind has room, of the first namespace that has
+    /// one; that namespace is then the last in turn.
     pub fn next(&mut self, now: Duration) -> Option<(Begun, T)> {
         let may_begin = |call: &Waiting<T>| self.has_room_for(&call.kind, now);
         let (turn, call) = self.waiting.iter().enumerate().find_map(|(turn, (_, calls))| {
@@ -117,7 +118,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// When a kind next counts as slow, which leaves more room for the others. `None` while nothing waits.
+    /// When a kind next counts as slow, which leaves more room for the others. `None` while nothing
+    /// waits.
     pub fn next_change(&self, now: Duration) -> Option<Duration> {
         if self.waiting.is_empty() {
             return None;
@@ -143,8 +145,8 @@ impl<T> Queue<T> {
         in_place(of_kind) < share
     }
 
-    /// A slow kind that has taken more than half of the places, while it was not known to be slow, counts as half: otherwise the
-    /// other kinds would pay for it.
+    /// A slow kind that has taken more than half of the places, while it was not known to be slow,
+    /// counts as half: otherwise the other kinds would pay for it.
     fn weight(&self, calls: &[Running], now: Duration) -> usize {
         let all = in_place(calls);
         if is_slow(calls, now) {
