@@ -40,7 +40,8 @@ pub async fn sizes(ns: &Namespace) -> Result<()> {
         &networks.get_metadata("sized").await,
     )?;
     let events: Api<Event> = Api::namespaced(client(), &ns.name);
-    let about = ListParams::default().fields(&format!("reason=AddedInterface,involvedObject.name={}", pod.name));
+    let about =
+        ListParams::default().fields(&format!("reason=AddedInterface,involvedObject.name={}", pod.name));
     let events = events.list(&about).await;
     let event = events.map(|events| events.items.into_iter().next());
     size("EVENT", "an event", &event)?;
