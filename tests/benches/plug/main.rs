@@ -6,7 +6,7 @@
 //!   patches go to a pod that is never scheduled, so that no agent acts;
 //! - `podman network connect`, the verb of a peer.
 //!
-//! `cargo bench -p webhook -p tests --bench plug` on a cluster with the manifests installed prints
+//! `cargo bench -p tests --bench plug` on a cluster with the manifests installed prints
 //! the rows of the table of `make bench`. As root: multus' socket is root's. Nothing is asserted:
 //! figures are for people. `BURST` (240): the most pods at once. `CHURN_SECONDS` (300). `ELSEWHERE`
 //! (5000): pods of other nodes, and twice as many networks.
