@@ -61,14 +61,20 @@ impl<'a> AllowAll<'a> {
     /// libraries.
     ///
     /// # Errors
-    /// [`Error::Unexpected`] without a certificate, or when kubectl fails; [`Error::Setup`] when
-    /// the program is not built.
+    /// [`Error::Unexpected`] without a certificate, or when kubectl fails; [`Error::Setup`] when the
+    /// program is not built.
     pub async fn start(ns: &'a Namespace, labels: Labels) -> Result<Self> {
         let authority = Authority::generate(OffsetDateTime::now_utc()).map_err(unexpected)?;
-        let signed = authority.sign_pem(&[format!("{NAME}.{}.svc", ns.name)], OffsetDateTime::now_utc());
-        let path = format!("/run/tests/{PROGRAM}");
-        ns.cluster.node.install(&built(PROGRAM)?, path.as_ref()).await?;
-        apply(ns, &deployed(ns, &path, &signed.map_err(unexpected)?)).await?;
+        let program = format!("/run/tests/{PROGRAM}");
+        ns.cluster
+            .node
+            .install(&built(PROGRAM)?, program.as_ref())
+            .await?;
+        for label in [labels.plain, labels.patching, labels.as_ours] {
+            let service = format!("{}.{}.svc", name(label), ns.name);
+            let signed = authority.sign_pem(&[service], OffsetDateTime::now_utc());
+            apply(ns, &deployed(ns, label, &program, &signed.map_err(unexpected)?)).await?;
+        }
         let ca_bundle = BASE64_STANDARD.encode(authority.certificate_pem());
         for (kind, path) in KINDS {
             let conditions = ns
@@ -85,7 +91,7 @@ impl<'a> AllowAll<'a> {
             ];
             let webhooks = pairs.map(|(label, path, conditions)| {
                 let called = json!({
-                    "service": {"name": NAME, "namespace": ns.name, "path": path, "port": 443},
+                    "service": {"name": name(label), "namespace": ns.name, "path": path, "port": 443},
                     "caBundle": ca_bundle,
                 });
                 webhook(ns, label, &called, conditions)
@@ -96,14 +102,16 @@ impl<'a> AllowAll<'a> {
             });
             apply(ns, &registration).await?;
         }
-        let pod = format!("pod/{NAME}");
+        let selector = format!("app={NAME}");
         let ready = [
             "wait",
+            "pod",
             "--namespace",
             &ns.name,
+            "--selector",
+            &selector,
             "--for=condition=Ready",
             "--timeout=60s",
-            &pod,
         ];
         ns.cluster.kubectl(&ready).await?;
         Ok(Self { ns })
@@ -122,9 +130,15 @@ impl<'a> AllowAll<'a> {
     }
 }
 
-/// The pod with its certificate, and the Service before it.
-fn deployed(ns: &Namespace, program: &str, (certificate, key): &(String, String)) -> Value {
-    let metadata = json!({"name": NAME, "namespace": ns.name, "labels": {"app": NAME}});
+/// Of a pair's pod, Service and Secret.
+fn name(label: &str) -> String {
+    format!("{NAME}-{label}")
+}
+
+/// The pod of a pair with its certificate, and the Service before it.
+fn deployed(ns: &Namespace, label: &str, program: &str, (certificate, key): &(String, String)) -> Value {
+    let name = name(label);
+    let metadata = json!({"name": name, "namespace": ns.name, "labels": {"app": NAME, "pair": label}});
     json!({"apiVersion": "v1", "kind": "List", "items": [
         {
             "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": metadata,
@@ -132,7 +146,7 @@ fn deployed(ns: &Namespace, program: &str, (certificate, key): &(String, String)
         },
         {
             "apiVersion": "v1", "kind": "Service", "metadata": metadata,
-            "spec": {"selector": {"app": NAME}, "ports": [{"port": 443, "targetPort": PORT}]},
+            "spec": {"selector": {"pair": label}, "ports": [{"port": 443, "targetPort": PORT}]},
         },
         {
             "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
@@ -157,7 +171,7 @@ fn deployed(ns: &Namespace, program: &str, (certificate, key): &(String, String)
                 }],
                 "volumes": [
                     {"name": "program", "hostPath": {"path": program, "type": "File"}},
-                    {"name": "tls", "secret": {"secretName": NAME}},
+                    {"name": "tls", "secret": {"secretName": name}},
                 ],
             },
         },
@@ -216,6 +230,7 @@ async fn answer(request: Request<Incoming>) -> std::result::Result<Response<Full
     #[derive(Deserialize)]
     struct Asked {
         uid: String,
+        object: Value,
     }
     let patches = ["Mutating", "/patch"]
         .iter()
@@ -223,13 +238,19 @@ async fn answer(request: Request<Incoming>) -> std::result::Result<Response<Full
     let body = request.into_body().collect().await;
     let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let review: Option<Review> = serde_json::from_slice(&body).ok();
-    let uid = review.map_or_else(String::new, |review| review.request.uid);
+    let (uid, pod) = review.map_or_else(Default::default, |review| {
+        (review.request.uid, review.request.object)
+    });
     let mut answer = json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": {"uid": uid, "allowed": true},
     });
     if patches {
         let path = format!("/metadata/annotations/{}", NETWORKS.replace('/', "~1"));
-        let patch = json!([{"op": "replace", "path": path, "value": "blue@net1"}]);
+        // Another text each time, or nothing would be stored.
+        let asked = pod["metadata"]["annotations"][NETWORKS]
+            .as_str()
+            .unwrap_or_default();
+        let patch = json!([{"op": "replace", "path": path, "value": format!("{asked}@net1")}]);
         answer["response"]["patchType"] = "JSONPatch".into();
         answer["response"]["patch"] = BASE64_STANDARD.encode(patch.to_string()).into();
     }

@@ -58,12 +58,14 @@ pub(crate) fn acceptor(certificate: &str, key: &str) -> Result<TlsAcceptor> {
     let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(unexpected)?;
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(unexpected)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(unexpected)?
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key)
         .map_err(unexpected)?;
+    // As webhooks do that are written with the usual servers: an API server then takes HTTP/2.
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 

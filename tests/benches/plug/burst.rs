@@ -66,7 +66,8 @@ pub async fn bursts(ns: &Namespace) -> Result<()> {
     }
     beside(ns, &statuses, &twins).await?;
     mixed(ns, &statuses, &twins[..GOALS_AT.min(most)]).await?;
-    churn(ns, &statuses, &twins[..GOALS_AT.min(most)]).await
+    churn(ns, &statuses, &twins[..GOALS_AT.min(most)]).await?;
+    roll(ns, &statuses, &twins).await
 }
 
 async fn wanted(ns: &Namespace, networks: usize, suffix: &str) -> Result<Vec<Wanted>> {
@@ -186,8 +187,15 @@ async fn beside(ns: &Namespace, statuses: &Statuses, twins: &[Twin<'_>]) -> Resu
         );
     }
     agent::at_rest(ns, &format!("{} pods with a network each", others.len())).await?;
-    unit_costs::multus_roll(ns, others.len()).await?;
     edit(statuses, others, |_| Vec::new()).await.map(drop)
+}
+
+/// Multus is restarted beside pods with networks. Last: the floors' connections to multus end with it.
+async fn roll(ns: &Namespace, statuses: &Statuses, twins: &[Twin<'_>]) -> Result<()> {
+    let theirs = wanted(ns, 1, "roll").await?;
+    edit(statuses, twins, |_| theirs.clone()).await?;
+    unit_costs::multus_roll(ns, twins.len()).await?;
+    edit(statuses, twins, |_| Vec::new()).await.map(drop)
 }
 
 /// Half of the pods are plugged while the other half is unplugged.
