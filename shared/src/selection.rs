@@ -1,6 +1,7 @@
 //! The networks annotation as data: both formats into elements and back, byte for byte.
 
 mod draft;
+mod edit;
 mod fields;
 mod json;
 mod parse;
@@ -15,7 +16,7 @@ use std::{net::IpAddr, ops::Range};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-pub use self::unknown::UnknownKeys;
+pub use self::{edit::NewElement, unknown::UnknownKeys};
 use crate::{
     names::{InterfaceName, NetworkName},
     violation::Violations,
