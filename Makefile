@@ -31,8 +31,8 @@ help: ## this list
 
 all: build check ## build and check
 
-build: ## both programs, for this machine (target/release)
-	cargo build --locked --release -p agent -p webhook
+build: ## all programs, for this machine (target/release)
+	cargo build --locked --release -p agent -p webhook -p kubectl-networks
 
 check: ## fast, no cluster: format, clippy with warnings denied, unit tests, documentation in step
 	cargo fmt --all --check

@@ -1,7 +1,7 @@
 //! Installing and removing as a user does it: kubectl with the manifest; and what the API holds of
 //! us.
 
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
 use kube::{
     Api, Client, Discovery, ResourceExt,
@@ -14,6 +14,7 @@ use crate::{
     cluster::Cluster,
     error::{Doing, Error, Result},
     node::printed,
+    process::built,
     repository,
 };
 
@@ -22,10 +23,24 @@ use crate::{
 pub struct Said {
     /// It exited 0.
     pub ok: bool,
+    /// Its exit status; `None`: ended by a signal.
+    pub code: Option<i32>,
     /// On its standard output.
     pub out: String,
     /// On its standard error: warnings, and why it failed.
     pub err: String,
+}
+
+impl Said {
+    fn of(output: &Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self {
+            ok: output.status.success(),
+            code: output.status.code(),
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+        }
+    }
 }
 
 /// The manifest that users apply.
@@ -94,12 +109,22 @@ impl Cluster {
             let _ = stdin.write_all(input.as_bytes()).await;
         }
         let output = child.wait_with_output().await.map_err(unexpected)?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ok(Said {
-            ok: output.status.success(),
-            out: text(&output.stdout),
-            err: text(&output.stderr),
-        })
+        Ok(Said::of(&output))
+    }
+
+    /// Runs `kubectl networks` as the administrator, with the plugin as cargo built it beside this
+    /// test.
+    ///
+    /// # Errors
+    /// [`Error::Setup`] when it is not built, [`Error::Unexpected`] when kubectl cannot be run.
+    pub async fn kubectl_networks(&self, arguments: &[&str]) -> Result<Said> {
+        let plugin = built("kubectl-networks")?;
+        let directory = plugin.parent().unwrap_or(&plugin);
+        let mut command = self.kubectl_command();
+        let command = command.env("PATH", directory).arg("networks").args(arguments);
+        let output = command.output().await;
+        let output = output.map_err(|e| Error::Unexpected(format!("kubectl networks: {e}")))?;
+        Ok(Said::of(&output))
     }
 
     fn kubectl_command(&self) -> Command {
