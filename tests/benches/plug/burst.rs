@@ -59,9 +59,21 @@ pub async fn bursts(ns: &Namespace) -> Result<()> {
         twins.extend(made.try_collect::<Vec<_>>().await?);
         agent::at_rest(ns, &format!("{size} pods without networks")).await?;
     }
-    for size in SIZES.into_iter().filter(|size| *size <= most) {
+    let sizes = || SIZES.into_iter().filter(|size| *size <= most);
+    let mut floors = Vec::new();
+    ns.cluster.stop_agent().await?;
+    for size in sizes() {
         for networks in 1..=NETWORKS.len() {
-            burst(ns, &statuses, &twins[..size], networks).await?;
+            floors.push(floors_of(ns, &twins[..size], networks).await?);
+        }
+    }
+    ns.cluster.start_agent().await?;
+    // It looks at all pods first.
+    tokio::time::sleep(agent::QUIET).await;
+    for size in sizes() {
+        for networks in 1..=NETWORKS.len() {
+            let floors = floors.remove(0);
+            burst(ns, &statuses, &twins[..size], networks, &floors).await?;
         }
     }
     beside(ns, &statuses, &twins).await?;
@@ -82,9 +94,15 @@ async fn wanted(ns: &Namespace, networks: usize, suffix: &str) -> Result<Vec<Wan
     Ok(wanted)
 }
 
-async fn burst(ns: &Namespace, statuses: &Statuses, twins: &[Twin<'_>], networks: usize) -> Result<()> {
-    let size = twins.len();
-    eprintln!("{size} pods at once, {networks} network(s)");
+/// The fastest ADD and DEL of both floors.
+struct Floors {
+    bare: [Duration; 2],
+    full: [Duration; 2],
+}
+
+/// While no agent runs: the full floor edits the very pods.
+async fn floors_of(ns: &Namespace, twins: &[Twin<'_>], networks: usize) -> Result<Floors> {
+    eprintln!("{} pods at once, {networks} network(s): floors", twins.len());
     let (mut bare, mut full) = ([Duration::MAX; 2], [Duration::MAX; 2]);
     let floor = wanted(ns, networks, "f").await?;
     for at_once in CALLS_AT_ONCE {
@@ -96,11 +114,23 @@ async fn burst(ns: &Namespace, statuses: &Statuses, twins: &[Twin<'_>], networks
         }
         for (verb, command) in ["ADD", "DEL"].into_iter().enumerate() {
             let began = Instant::now();
-            let edits = futures::stream::iter(twins).map(|twin| twin.full(command, &floor));
+            let edits = futures::stream::iter(twins).map(|twin| twin.full_without_agent(command, &floor));
             edits.buffer_unordered(at_once).try_collect::<Vec<_>>().await?;
             full[verb] = full[verb].min(began.elapsed());
         }
     }
+    Ok(Floors { bare, full })
+}
+
+async fn burst(
+    ns: &Namespace,
+    statuses: &Statuses,
+    twins: &[Twin<'_>],
+    networks: usize,
+    Floors { bare, full }: &Floors,
+) -> Result<()> {
+    let size = twins.len();
+    eprintln!("{size} pods at once, {networks} network(s)");
     let ours = wanted(ns, networks, &format!("{size}x{networks}")).await?;
     let plugged = edit(statuses, twins, |_| ours.clone()).await?;
     let unplugged = edit(statuses, twins, |_| Vec::new()).await?;

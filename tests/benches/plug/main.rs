@@ -3,7 +3,8 @@
 //! - *bare*: the same ADDs and DELs sent straight to multus;
 //! - *full*: what every controller has to send. The bench itself sends the same PATCH through both
 //!   webhooks, the same call to multus and the same patch of pods/status, and nothing else. The
-//!   patches go to a pod that is never scheduled, so that no agent acts;
+//!   patches go to a pod that is never scheduled, so that no agent acts; in bursts they go to the
+//!   very pods, while no agent runs, and their kubelet has its part of the work;
 //! - `podman network connect`, the verb of a peer.
 //!
 //! `cargo bench -p tests --bench plug` on a cluster with the manifests installed prints

@@ -73,26 +73,37 @@ impl<'n> Twin<'n> {
         Ok(began.elapsed())
     }
 
-    /// The PATCH of an edit, the calls, and the patch of the status.
+    /// The PATCH of an edit, the calls, and the patch of the status. The stand-in takes the patches,
+    /// so that an agent that runs does nothing.
     ///
     /// # Errors
     /// What multus or the API server says.
     pub async fn full(&self, command: &str, wanted: &[Wanted]) -> Result<Duration> {
+        self.full_on(&self.stand_in, command, wanted).await
+    }
+
+    /// The same on the pod that runs, whose kubelet then has its part of the work: while no agent
+    /// runs.
+    ///
+    /// # Errors
+    /// What multus or the API server says.
+    pub async fn full_without_agent(&self, command: &str, wanted: &[Wanted]) -> Result<Duration> {
+        self.full_on(&self.pod.name, command, wanted).await
+    }
+
+    async fn full_on(&self, pod: &str, command: &str, wanted: &[Wanted]) -> Result<Duration> {
         let began = Instant::now();
         let list = match command {
             "ADD" => list(wanted),
             _ => "[]".to_owned(),
         };
         let edit = Patch::Merge(json!({"metadata": {"annotations": {NETWORKS: list}}}));
-        let edited = self
-            .pods
-            .patch(&self.stand_in, &PatchParams::default(), &edit)
-            .await;
+        let edited = self.pods.patch(pod, &PatchParams::default(), &edit).await;
         edited.map_err(|error| unexpected(&error))?;
         self.bare(command, wanted).await?;
         let status = Patch::Strategic(self.status(command, wanted));
         let params = PatchParams::default();
-        let told = self.pods.patch_status(&self.stand_in, &params, &status).await;
+        let told = self.pods.patch_status(pod, &params, &status).await;
         told.map_err(|error| unexpected(&error))?;
         Ok(began.elapsed())
     }
