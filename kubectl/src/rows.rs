@@ -1,4 +1,5 @@
-//! What is printed of a pod: each network that its annotation asks for or that network-status shows.
+//! What is printed of a pod: each network that its annotation asks for or that network-status
+//! shows.
 
 use std::fmt;
 

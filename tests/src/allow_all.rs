@@ -61,8 +61,8 @@ impl<'a> AllowAll<'a> {
     /// libraries.
     ///
     /// # Errors
-    /// [`Error::Unexpected`] without a certificate, or when kubectl fails; [`Error::Setup`] when the
-    /// program is not built.
+    /// [`Error::Unexpected`] without a certificate, or when kubectl fails; [`Error::Setup`] when
+    /// the program is not built.
     pub async fn start(ns: &'a Namespace, labels: Labels) -> Result<Self> {
         let authority = Authority::generate(OffsetDateTime::now_utc()).map_err(unexpected)?;
         let program = format!("/run/tests/{PROGRAM}");

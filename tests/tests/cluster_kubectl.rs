@@ -1,5 +1,5 @@
-//! `kubectl networks`, by the real kubectl: edits that lose nothing, that return when the kernel has
-//! them, and that fail with words and an exit status.
+//! `kubectl networks`, by the real kubectl: edits that lose nothing, that return when the kernel
+//! has them, and that fail with words and an exit status.
 
 use serde_json::{Value, json};
 use tests::{Error, LONG, NO_NETWORKS, Namespace, Result, Said, bridge, eventually, in_namespace, macvlan};

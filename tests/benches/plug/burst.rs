@@ -220,7 +220,8 @@ async fn beside(ns: &Namespace, statuses: &Statuses, twins: &[Twin<'_>]) -> Resu
     edit(statuses, others, |_| Vec::new()).await.map(drop)
 }
 
-/// Multus is restarted beside pods with networks. Last: the floors' connections to multus end with it.
+/// Multus is restarted beside pods with networks. Last: the floors' connections to multus end with
+/// it.
 async fn roll(ns: &Namespace, statuses: &Statuses, twins: &[Twin<'_>]) -> Result<()> {
     let theirs = wanted(ns, 1, "roll").await?;
     edit(statuses, twins, |_| theirs.clone()).await?;

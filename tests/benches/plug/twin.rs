@@ -73,8 +73,8 @@ impl<'n> Twin<'n> {
         Ok(began.elapsed())
     }
 
-    /// The PATCH of an edit, the calls, and the patch of the status. The stand-in takes the patches,
-    /// so that an agent that runs does nothing.
+    /// The PATCH of an edit, the calls, and the patch of the status. The stand-in takes the
+    /// patches, so that an agent that runs does nothing.
     ///
     /// # Errors
     /// What multus or the API server says.
