@@ -2,57 +2,44 @@
 
 use std::{
     fs,
-    sync::atomic::AtomicU64,
+    sync::atomic::{AtomicU64, Ordering},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},
-    registry::Registry,
+    registry::{Metric, Registry},
 };
 use rustix::time::{ClockId, clock_gettime};
 
-type Seconds = Gauge<f64, AtomicU64>;
-
 /// Updated when it is asked for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ProcessMetrics {
     open_files: Gauge,
     most_open_files: Gauge,
     resident: Gauge,
     processor: Counter<f64, AtomicU64>,
-    started: Seconds,
+    started: Gauge<f64, AtomicU64>,
 }
 
 impl ProcessMetrics {
     /// Registers them without a prefix.
     pub fn register(registry: &mut Registry) -> Self {
-        let process = Self::default();
-        registry.register(
-            "process_open_fds",
-            "Open files and sockets",
-            process.open_files.clone(),
-        );
-        registry.register(
-            "process_max_fds",
-            "Open files and sockets allowed",
-            process.most_open_files.clone(),
-        );
-        registry.register(
-            "process_resident_memory_bytes",
-            "Resident memory in bytes",
-            process.resident.clone(),
-        );
-        registry.register(
-            "process_cpu_seconds",
-            "Processor time in seconds",
-            process.processor.clone(),
-        );
-        registry.register(
-            "process_start_time_seconds",
-            "Start of the process as a Unix time",
-            process.started.clone(),
-        );
+        let process = Self {
+            open_files: registered(registry, "process_open_fds", "Open files and sockets"),
+            most_open_files: registered(registry, "process_max_fds", "Open files and sockets allowed"),
+            resident: registered(
+                registry,
+                "process_resident_memory_bytes",
+                "Resident memory in bytes",
+            ),
+            processor: registered(registry, "process_cpu_seconds", "Processor time in seconds"),
+            started: registered(
+                registry,
+                "process_start_time_seconds",
+                "Start of the process as a Unix time",
+            ),
+        };
         if let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) {
             process.started.set(now.as_secs_f64());
         }
@@ -75,8 +62,14 @@ impl ProcessMetrics {
         let used = clock_gettime(ClockId::ProcessCPUTime);
         #[expect(clippy::cast_precision_loss, reason = "microseconds are lost after 285 years")]
         let used = used.tv_sec as f64 + used.tv_nsec as f64 / 1e9;
-        self.processor.inc_by((used - self.processor.get()).max(0.0));
+        self.processor.inner().store(used.to_bits(), Ordering::Relaxed);
     }
+}
+
+fn registered<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
 }
 
 /// The first number after `name` at the beginning of a line.
