@@ -73,7 +73,8 @@ impl<'a> AllowAll<'a> {
         for label in [labels.plain, labels.patching, labels.as_ours] {
             let service = format!("{}.{}.svc", name(label), ns.name);
             let signed = authority.sign_pem(&[service], OffsetDateTime::now_utc());
-            apply(ns, &deployed(ns, label, &program, &signed.map_err(unexpected)?)).await?;
+            let objects = deployed(ns, label, &program, &signed.map_err(unexpected)?);
+            ns.cluster.apply(&objects).await?;
         }
         let ca_bundle = BASE64_STANDARD.encode(authority.certificate_pem());
         for (kind, path) in KINDS {
@@ -100,7 +101,7 @@ impl<'a> AllowAll<'a> {
                 "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": NAME},
                 "webhooks": webhooks,
             });
-            apply(ns, &registration).await?;
+            ns.cluster.apply(&registration).await?;
         }
         let selector = format!("app={NAME}");
         let ready = [
@@ -186,15 +187,6 @@ fn webhook(ns: &Namespace, label: &str, called: &Value, conditions: &Value) -> V
         "objectSelector": {"matchExpressions": [{"key": label, "operator": "Exists"}]},
         "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["pods"]}],
     })
-}
-
-async fn apply(ns: &Namespace, object: &Value) -> Result<()> {
-    let command = ["apply", "-f", "-"];
-    let said = ns.cluster.kubectl_given(&command, &object.to_string()).await?;
-    if said.ok {
-        return Ok(());
-    }
-    Err(Error::Unexpected(said.err))
 }
 
 /// The program of the pod: answers at the port, with the certificate of that directory.

@@ -1,11 +1,11 @@
 //! Devices of claims, without hardware: a DRA driver that registers with the real kubelet, and
 //! links of a PCI bus that the real host-device plugin moves into pods.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     daemon::{Daemon, KUBECONFIG},
-    error::{Error, Result},
+    error::Result,
     namespace::Namespace,
     pci_bus::PciBus,
     pod::Pod,
@@ -32,7 +32,7 @@ impl DraDriver {
     /// Starts one with so many devices, and has the node offer them.
     ///
     /// # Errors
-    /// [`Error::Command`], [`Error::Unexpected`] when kubectl refuses an object.
+    /// [`crate::Error::Command`], [`crate::Error::Unexpected`] when kubectl refuses an object.
     pub async fn start(ns: &Namespace, count: u8) -> Result<Self> {
         let bus = PciBus::mount(ns, count).await?;
         let name = format!("dra-{}.tests.invalid", ns.run);
@@ -74,21 +74,15 @@ impl DraDriver {
             node.run(&["test", "-e", &registered]).await.map(drop)
         })
         .await?;
-        driver.apply(ns, &slice).await?;
-        driver.apply(ns, &class).await?;
+        ns.cluster.apply(&slice).await?;
+        ns.cluster.apply(&class).await?;
         Ok(driver)
-    }
-
-    async fn apply(&self, ns: &Namespace, object: &Value) -> Result<()> {
-        let command = ["apply", "-f", "-"];
-        let said = ns.cluster.kubectl_given(&command, &object.to_string()).await?;
-        said.ok.then_some(()).ok_or(Error::Unexpected(said.err))
     }
 
     /// Starts a pod that has a claim for so many of the devices.
     ///
     /// # Errors
-    /// [`Error::Api`] when it is refused, [`Error::Deadline`] when it does not start.
+    /// [`crate::Error::Api`] when it is refused, [`crate::Error::Deadline`] when it does not start.
     pub async fn running_pod(&self, ns: &Namespace, name: &str, networks: &str, devices: u8) -> Result<Pod> {
         // A claim that a failed test left behind cannot be changed.
         let called = claim_of(ns, name);
@@ -99,7 +93,7 @@ impl DraDriver {
                 {"name": "nics", "exactly": {"deviceClassName": self.name, "count": devices}},
             ]}},
         });
-        self.apply(ns, &claim).await?;
+        ns.cluster.apply(&claim).await?;
         let pod = ns.create_pod_as(name, networks, |spec| {
             spec["resourceClaims"] = json!([{"name": "nics", "resourceClaimName": called}]);
             spec["containers"][0]["resources"] = json!({"claims": [{"name": "nics"}]});
@@ -112,7 +106,7 @@ impl DraDriver {
     /// Deletes the claim of a pod that is gone.
     ///
     /// # Errors
-    /// [`Error::Command`].
+    /// [`crate::Error::Command`].
     pub async fn delete_claim(&self, ns: &Namespace, name: &str) -> Result<()> {
         let command = [
             "delete",
@@ -127,7 +121,7 @@ impl DraDriver {
     /// Takes everything away. No pod may have a device any more.
     ///
     /// # Errors
-    /// [`Error::Command`].
+    /// [`crate::Error::Command`].
     pub async fn remove(self, ns: &Namespace) -> Result<()> {
         for kind in ["resourceslice", "deviceclass"] {
             ns.cluster

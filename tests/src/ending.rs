@@ -70,6 +70,19 @@ impl Pod {
         evicted.map(drop).doing(format!("evict pod {}", self.name))
     }
 
+    /// Waits until the network namespace of its sandbox is gone.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`].
+    pub async fn network_is_gone(&self) -> Result<()> {
+        let path = &self.sandbox().await?.namespace_path;
+        let description = format!("the network of {} is gone", self.name);
+        eventually(LONG, description, async || {
+            self.node.run(&["test", "!", "-e", path]).await.map(drop)
+        })
+        .await
+    }
+
     /// Terminates the pod in one of several ways. Waits for nothing.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use kube::{
     api::{DynamicObject, ListParams},
     discovery::verbs,
 };
+use serde_json::Value;
 use tokio::{io::AsyncWriteExt, process::Command};
 
 use crate::{
@@ -110,6 +111,17 @@ impl Cluster {
         }
         let output = child.wait_with_output().await.map_err(unexpected)?;
         Ok(Said::of(&output))
+    }
+
+    /// `kubectl apply` of an object, or of a List.
+    ///
+    /// # Errors
+    /// [`Error::Unexpected`] with kubectl's words.
+    pub async fn apply(&self, object: &Value) -> Result<()> {
+        let said = self
+            .kubectl_given(&["apply", "-f", "-"], &object.to_string())
+            .await?;
+        said.ok.then_some(()).ok_or(Error::Unexpected(said.err))
     }
 
     /// Runs `kubectl networks` as the administrator, with the plugin as cargo built it beside this

@@ -4,9 +4,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use tests::{
-    DevicePlugin, DraDriver, LONG, Namespace, Pod, Result, Termination, alone_in_kube_system, eventually,
-};
+use tests::{DevicePlugin, DraDriver, Namespace, Pod, Result, Termination, alone_in_kube_system};
 
 /// In kube-system, where the webhook is not asked: the agent has to refuse by itself.
 #[tokio::test]
@@ -135,17 +133,12 @@ async fn releases_the_devices_that_multus_did_not() -> Result<()> {
         let pod = plugin.running_pod(ns, "dev-pod", "[]", 2).await?;
         pod.annotate("dev@hot0,dev@hot1").await?;
         pod.has_exactly(&["hot0", "hot1"]).await?;
-        let node = &ns.cluster.node;
         ns.cluster.component("stop", "multus").await?;
         pod.terminate(Termination::Deleted).await?;
         pod.is_gone().await?;
-        let sandbox = pod.sandbox().await?;
-        eventually(LONG, "its network is gone", async || {
-            node.run(&["test", "!", "-e", &sandbox.namespace_path]).await
-        })
-        .await?;
+        pod.network_is_gone().await?;
         ns.cluster.component("start", "multus").await?;
-        node.forgets(&sandbox.id).await?;
+        ns.cluster.node.forgets(&pod.sandbox().await?.id).await?;
         plugin.bus.restore().await?;
 
         // A pod of the same name is given both.

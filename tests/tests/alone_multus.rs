@@ -122,7 +122,7 @@ impl Places {
             [namespace, network]
         });
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects.concat()});
-        applied(&ns.cluster, &list.to_string()).await?;
+        ns.cluster.apply(&list).await?;
         Ok(places)
     }
 
@@ -135,13 +135,6 @@ impl Places {
         let delete = ["delete", "namespace", "--wait=false", system, global, foreign];
         cluster.kubectl(&delete).await.map(drop)
     }
-}
-
-async fn applied(cluster: &Cluster, objects: &str) -> Result<()> {
-    let said = cluster
-        .kubectl_given(&["apply", "--filename", "-"], objects)
-        .await?;
-    said.ok.then_some(()).ok_or(Error::Unexpected(said.err))
 }
 
 /// Where multus has no networks of its own, neither of the two counts them.
@@ -169,7 +162,7 @@ async fn same_name_in_a_system_namespace(cluster: &Cluster, system: &str) -> Res
         (stored == "red").then_some(()).ok_or(Error::Unexpected(stored))
     })
     .await?;
-    applied(cluster, &pod.to_string()).await?;
+    cluster.apply(&pod).await?;
     cluster
         .kubectl(&[
             "wait",

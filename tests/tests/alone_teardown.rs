@@ -148,11 +148,7 @@ async fn the_agent_releases_what_ended_without_multus() -> Result<()> {
         }
         for (plugged, _) in &pods {
             plugged.pod.is_gone().await?;
-            let path = &plugged.pod.sandbox().await?.namespace_path;
-            eventually(LONG, "its network is gone", async || {
-                ns.cluster.node.run(&["test", "!", "-e", path]).await
-            })
-            .await?;
+            plugged.pod.network_is_gone().await?;
         }
         ns.cluster.component("start", "multus").await?;
         for (plugged, _) in &pods {
