@@ -66,5 +66,5 @@ stage "3/7 the webhook's server alone" "1 min" bench of_webhook server
 start_cluster
 stage "4/7 local cluster" "15 min cold, 15 s warm" await_cluster
 stage "5/7 install" "10 s" install
-stage "6/7 the gate on the cluster" "1 min" bench of_tests gate
+stage "6/7 the webhook on the cluster" "1 min" bench of_tests gate
 stage "7/7 edits on the cluster, from the API to the kernel" "15 min" bench of_tests plug

@@ -17,7 +17,7 @@ use crate::{
     args::{Connect, Disconnect, Patience, Target},
     cluster::Cluster,
     edit,
-    error::{Doing as _, Error},
+    error::{Doing as _, Error, all},
     readiness::annotation,
     rows::{Row, rows},
     wait::until_ready,
@@ -87,18 +87,6 @@ async fn edit_all(
     all(outcomes)
 }
 
-/// One pod that fails hides no other: all errors but the last are printed here.
-fn all(outcomes: Vec<Result<(), Error>>) -> Result<(), Error> {
-    let mut errors: Vec<Error> = outcomes.into_iter().filter_map(Result::err).collect();
-    let Some(last) = errors.pop() else {
-        return Ok(());
-    };
-    for error in errors {
-        eprintln!("error: {error}");
-    }
-    Err(last)
-}
-
 /// Edits what the pod has now: an edit that another client made meanwhile is read and kept.
 async fn edit_one(
     cluster: &Cluster,
@@ -127,7 +115,7 @@ async fn edit_one(
     )))
 }
 
-/// Says what is there now that was not, or the other way round.
+/// Prints the networks that were added, removed, or changed their state.
 fn tell(before: &Pod, after: &Pod, done: &str) {
     let (old, new) = (rows(before), rows(after));
     let same = |one: &Row, other: &Row| one.interface == other.interface && one.network == other.network;

@@ -14,7 +14,7 @@ use kube::{Api, ResourceExt as _, api::ListParams};
 
 use crate::{
     cluster::{Cluster, list},
-    error::Error,
+    error::{Error, words},
 };
 
 const AGENT: &str = "dynamic-networks-controller-ds";
@@ -25,6 +25,9 @@ const WEBHOOK_PODS: &str = "app.kubernetes.io/name=dynamic-networks-webhook";
 const ADMIN_PORT: u16 = 8080;
 /// The serving certificate is renewed long before.
 const SOON: f64 = 4.0 * 3600.0;
+
+/// A Unix time.
+const CERTIFICATE_EXPIRY: &str = "dynamic_networks_webhook_certificate_expiry_timestamp_seconds";
 
 /// Gauges that are 0 where all is well, and what to do otherwise.
 const GAUGES: [(&str, &str); 4] = [
@@ -84,6 +87,7 @@ async fn networks_kind(cluster: &Cluster, report: &mut Report) {
     let networks = cluster.networks(&cluster.namespace);
     let listed = networks.list_metadata(&ListParams::default().limit(1)).await;
     let fix = listed.as_ref().err().map_or_else(String::new, |error| {
+        let error = words(error);
         format!("{error}; install multus' CustomResourceDefinition, or ask for the right to list them")
     });
     report.say(listed.is_ok(), "NetworkAttachmentDefinitions can be read", &fix);
@@ -95,8 +99,10 @@ async fn agents(cluster: &Cluster, report: &mut Report) {
     let set = match sets.get(AGENT).await {
         Ok(set) => set,
         Err(error) => {
-            let fix =
-                format!("{error}; install it: kubectl apply -f manifests/dynamic-networks-controller.yaml");
+            let fix = format!(
+                "{}; install it (kubectl apply -f manifests/dynamic-networks-controller.yaml), name its namespace with --controller-namespace, or ask for the right to read it",
+                words(&error)
+            );
             report.say(false, "the agent is installed", &fix);
             return;
         }
@@ -108,7 +114,7 @@ async fn agents(cluster: &Cluster, report: &mut Report) {
         &format!("the agent is ready on {ready} of {wanted} nodes"),
         "the lines below say why",
     );
-    let pods = pods(cluster, AGENT_PODS).await;
+    let pods = pods(cluster, report, AGENT_PODS).await;
     versions(report, "agents", &pods);
     for pod in &pods {
         let node = pod
@@ -127,11 +133,10 @@ async fn agents(cluster: &Cluster, report: &mut Report) {
             }
             Err(error) => report.say(false, &format!("agent of node {node}"), error.trim()),
         }
-        if let Ok(page) = admin(cluster, pod, "metrics").await {
-            for (gauge, fix) in GAUGES {
-                if value(&page, gauge).is_some_and(|value| value > 0.0) {
-                    report.say(false, &format!("agent of node {node}"), fix);
-                }
+        let page = metrics(cluster, report, pod).await;
+        for (gauge, fix) in GAUGES {
+            if value(&page, gauge).is_some_and(|value| value > 0.0) {
+                report.say(false, &format!("agent of node {node}"), fix);
             }
         }
     }
@@ -140,13 +145,17 @@ async fn agents(cluster: &Cluster, report: &mut Report) {
 async fn webhook(cluster: &Cluster, report: &mut Report) {
     let namespace = &cluster.controller_namespace;
     let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), namespace);
-    let Ok(deployment) = deployments.get(WEBHOOK).await else {
-        report.say(
-            true,
-            "no webhook is installed: the agent checks everything, and nothing fills names in",
-            "",
-        );
-        return;
+    let deployment = match deployments.get_opt(WEBHOOK).await {
+        Ok(Some(deployment)) => deployment,
+        Ok(None) => {
+            report.say(
+                true,
+                "no webhook is installed: the agent checks everything, and nothing fills names in",
+                "",
+            );
+            return;
+        }
+        Err(error) => return report.say(false, "the webhook can be read", &words(&error)),
     };
     let (wanted, ready) = (
         deployment.spec.and_then(|spec| spec.replicas).unwrap_or(1),
@@ -189,18 +198,13 @@ async fn webhook(cluster: &Cluster, report: &mut Report) {
         "the API server calls the webhook and trusts its certificate",
         "a registration is missing or has no caBundle: apply the manifest again, and look at the webhook's log",
     );
-    let pods = pods(cluster, WEBHOOK_PODS).await;
+    let pods = pods(cluster, report, WEBHOOK_PODS).await;
     versions(report, "replicas of the webhook", &pods);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let now = now.map_or(0.0, |now| now.as_secs_f64());
     for pod in &pods {
-        let Ok(page) = admin(cluster, pod, "metrics").await else {
-            continue;
-        };
-        if let Some(expiry) = value(
-            &page,
-            "dynamic_networks_webhook_certificate_expiry_timestamp_seconds",
-        ) {
+        let page = metrics(cluster, report, pod).await;
+        if let Some(expiry) = value(&page, CERTIFICATE_EXPIRY) {
             let what = format!("certificate of {}", pod.name_any());
             report.say(
                 expiry - now > SOON,
@@ -240,11 +244,22 @@ fn versions(report: &mut Report, whose: &str, pods: &[Pod]) {
     report.say(images.len() <= 1, &format!("all {whose} have one version"), &fix);
 }
 
-async fn pods(cluster: &Cluster, selector: &str) -> Vec<Pod> {
+/// The pods of a program. That they cannot be read is a line of the report, too.
+async fn pods(cluster: &Cluster, report: &mut Report, selector: &str) -> Vec<Pod> {
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.controller_namespace);
-    list(&api, ListParams::default().labels(selector))
-        .await
-        .unwrap_or_default()
+    let listed = list(&api, ListParams::default().labels(selector)).await;
+    listed.unwrap_or_else(|error| {
+        report.say(false, &format!("pods {selector}"), &error.to_string());
+        Vec::new()
+    })
+}
+
+/// The metrics of a program; empty, and a line of the report, where they cannot be read.
+async fn metrics(cluster: &Cluster, report: &mut Report, pod: &Pod) -> String {
+    admin(cluster, pod, "metrics").await.unwrap_or_else(|error| {
+        report.say(false, &format!("metrics of pod {}", pod.name_any()), error.trim());
+        String::new()
+    })
 }
 
 /// A page of the program's port, through the API server's proxy.
@@ -258,7 +273,7 @@ async fn admin(cluster: &Cluster, pod: &Pod, page: &str) -> Result<String, Strin
         .client
         .request_text(request)
         .await
-        .map_err(|error| error.to_string())
+        .map_err(|error| words(&error))
 }
 
 /// The first sample of a metric without labels.
@@ -272,6 +287,16 @@ fn value(page: &str, metric: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One that is misspelt would look as if all were well.
+    #[test]
+    fn every_gauge_is_documented() {
+        let documents = include_str!("../../docs/metrics.md");
+        let gauges = GAUGES.iter().map(|(gauge, _)| *gauge).chain([CERTIFICATE_EXPIRY]);
+        for gauge in gauges {
+            assert!(documents.contains(&format!("| `{gauge}` | gauge | |")), "{gauge}");
+        }
+    }
 
     #[test]
     fn reads_a_sample() {

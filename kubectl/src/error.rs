@@ -10,15 +10,19 @@ pub enum Error {
     Setup(String),
     /// The API server refused, or did not answer.
     #[error("{doing}: {cause}")]
-    Api { doing: String, cause: Box<kube::Error> },
+    Api { doing: String, cause: String },
     /// The edit would not make sense.
     #[error("{0}")]
     Edit(String),
     /// The agent says that it could not be done.
     #[error(
-        "pod {pod}: {message}\nThe annotation stays as it is now, and the agent goes on trying: kubectl describe pod {pod} shows its events"
+        "pod {namespace}/{pod}: {message}\nThe annotation is kept and the agent tries again. Events: kubectl describe pod {pod} --namespace {namespace}"
     )]
-    NotAttached { pod: String, message: String },
+    NotAttached {
+        namespace: String,
+        pod: String,
+        message: String,
+    },
     /// No answer in time.
     #[error("pod {pod}: not done within {waited:?}; {last_seen}")]
     Timeout {
@@ -57,7 +61,27 @@ impl<T> Doing<T> for kube::Result<T> {
     fn doing(self, doing: impl FnOnce() -> String) -> Result<T, Error> {
         self.map_err(|cause| Error::Api {
             doing: doing(),
-            cause: Box::new(cause),
+            cause: words(&cause),
         })
     }
+}
+
+/// The API server's own words, among them the webhook's; kube adds the whole answer to them.
+pub fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// One pod that fails hides no other: all errors but the last are printed here.
+pub fn all(outcomes: Vec<Result<(), Error>>) -> Result<(), Error> {
+    let mut errors: Vec<Error> = outcomes.into_iter().filter_map(Result::err).collect();
+    let Some(last) = errors.pop() else {
+        return Ok(());
+    };
+    for error in errors {
+        eprintln!("error: {error}");
+    }
+    Err(last)
 }

@@ -95,9 +95,11 @@ pub fn rows(pod: &Pod) -> Vec<Row> {
     let mut all: Vec<Row> = entries
         .iter()
         .map(|entry| {
+            // An element that names the interface goes before one that names none.
             let taken = wanted
                 .iter_mut()
-                .find(|element| element.is_some_and(|element| is_of(entry, element)));
+                .filter(|element| element.is_some_and(|element| is_of(entry, element)))
+                .min_by_key(|element| element.is_some_and(|element| element.interface.is_none()));
             let state = match taken.and_then(Option::take) {
                 _ if entry.default => State::Default,
                 Some(_) => State::Attached,
@@ -167,6 +169,15 @@ mod tests {
                 "net1 ns/a attached",
                 "net9 ns/old not-listed",
                 "net2 ns/b pending",
+                " ns/a pending",
+            ]
+        );
+        assert_eq!(
+            shown("a,a@net1"),
+            [
+                "eth0 podnet default",
+                "net1 ns/a attached",
+                "net9 ns/old not-listed",
                 " ns/a pending",
             ]
         );

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::{StreamExt as _, future::try_join_all};
+use futures::{StreamExt as _, future::join_all};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     ResourceExt as _,
@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::{
     args::Wait,
     cluster::Cluster,
-    error::{Doing as _, Error},
+    error::{Doing as _, Error, all},
     readiness::{Readiness, readiness},
 };
 
@@ -23,13 +23,12 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Waits for all pods of the target.
 pub async fn run(cluster: &Cluster, wait: &Wait) -> Result<(), Error> {
     let pods = cluster.pods_of(&wait.target).await?;
-    let waits = pods
-        .into_iter()
-        .map(|pod| until_ready(cluster, pod, wait.timeout));
-    for pod in try_join_all(waits).await? {
+    let waits = pods.into_iter().map(async |pod| {
+        let pod = until_ready(cluster, pod, wait.timeout).await?;
         println!("pod/{} networks ready", pod.name_any());
-    }
-    Ok(())
+        Ok(())
+    });
+    all(join_all(waits).await)
 }
 
 /// Follows `pod` from the state that is given until the agent says that its networks are as its
@@ -40,7 +39,13 @@ pub async fn until_ready(cluster: &Cluster, pod: Pod, patience: Duration) -> Res
     loop {
         let last_seen = match readiness(&last) {
             Readiness::Ready => return Ok(last),
-            Readiness::Failed(message) => return Err(Error::NotAttached { pod: name, message }),
+            Readiness::Failed(message) => {
+                return Err(Error::NotAttached {
+                    namespace: last.namespace().unwrap_or_default(),
+                    pod: name,
+                    message,
+                });
+            }
             Readiness::Waiting(message) => message,
         };
         let next = timeout_at(until, next_state(cluster, &last)).await;

@@ -103,6 +103,13 @@ async fn says_why_it_failed() -> Result<()> {
         assert!(rows.contains("failed"), "{rows}");
         done(ns, "disconnect p hot").await?;
         pod.has_exactly(&[]).await?;
+        // The webhook's words, and nothing of the answer around them.
+        let said = networks(ns, "connect p nowhere --mac nonsense").await?;
+        assert_eq!(said.code, FAILED, "{said:?}");
+        assert!(
+            said.err.contains("nonsense") && !said.err.contains("Status {"),
+            "{said:?}"
+        );
 
         done(ns, "connect p nowhere --interface hot --wait=false").await?;
         let said = networks(ns, "wait p --timeout 20s").await?;
@@ -137,8 +144,7 @@ async fn edits_all_pods_of_a_workload() -> Result<()> {
                 },
             },
         });
-        let said = ns.cluster.kubectl_given(&["apply", "-f", "-"], &deployment.to_string()).await?;
-        assert!(said.ok, "{said:?}");
+        ns.cluster.apply(&deployment).await?;
         let rollout = ["rollout", "status", "--namespace", &ns.name, "deployment/web", "--timeout=90s"];
         ns.cluster.kubectl(&rollout).await?;
         let said = done(ns, "connect deploy/web blue --interface hot").await?;
@@ -151,6 +157,41 @@ async fn edits_all_pods_of_a_workload() -> Result<()> {
         // It would make new pods while the test's are deleted.
         let delete = ["delete", "deployment", "--namespace", &ns.name, "web"];
         ns.cluster.kubectl(&delete).await.map(drop)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn doctor_finds_what_is_missing() -> Result<()> {
+    in_namespace("missing", async |ns| {
+        let words = format!("doctor --controller-namespace {}", ns.name);
+        let said = networks(ns, &words).await?;
+        assert_eq!(said.code, FAILED, "{said:?}");
+        assert!(said.out.contains("WRONG  the agent is installed"), "{said:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn prints_for_programs_and_shells() -> Result<()> {
+    in_namespace("prints", async |ns| {
+        ns.create_nad("blue", macvlan().host_local()).await?;
+        ns.running_pod("p", "blue@hot").await?;
+        for (words, part) in [
+            ("list --output wide", "NODE"),
+            ("list --output yaml", "interface: hot"),
+            ("list --output name", "pod/p hot"),
+            ("list --all-namespaces", "NAMESPACE"),
+            ("inspect blue --output yaml", "macvlan"),
+            ("completion bash", "kubectl"),
+        ] {
+            let said = done(ns, words).await?;
+            assert!(said.contains(part), "{words}: {said}");
+        }
+        let said = networks(ns, "connect p").await?;
+        assert_eq!(said.code, Some(2), "{said:?}");
+        Ok(())
     })
     .await
 }
