@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod as ApiPod;
 use kube::{
     Api, ResourceExt,
@@ -36,15 +36,22 @@ struct Shown {
 impl Statuses {
     /// Watches from now on.
     pub fn follow(ns: &Namespace) -> Self {
-        let (sender, receiver) = watch::channel(HashMap::new());
+        let (sender, receiver) = watch::channel(HashMap::<String, Shown>::new());
         let api: Api<ApiPod> = Api::namespaced(ns.cluster.client.clone(), &ns.name);
         let events = watcher(api, watcher::Config::default()).default_backoff();
         let mut stream = events.applied_objects().boxed();
         tokio::spawn(async move {
-            while let Ok(Some(pod)) = stream.try_next().await {
+            while let Some(event) = stream.next().await {
+                // A watch that broke, or that brought nothing for a while, is followed by a list.
+                let Ok(pod) = event else { continue };
                 let shown = Shown::of(&pod);
                 sender.send_modify(|all| {
-                    all.insert(pod.name_any(), shown);
+                    if all
+                        .get(&pod.name_any())
+                        .is_none_or(|before| !before.equals(&shown))
+                    {
+                        all.insert(pod.name_any(), shown);
+                    }
                 });
             }
         });
@@ -68,6 +75,11 @@ impl Statuses {
 }
 
 impl Shown {
+    /// Whenever that was.
+    fn equals(&self, other: &Self) -> bool {
+        (&self.interfaces, self.settled) == (&other.interfaces, other.settled)
+    }
+
     fn of(pod: &ApiPod) -> Self {
         let annotation = |key: &str| pod.annotations().get(key).map(String::as_str).unwrap_or_default();
         let entries: Vec<Value> = serde_json::from_str(annotation(NETWORK_STATUS)).unwrap_or_default();

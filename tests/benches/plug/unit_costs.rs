@@ -71,6 +71,8 @@ fn size<T: Serialize>(variable: &str, what: &str, object: &kube::Result<T>) -> R
 
 /// Beside pods with networks that are at rest.
 pub async fn multus_roll(ns: &Namespace, pods: usize) -> Result<()> {
+    // Events come after the status.
+    tokio::time::sleep(agent::QUIET).await;
     let before = agent::requests(ns).await?;
     ns.cluster.restart_multus().await?;
     tokio::time::sleep(agent::QUIET).await;
